@@ -1,0 +1,110 @@
+"""What several commands share: logging, progress bars, options."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+_FORMAT = "%(asctime)s %(processName)s %(levelname)s %(message)s"
+
+
+def set_up_logging(level: int) -> None:
+    """Send records of level and above to stderr, one whole line a write.
+
+    A line is handed to the kernel in a single write, so lines of several processes do not mix.
+    """
+    root = logging.getLogger("barnum")
+    root.setLevel(level)
+    root.propagate = False
+    root.handlers.clear()
+    handler = _LineHandler()
+    handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
+    root.addHandler(handler)
+
+
+class _LineHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + "\n"
+            sys.stderr.write(line)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self.handleError(record)
+
+
+def logging_option(function: Any) -> Any:
+    """Add ``-l/--logging``, the level of the original's manual (10 debug, 20 info, 30 warning, 40 error)."""
+    return click.option(
+        "-l",
+        "--logging",
+        "logging_level",
+        type=click.IntRange(0, 50),
+        default=20,
+        show_default=True,
+        help="Lowest level that is logged: 10 debug, 20 info, 30 warning, 40 error.",
+    )(function)
+
+
+class Progress:
+    """A progress bar of one task; see :func:`progress`."""
+
+    def __init__(self, advance: Any, describe: Any) -> None:
+        self._advance = advance
+        self._describe = describe
+
+    def advance(self, amount: float = 1) -> None:
+        """Move the bar on by amount."""
+        self._advance(amount)
+
+    def describe(self, text: str) -> None:
+        """Change the text before the bar."""
+        self._describe(text)
+
+
+@contextmanager
+def progress(description: str, total: float | None) -> Iterator[Progress]:
+    """Show a progress bar on stderr; where stderr is no terminal, a line at each tenth of the way."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_progress(description, total)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=total)
+        yield Progress(
+            lambda amount: bar.advance(task, amount), lambda text: bar.update(task, description=text)
+        )
+
+
+def _plain_progress(description: str, total: float | None) -> Progress:
+    done = 0.0
+    shown = 0
+
+    def advance(amount: float) -> None:
+        nonlocal done, shown
+        done += amount
+        if total and int(10 * done / total) > shown:
+            shown = int(10 * done / total)
+            click.echo(f"{description} {done:,.0f}/{total:,.0f}", err=True)
+
+    def describe(text: str) -> None:
+        nonlocal description
+        description = text
+
+    return Progress(advance, describe)

@@ -1,0 +1,91 @@
+"""Entry point. Commands are imported when they are asked for, so that ``barnum --help`` is instant."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import sys
+
+import click
+
+from barnum import __version__
+from barnum.errors import BarnumError
+
+# name → one line of help; the command itself is ``command`` in ``barnum.cli.<name>``.
+_COMMANDS = {
+    "trace": "Record runs of a program on documents as Intel PT.",
+    "decode": "Print what a recorded run executed.",
+    "preprocess": "Turn recorded runs into paths of basic blocks.",
+    "lstm": "Learn nominal control flow and evaluate runs against it.",
+    "classifier": "Turn evaluations into verdicts.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"barnum.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands, in the order of the data"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="barnum")
+def cli() -> None:
+    """Find attacks by the way a program runs.
+
+    Record harmless runs, learn what normal control flow looks like, and let new runs be judged:
+
+    \b
+      barnum trace --benign DOCUMENTS... -- PROGRAM ARGUMENTS... {}
+      barnum preprocess -p traces extract
+      barnum lstm -p --eval-dir eval traces
+      barnum classifier eval
+
+    Exit codes: 0 ran, 1 internal error, 2 usage, 3 something is anomalous (with --fail-on-anomaly),
+    10 and up an input error, 130 interrupted. The list is in docs/formats.md.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = cli.main(standalone_mode=False)
+        # flush here, so that a closed pipe is noticed while it can still be handled
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        _fail("interrupted", 130)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BarnumError as error:
+        logging.getLogger("barnum").debug("traceback", exc_info=True)
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # the reader of our output went away (`| head`): not an error, but nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"{(error.strerror or str(error)).lower()}{where}: nothing that was finished is lost", 17)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"barnum: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""First layer: one short file a model, the trainer and checkpoints."""

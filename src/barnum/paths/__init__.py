@@ -1,0 +1,1 @@
+"""Paths of basic blocks: decode, read, write and filter them."""

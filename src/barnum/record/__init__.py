@@ -1,0 +1,1 @@
+"""Run a program on inputs and write sample folders."""

@@ -1,0 +1,1 @@
+"""Sample folders, memory maps, labels and sets of samples."""

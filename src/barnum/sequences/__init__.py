@@ -1,0 +1,1 @@
+"""Vocabulary, windows and batches over many paths."""
