@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -15,3 +16,14 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}: set BARNUM_TEST_DATA to the folder that has it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """Commands set logging up for a whole process; a test must not see another one's."""
+    logger = logging.getLogger("barnum")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
+    logger.handlers[:] = before[2]

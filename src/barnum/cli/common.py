@@ -75,7 +75,13 @@ def progress(description: str, total: float | None) -> Iterator[Progress]:
     if not console.is_terminal:
         yield _plain_progress(description, total)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as RichProgress
 
     columns = (

@@ -1,1 +1,45 @@
 """Sample folders, memory maps, labels and sets of samples."""
+
+from barnum.samples.folder import Process, Sample, Stream, find_samples, open_samples
+from barnum.samples.info import BENIGN, LABELS, MALICIOUS, Info, printable, read_info, write_info
+from barnum.samples.mapping import MemoryMap, Module, Region
+from barnum.samples.meta import (
+    Engine,
+    ExitStatus,
+    Image,
+    Meta,
+    ProcessMeta,
+    StreamMeta,
+    read_meta,
+    write_meta,
+)
+from barnum.samples.sets import Sets, read_sets, write_sets
+
+__all__ = [
+    "BENIGN",
+    "LABELS",
+    "MALICIOUS",
+    "Engine",
+    "ExitStatus",
+    "Image",
+    "Info",
+    "MemoryMap",
+    "Meta",
+    "Module",
+    "Process",
+    "ProcessMeta",
+    "Region",
+    "Sample",
+    "Sets",
+    "Stream",
+    "StreamMeta",
+    "find_samples",
+    "open_samples",
+    "printable",
+    "read_info",
+    "read_meta",
+    "read_sets",
+    "write_info",
+    "write_meta",
+    "write_sets",
+]

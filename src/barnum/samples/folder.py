@@ -1,0 +1,204 @@
+"""A sample: the folder of one traced run."""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import ImageError, MappingError, SampleError
+from barnum.samples.info import BENIGN, Info, printable, read_info
+from barnum.samples.mapping import MemoryMap, Module
+from barnum.samples.meta import Meta, read_meta
+
+_log = logging.getLogger(__name__)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
+_MAX_STREAMS = 1 << 16
+
+
+class Process(msgspec.Struct, frozen=True):
+    """Memory of one process: its map, the file of code bytes that lie in no mapped file, 32 or 64 bit."""
+
+    index: int
+    mapping: MemoryMap
+    code: Path | None
+    mode: int
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One stream of PT packets, plain or gzip, and the process and thread it belongs to."""
+
+    path: Path
+    process: int
+    thread: int
+
+
+class Sample:
+    """The folder of one traced run, with its label."""
+
+    def __init__(self, folder: Path, info: Info) -> None:
+        self.folder = folder
+        self.info = info
+
+    @classmethod
+    def open(cls, folder: Path) -> Sample:
+        """Open a sample folder; files are read when they are asked for.
+
+        Raises:
+            SampleError: it is no folder, its info.txt is wrong, or it has neither trace nor parsed trace.
+        """
+        if not folder.is_dir():
+            raise SampleError(f"{folder}: is no sample folder")
+        sample = cls(folder, read_info(folder / "info.txt"))
+        if sample.parsed is None and sample._either("trace_0") is None:
+            raise SampleError(f"{folder}: has neither trace_0.gz nor a parsed trace")
+        return sample
+
+    @property
+    def name(self) -> str:
+        """File name of the input that was opened."""
+        return self.info.name
+
+    @property
+    def label(self) -> str:
+        """``benign`` or ``malicious``."""
+        return self.info.label
+
+    @property
+    def benign(self) -> bool:
+        """Whether the label says that the run is nominal."""
+        return self.info.label == BENIGN
+
+    @cached_property
+    def meta(self) -> Meta | None:
+        """How it was recorded; None for samples from elsewhere.
+
+        Raises:
+            SampleError: meta.json is broken.
+        """
+        file = self.folder / "meta.json"
+        return read_meta(file) if file.exists() else None
+
+    @property
+    def parsed(self) -> Path | None:
+        """The parsed trace: ``trace_parsed.parquet`` before the original's ``trace_parsed.gz``."""
+        for name in ("trace_parsed.parquet", "trace_parsed.gz"):
+            file = self.folder / name
+            if file.is_file():
+                return file
+        return None
+
+    @property
+    def streams(self) -> list[Stream]:
+        """Streams in order of creation.
+
+        Raises:
+            SampleError: meta.json names a file that is not there or not in the folder.
+        """
+        if self.meta is not None:
+            return [
+                Stream(self._own_file(stream.file), stream.process, stream.thread)
+                for stream in self.meta.streams
+            ]
+        streams = []
+        for index in range(_MAX_STREAMS):
+            file = self._either(f"trace_{index}")
+            if file is None:
+                break
+            streams.append(Stream(file, 0, index))
+        return streams
+
+    def processes(self, bin_dir: Path) -> list[Process]:
+        """Memory of each process, by index.
+
+        Raises:
+            MappingError: a map is missing or wrong.
+            SampleError: meta.json is wrong.
+        """
+
+        def image_size(path: str) -> int | None:
+            image = self.image_path(Module(path, 0, 0, 0, ()), bin_dir)
+            return image.stat().st_size if image else None
+
+        if self.meta is None:
+            file = self._either("mapping", ".txt")
+            if file is None:
+                raise MappingError(
+                    f"{self.folder}: has no mapping.txt.gz, so that its trace cannot be decoded"
+                )
+            return [Process(0, MemoryMap.read(file, image_size), None, 64)]
+        processes = []
+        for position, process in enumerate(self.meta.processes):
+            if process.index != position:
+                raise SampleError(f"{self.folder / 'meta.json'}: processes are not numbered in order")
+            mapping = MemoryMap.read(self._own_file(process.mapping), image_size)
+            code = self._own_file(process.code) if process.code else None
+            processes.append(Process(position, mapping, code, process.exec_mode))
+        return processes
+
+    def image_path(self, module: Module, bin_dir: Path) -> Path | None:
+        """The image of a module in the bin-dir, or None where there is none.
+
+        Raises:
+            ImageError: its name, or a link of that name, leads out of the bin-dir.
+        """
+        if module.path.startswith("["):
+            return None  # a region of the kernel's, such as [vdso]
+        image = self.meta.images.get(module.path) if self.meta else None
+        name = image.file if image else module.name
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise ImageError(
+                f"{self.folder}: image {printable(name)!r} is not in {bin_dir}: correct meta.json"
+            )
+        file = bin_dir / name
+        if file.is_symlink() and not file.resolve().is_relative_to(bin_dir.resolve()):
+            raise ImageError(f"{file}: is a link that leads out of its folder: copy the image there")
+        return file if file.is_file() else None
+
+    def _either(self, stem: str, suffix: str = "") -> Path | None:
+        for name in (f"{stem}{suffix}.gz", f"{stem}{suffix}"):
+            file = self.folder / name
+            if file.is_file():
+                return file
+        return None
+
+    def _own_file(self, name: str) -> Path:
+        if not _PLAIN_NAME.fullmatch(name):
+            raise SampleError(
+                f"{self.folder / 'meta.json'}: names {printable(name)!r}, which is no file of the sample"
+            )
+        file = self.folder / name
+        if not file.is_file():
+            raise SampleError(f"{self.folder}: lacks {name}, which its meta.json names")
+        return file
+
+
+def open_samples(folders: list[Path]) -> list[Sample]:
+    """Open those that are whole; a warning names each other one and what it lacks."""
+    samples = []
+    for folder in folders:
+        try:
+            samples.append(Sample.open(folder))
+        except SampleError as error:
+            _log.warning("skipped: %s", error)
+    return samples
+
+
+def find_samples(root: Path) -> list[Sample]:
+    """All samples below a folder, sorted by folder name; unfinished recordings (``.part``) are left out.
+
+    Raises:
+        SampleError: root is no folder.
+    """
+    if not root.is_dir():
+        raise SampleError(f"{root}: no such folder")
+    return open_samples(
+        sorted(
+            entry
+            for entry in root.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".") and not entry.name.endswith(".part")
+        )
+    )

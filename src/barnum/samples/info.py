@@ -1,0 +1,53 @@
+"""``info.txt``: the input's name, the label, and free further lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import SampleError
+from barnum.samples.files import read_bounded, write_whole
+
+BENIGN = "benign"
+MALICIOUS = "malicious"
+LABELS = (BENIGN, MALICIOUS)
+
+_LIMIT = 1 << 20
+
+
+class Info(msgspec.Struct, frozen=True):
+    """What ``info.txt`` says: file name of the input, label, further lines."""
+
+    name: str
+    label: str
+    extra_labels: tuple[str, ...] = ()
+
+
+def read_info(file: Path) -> Info:
+    """Read an ``info.txt``.
+
+    Raises:
+        SampleError: the file is missing, has no second line, or its label is neither of LABELS.
+    """
+    text = read_bounded(file, _LIMIT, SampleError).decode("utf-8", errors="replace")
+    lines = text.splitlines()
+    if len(lines) < 2:
+        raise SampleError(f"{file}: must have the input's name in line 1 and its label in line 2")
+    label = lines[1].strip()
+    if label not in LABELS:
+        raise SampleError(
+            f"{file}: label {printable(label)!r} is neither 'benign' nor 'malicious': correct line 2"
+        )
+    return Info(lines[0].strip(), label, tuple(line.strip() for line in lines[2:] if line.strip()))
+
+
+def write_info(file: Path, info: Info) -> None:
+    """Write an ``info.txt``; control characters become ``?``, so that a name cannot add lines."""
+    lines = (info.name, info.label, *info.extra_labels)
+    write_whole(file, "".join(f"{printable(line)}\n" for line in lines).encode("utf-8", errors="replace"))
+
+
+def printable(text: str) -> str:
+    """The text with every character that a terminal or a line reader could obey replaced by ``?``."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,102 @@
+"""``meta.json``: how a sample was recorded. Samples from elsewhere have none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from barnum.errors import SampleError
+from barnum.samples.files import read_bounded, write_whole
+
+_LIMIT = 64 << 20
+_SCHEMA = 1
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """What recorded the run; cpu is the processor that the program saw."""
+
+    name: str
+    program: str = ""
+    version: str = ""
+    cpu: str = ""
+
+
+class ExitStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the program ended: an exit status, or a signal; timeout when the recorder ended it."""
+
+    status: int | None = None
+    signal: int | None = None
+    timeout: bool = False
+
+
+class ProcessMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """One process (or, after an exec, one program) of a run and the files that describe its memory."""
+
+    index: int
+    pid: int
+    program: str
+    mapping: str
+    parent: int | None = None
+    code: str | None = None
+    exec_mode: Literal[32, 64] = 64
+    event: Literal["start", "fork", "exec"] = "start"
+
+
+class StreamMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream of PT packets: one thread of one process. bytes are raw, before compression."""
+
+    file: str
+    process: int
+    thread: int
+    bytes: int
+    lost: str | None = None
+    lost_blocks: int = 0
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """The image of a mapped file: its name in the bin-dir and the SHA-256 of its content, in hex."""
+
+    file: str
+    sha256: str
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of ``meta.json``."""
+
+    schema: int = _SCHEMA
+    version: str
+    command: tuple[str, ...]
+    engine: Engine
+    start: Literal["open", "exec"]
+    host_cpu: str = ""
+    recorded: str = ""
+    exit: ExitStatus = ExitStatus()
+    processes: tuple[ProcessMeta, ...] = ()
+    streams: tuple[StreamMeta, ...] = ()
+    images: dict[str, Image] = {}
+    children: int = 0
+    lost: tuple[str, ...] = ()
+    stderr: str = ""
+
+
+def read_meta(file: Path) -> Meta:
+    """Read a ``meta.json``.
+
+    Raises:
+        SampleError: it is broken, or was written by a later version.
+    """
+    data = read_bounded(file, _LIMIT, SampleError)
+    try:
+        meta = msgspec.json.decode(data, type=Meta)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
+        raise SampleError(f"{file}: is not a description of a recording ({broken})") from None
+    if meta.schema != _SCHEMA:
+        raise SampleError(f"{file}: has schema {meta.schema}, this version of barnum reads {_SCHEMA}")
+    return meta
+
+
+def write_meta(file: Path, meta: Meta) -> None:
+    """Write a ``meta.json``, indented for readers."""
+    write_whole(file, msgspec.json.format(msgspec.json.encode(meta), indent=1) + b"\n")

@@ -1,0 +1,76 @@
+"""Sets files: which samples were trained on and which were held out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import SetsError
+from barnum.samples.files import read_bounded, write_whole
+from barnum.samples.info import printable
+
+_log = logging.getLogger(__name__)
+_LIMIT = 256 << 20
+_SECTIONS = ("b_train", "b_test", "m_test")
+
+
+class Sets(msgspec.Struct, frozen=True):
+    """Sample folders to train on, to test on that are benign, and to test on that are malicious."""
+
+    b_train: tuple[Path, ...]
+    b_test: tuple[Path, ...]
+    m_test: tuple[Path, ...]
+
+
+def read_sets(file: Path, root: Path) -> Sets:
+    """Read a sets file: sections ``[b_train]``, ``[b_test]``, ``[m_test]``, a sample folder a line.
+
+    Relative folders count from root. Those outside root, and missing ones, are skipped with a warning.
+
+    Raises:
+        SetsError: the file cannot be read, a line belongs to no section, or nothing is left.
+    """
+    text = read_bounded(file, _LIMIT, SetsError).decode("utf-8", errors="surrogateescape")
+    inside = root.resolve()
+    found: dict[str, list[Path]] = {section: [] for section in _SECTIONS}
+    section = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        entry = line.strip()
+        if not entry:
+            continue
+        if entry.startswith("[") and entry.endswith("]"):
+            section = entry[1:-1]
+            if section not in found:
+                raise SetsError(
+                    f"{file}: line {number}: no section is called {printable(entry)}: use {_named()}"
+                )
+            continue
+        if not section:
+            raise SetsError(f"{file}: line {number} comes before any section: begin with {_named()}")
+        if "\0" in entry:
+            raise SetsError(f"{file}: line {number} is no path")
+        folder = (inside / entry).resolve()
+        if not folder.is_relative_to(inside) or folder == inside:
+            _log.warning("skipped: %s is outside %s", printable(entry), root)
+        elif not folder.is_dir():
+            _log.warning("skipped: %s is missing", printable(entry))
+        else:
+            found[section].append(folder)
+    if not any(found.values()):
+        raise SetsError(f"{file}: names no sample folder inside {root}")
+    return Sets(*(tuple(found[name]) for name in _SECTIONS))
+
+
+def write_sets(file: Path, sets: Sets) -> None:
+    """Write a sets file with absolute paths."""
+    lines = []
+    for section in _SECTIONS:
+        lines.append(f"[{section}]")
+        lines.extend(str(folder.resolve()) for folder in getattr(sets, section))
+    write_whole(file, ("\n".join(lines) + "\n").encode("utf-8", errors="surrogateescape"))
+
+
+def _named() -> str:
+    return ", ".join(f"[{section}]" for section in _SECTIONS)
