@@ -1,0 +1,30 @@
+# Each target does all the set-up it needs; see README.md.
+.PHONY: setup demo test lint bench clean
+
+PYTEST_WORKERS ?= auto
+ARGS ?=
+
+setup:
+	@sh scripts/setup.sh run
+	@echo "setup: done; the program is .venv/bin/barnum"
+
+demo:
+	@sh scripts/setup.sh demo
+	@.venv/bin/python demo/run.py $(ARGS)
+
+test:
+	@sh scripts/setup.sh test
+	@.venv/bin/python -m pytest -n $(PYTEST_WORKERS) $(ARGS)
+
+lint:
+	@sh scripts/setup.sh lint
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+bench:
+	@sh scripts/setup.sh bench
+	@.venv/bin/python bench/run.py $(ARGS)
+
+clean:
+	rm -rf build demo-out bench-out .mypy_cache .pytest_cache .ruff_cache

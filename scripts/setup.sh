@@ -1,0 +1,171 @@
+#!/bin/sh
+# Install what a part of this project needs on Debian 12, and the package itself, into .venv.
+#
+#     scripts/setup.sh run|demo|test|bench|lint
+#
+# Asks for nothing, may be run again at any time, and does nothing the second time.
+# Set PYTHON to choose the interpreter. pip's own configuration is honoured.
+set -eu
+cd "$(dirname "$0")/.."
+root=$(pwd -P)
+part=${1:-run}
+log=$root/build/setup.log
+
+# what the program needs to be built and to record (libipt decodes, QEMU runs the recorder)
+packages="g++ cmake ninja-build libipt-dev qemu-user"
+extra=""
+case $part in
+run) ;;
+# what the demo's documents are made with, and the program it watches
+demo) packages="$packages ghostscript groff enscript qpdf poppler-utils" ;;
+# the programs that tests record, and compilers for those that they write themselves
+test | lint)
+    packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib gdb-minimal"
+    extra="[test]"
+    ;;
+bench) packages="$packages ghostscript groff poppler-utils" ;;
+*)
+    echo "usage: $0 run|demo|test|bench|lint" >&2
+    exit 2
+    ;;
+esac
+
+say() { echo "setup: $*"; }
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+# run a command with its output in the log, which is shown only when the command fails
+quietly() {
+    echo "+ $*" >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null && return
+    tail -n 40 "$log" >&2
+    fail "failed: $* (the whole log: $log)"
+}
+
+mkdir -p build
+exec 9>build/.setup.lock
+flock 9
+: >"$log"
+
+# --- Debian packages ---------------------------------------------------------------------------
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@"
+    else
+        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+    fi
+}
+
+# apt-get update, once, and only when apt cannot do without
+update() {
+    [ -z "${updated:-}" ] || return 0
+    say "fetching the lists of Debian packages"
+    quietly as_root apt-get update
+    updated=1
+}
+
+apt_install() {
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        fail "neither root nor sudo: let an administrator run: apt-get install --no-install-recommends $*"
+    fi
+    for package; do
+        if ! apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]'; then
+            update
+        fi
+    done
+    say "installing Debian packages: $*"
+    # slim images drop the macros of groff as documentation: ask for them
+    set -- as_root apt-get install -y --no-install-recommends \
+        -o Dpkg::Options::=--path-include='/usr/share/groff/*' ${reinstall:-} "$@"
+    echo "+ $*" >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null && return
+    # the lists may be older than the archive
+    update
+    quietly "$@"
+}
+
+missing=""
+if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
+    for package in $packages; do
+        installed "$package" || missing="$missing $package"
+    done
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || apt_install $missing
+    case $packages in
+    *groff*)
+        macros=/usr/share/groff/current/tmac
+        if [ ! -e $macros/ms.tmac ] || [ ! -e $macros/troffrc ]; then
+            reinstall=--reinstall apt_install groff groff-base
+        fi
+        ;;
+    esac
+else
+    say "this is no Debian: its packages must be here by other means: $packages"
+fi
+
+# --- a virtual environment ---------------------------------------------------------------------
+
+# new enough, able to make a virtual environment, and with headers to build an extension
+usable() {
+    command -v "$1" >/dev/null && "$1" - <<'PYTHON' 2>/dev/null
+import os, sys, sysconfig, venv, ensurepip
+header = os.path.join(sysconfig.get_path("include"), "Python.h")
+sys.exit(not (sys.version_info >= (3, 11) and os.path.exists(header)))
+PYTHON
+}
+
+choose_python() {
+    for python in ${PYTHON:-} python3 python3.11 python3.12 python3.13 /usr/bin/python3; do
+        if usable "$python"; then
+            return
+        fi
+    done
+    [ -z "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not Python 3.11 or newer with venv and its headers"
+    command -v apt-get >/dev/null || fail "no Python 3.11 or newer with venv and its headers is here"
+    apt_install python3 python3-venv python3-dev
+    python=/usr/bin/python3
+    usable $python || fail "this Debian's Python is older than 3.11: set PYTHON to a newer one"
+}
+
+# a copied or moved tree has an environment whose programs run the other tree
+if ! grep -qsF "$root/.venv/" .venv/bin/pip || ! usable .venv/bin/python; then
+    choose_python
+    say "making a virtual environment with $("$python" --version)"
+    rm -rf .venv
+    quietly "$python" -m venv .venv
+fi
+
+# --- this package, with its native parts compiled ----------------------------------------------
+
+stamp() {
+    {
+        echo "$root" "$1"
+        .venv/bin/python --version
+        cat pyproject.toml CMakeLists.txt constraints.txt
+        find native -type f ! -name '.*' | LC_ALL=C sort | xargs -r sha256sum
+    } | sha256sum
+}
+
+done_before() {
+    [ -x .venv/bin/barnum ] && [ -f ".venv/.installed$1" ] && [ "$(cat ".venv/.installed$1")" = "$(stamp "$1")" ]
+}
+
+# whoever has the tools for tests has the package too
+if ! done_before "$extra" && { [ -n "$extra" ] || ! done_before "[test]"; }; then
+    pip() { quietly .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+    say "installing Python packages (torch is large)"
+    pip install --progress-bar off -c constraints.txt scikit-build-core nanobind
+    now=$(stamp "$extra")
+    # the build shares its lock with scripts/build.sh
+    exec 8>build/.lock
+    flock 8
+    say "compiling the native parts and installing barnum"
+    pip install --progress-bar off -c constraints.txt --no-build-isolation --editable ".$extra"
+    exec 8>&-
+    quietly .venv/bin/barnum --version
+    echo "$now" >".venv/.installed$extra"
+fi
