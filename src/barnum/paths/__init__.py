@@ -1,1 +1,25 @@
 """Paths of basic blocks: decode, read, write and filter them."""
+
+from barnum.paths.blocks import Blocks, Chunk, GapDetails, Path
+from barnum.paths.filters import RESTARTS, Learn, Transfers, iter_transfers, transfers
+from barnum.paths.kinds import GAPS, KINDS, Gap, Kind, kind_of_text
+from barnum.paths.reader import PathReader, open_path
+
+__all__ = [
+    "GAPS",
+    "KINDS",
+    "RESTARTS",
+    "Blocks",
+    "Chunk",
+    "Gap",
+    "GapDetails",
+    "Kind",
+    "Learn",
+    "Path",
+    "PathReader",
+    "Transfers",
+    "iter_transfers",
+    "kind_of_text",
+    "open_path",
+    "transfers",
+]

@@ -1,0 +1,100 @@
+"""What a path is made of: a table of blocks, and one index into it a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+U16 = NDArray[np.uint16]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+I32 = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The distinct blocks of one path, in order of first appearance; k of them.
+
+    ``bbid`` u64[k], ``kind`` u8[k] (see kinds.Kind), ``module`` i32[k] index into ``modules`` (-1: none),
+    ``offset`` u64[k] from the module's base, ``start`` u64[k] address of the first instruction,
+    ``length`` u32[k] bytes, ``count`` u32[k] instructions, ``process`` u16[k].
+    Blocks that came as rows of text know no address (``start``, ``length``, ``count`` are 0), but their last
+    instruction's ``text``, ``mnemonic`` and number of ``words``; those three are None for decoded blocks.
+    """
+
+    bbid: U64
+    kind: U8
+    module: I32
+    modules: tuple[str, ...]
+    offset: U64
+    start: U64
+    length: U32
+    count: U32
+    process: U16
+    text: list[str] | None = None
+    mnemonic: list[str] | None = None
+    words: U8 | None = None
+
+    def __len__(self) -> int:
+        return len(self.bbid)
+
+
+class Chunk(NamedTuple):
+    """A stretch of a path: ``block`` u32[n], ``gap`` u8[n] (see kinds.Gap), ``stream`` u16[n]."""
+
+    block: U32
+    gap: U8
+    stream: U16
+
+
+@dataclass(frozen=True, slots=True)
+class GapDetails:
+    """Gaps one by one (the first 65,536 a stream): ``step`` u64[g] row of the path after the gap, ``cause`` u8[g],
+    ``stream`` u16[g], ``offset`` u64[g] byte in the raw stream, ``address`` u64[g], ``bytes_lost`` u64[g]."""
+
+    step: U64
+    cause: U8
+    stream: U16
+    offset: U64
+    address: U64
+    bytes_lost: U64
+
+    @classmethod
+    def empty(cls) -> GapDetails:
+        """No gaps."""
+        wide = np.zeros(0, np.uint64)
+        return cls(wide, np.zeros(0, np.uint8), np.zeros(0, np.uint16), wide, wide, wide)
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A whole path in memory: n steps over ``blocks``.
+
+    ``block`` u32[n], ``gap`` u8[n], ``stream`` u16[n]; ``header`` is the JSON document of the file.
+    There is a transfer from step i to step i + 1 where ``gap[i + 1]`` is 0; its kind is ``blocks.kind[block[i]]``.
+    """
+
+    blocks: Blocks
+    block: U32
+    gap: U8
+    stream: U16
+    header: dict[str, Any] = field(default_factory=dict)
+    gaps: GapDetails = field(default_factory=GapDetails.empty)
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    def chunks(self, rows: int = 1 << 20) -> Iterator[Chunk]:
+        """The path in stretches of at most ``rows`` steps."""
+        for begin in range(0, len(self.block), rows):
+            part = slice(begin, begin + rows)
+            yield Chunk(self.block[part], self.gap[part], self.stream[part])

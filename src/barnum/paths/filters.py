@@ -1,0 +1,127 @@
+"""Which transfers are learnt: filters on the kind of the source block, as array work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from barnum.paths.blocks import U32, U64, Blocks, Bool, Chunk
+from barnum.paths.kinds import Gap, Kind
+
+
+class Source(Protocol):
+    """Anything that holds a path: a reader, or a Path in memory."""
+
+    @property
+    def blocks(self) -> Blocks: ...
+
+    def chunks(self, rows: int = ...) -> Iterator[Chunk]: ...
+
+
+class Learn(msgspec.Struct, frozen=True):
+    """Kinds of transfers that are learnt. Far transfers count where they are indirect, as jumps."""
+
+    ret: bool = True
+    icall: bool = True
+    ijmp: bool = True
+    call: bool = False
+    jmp: bool = False
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """The chosen kinds."""
+        chosen: list[Kind] = []
+        if self.ret:
+            chosen.append(Kind.RETURN)
+        if self.icall:
+            chosen.append(Kind.INDIRECT_CALL)
+        if self.ijmp:
+            chosen += [Kind.INDIRECT_JUMP, Kind.INDIRECT_FAR]
+        if self.call:
+            chosen.append(Kind.CALL)
+        if self.jmp:
+            chosen.append(Kind.JUMP)
+        return tuple(chosen)
+
+    def mask(self, blocks: Blocks) -> Bool:
+        """bool[k]: whether transfers out of each block are learnt."""
+        chosen = np.zeros(256, np.bool_)
+        chosen[list(self.kinds())] = True
+        mask: Bool = chosen[blocks.kind]
+        return mask
+
+
+# after these nothing that was remembered holds any more; a signal or a pause of tracing leaves the program as it was
+RESTARTS = (Gap.START, Gap.OVERFLOW, Gap.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """m learnt transfers in order: ``source`` u32[m] and ``target`` u32[m] number ``blocks``, ``position`` u64[m] is
+    the step of the target in the path, ``first`` bool[m] tells where a model's state must start anew (a new stream,
+    or data lost since the transfer before)."""
+
+    blocks: Blocks
+    source: U32
+    target: U32
+    position: U64
+    first: Bool
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None = None) -> Iterator[Transfers]:
+    """The learnt transfers of a path part by part, for paths larger than memory; at most ``limit`` in all."""
+    blocks = path.blocks
+    learn = learn or Learn()
+    chosen = learn.mask(blocks)
+    restart = np.zeros(256, np.bool_)
+    restart[list(RESTARTS)] = True
+    last = np.zeros(0, np.uint32)
+    pending = True  # a restart that no transfer has carried yet
+    position = 0
+    left = limit
+    for chunk in path.chunks():
+        if not len(chunk.block):
+            continue
+        block = np.concatenate([last, chunk.block])
+        joined = chosen[block[:-1]]
+        gap = chunk.gap[len(chunk.block) - len(joined) :]
+        gaps = np.flatnonzero(gap)
+        joined[gaps] = False
+        at = np.flatnonzero(joined)
+        if left is not None:
+            at = at[:left]
+            left -= len(at)
+        first = np.zeros(len(at), np.bool_)
+        # each restart is carried by the first transfer after it
+        carriers = np.searchsorted(at, gaps[restart[gap[gaps]]])
+        first[carriers[carriers < len(at)]] = True
+        if len(at):
+            first[0] |= pending
+        pending = (pending and not len(at)) or bool((carriers == len(at)).any())
+        position_of_target = (at + (position + len(chunk.block) - len(joined))).astype(np.uint64)
+        yield Transfers(blocks, block[at], block[at + 1], position_of_target, first)
+        last = block[-1:]
+        position += len(chunk.block)
+        if left == 0:
+            return
+
+
+def transfers(path: Source, learn: Learn | None = None, limit: int | None = None) -> Transfers:
+    """The learnt transfers of a path, at most ``limit`` of them."""
+    parts = list(iter_transfers(path, learn, limit))
+    if not parts:
+        nothing = np.zeros(0, np.uint32)
+        return Transfers(path.blocks, nothing, nothing, np.zeros(0, np.uint64), np.zeros(0, np.bool_))
+    return Transfers(
+        path.blocks,
+        np.concatenate([part.source for part in parts]),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.position for part in parts]),
+        np.concatenate([part.first for part in parts]),
+    )

@@ -1,0 +1,68 @@
+"""Opens a parsed trace, whichever of its two formats it has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any, Protocol
+
+from barnum.errors import InputError, ParsedTraceError
+from barnum.paths.blocks import Blocks, Chunk, GapDetails, Path
+
+_log = logging.getLogger(__name__)
+
+
+class PathReader(Protocol):
+    """A path in a file. ``rows`` is its number of steps; ``header`` the JSON document that says where it is from."""
+
+    file: FilePath
+    rows: int
+    header: dict[str, Any]
+    blocks: Blocks
+    gaps: GapDetails
+
+    def chunks(self, rows: int = ...) -> Iterator[Chunk]:
+        """The path in stretches of at most ``rows`` steps, in order; may raise ParsedTraceError."""
+        ...
+
+    def read(self) -> Path:
+        """The whole path in memory; may raise ParsedTraceError."""
+        ...
+
+
+def open_path(file: FilePath, modules: Mapping[int, str] | None = None) -> PathReader:
+    """Open ``trace_parsed.parquet`` or ``trace_parsed.gz``, told apart by content.
+
+    ``modules`` gives names of modules by hash (the upper half of a BBID) for rows, which hold none; where it is left
+    out, the memory map beside the file is asked. Raises ParsedTraceError.
+    """
+    try:
+        with file.open("rb") as raw:
+            magic = raw.read(4)
+    except OSError as error:
+        raise ParsedTraceError(f"{file}: {error.strerror or error}") from None
+    if magic[:2] == b"\x1f\x8b":
+        from barnum.paths.rows import RowsReader
+
+        return RowsReader(file, _modules_beside(file) if modules is None else modules)
+    if magic == b"PAR1":
+        from barnum.paths.parquet import ParquetReader
+
+        return ParquetReader(file)
+    if not magic:
+        raise ParsedTraceError(f"{file}: empty")
+    raise ParsedTraceError(f"{file}: neither Parquet nor gzip: no parsed trace")
+
+
+def _modules_beside(file: FilePath) -> dict[int, str]:
+    """Names of modules by hash, from the map of the sample that the file lies in; nothing where there is none."""
+    from barnum.samples import MemoryMap
+
+    for name in ("mapping.txt.gz", "mapping.txt"):
+        if (file.parent / name).is_file():
+            try:
+                return {module.hash: module.path for module in MemoryMap.read(file.parent / name).modules}
+            except InputError as error:
+                _log.warning("modules stay without names: %s", error)
+    return {}
