@@ -52,11 +52,23 @@ class Chunk(NamedTuple):
     gap: U8
     stream: U16
 
+    @classmethod
+    def empty(cls) -> Chunk:
+        """No steps."""
+        return cls(np.zeros(0, np.uint32), np.zeros(0, np.uint8), np.zeros(0, np.uint16))
+
+    def part(self, begin: int, end: int) -> Chunk:
+        """Steps begin to end."""
+        return Chunk(self.block[begin:end], self.gap[begin:end], self.stream[begin:end])
+
 
 @dataclass(frozen=True, slots=True)
 class GapDetails:
-    """Gaps one by one (the first 65,536 a stream): ``step`` u64[g] row of the path after the gap, ``cause`` u8[g],
-    ``stream`` u16[g], ``offset`` u64[g] byte in the raw stream, ``address`` u64[g], ``bytes_lost`` u64[g]."""
+    """Gaps one by one, the first 65,536 of a stream.
+
+    ``step`` u64[g] is the step of the path after the gap, ``cause`` u8[g], ``stream`` u16[g], ``offset``
+    u64[g] the byte in the raw stream, ``address`` u64[g] the last one known, ``bytes_lost`` u64[g].
+    """
 
     step: U64
     cause: U8
@@ -79,8 +91,8 @@ class GapDetails:
 class Path:
     """A whole path in memory: n steps over ``blocks``.
 
-    ``block`` u32[n], ``gap`` u8[n], ``stream`` u16[n]; ``header`` is the JSON document of the file.
-    There is a transfer from step i to step i + 1 where ``gap[i + 1]`` is 0; its kind is ``blocks.kind[block[i]]``.
+    ``block`` u32[n], ``gap`` u8[n], ``stream`` u16[n]; ``header`` is the JSON document of the file. There is
+    a transfer from step i to step i + 1 where ``gap[i + 1]`` is 0, of kind ``blocks.kind[block[i]]``.
     """
 
     blocks: Blocks
@@ -96,5 +108,4 @@ class Path:
     def chunks(self, rows: int = 1 << 20) -> Iterator[Chunk]:
         """The path in stretches of at most ``rows`` steps."""
         for begin in range(0, len(self.block), rows):
-            part = slice(begin, begin + rows)
-            yield Chunk(self.block[part], self.gap[part], self.stream[part])
+            yield Chunk(self.block, self.gap, self.stream).part(begin, begin + rows)

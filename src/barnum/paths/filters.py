@@ -54,15 +54,18 @@ class Learn(msgspec.Struct, frozen=True):
         return mask
 
 
-# after these nothing that was remembered holds any more; a signal or a pause of tracing leaves the program as it was
+# after these nothing that was remembered holds; a signal or a pause of tracing leaves the program as it was
 RESTARTS = (Gap.START, Gap.OVERFLOW, Gap.LOST)
 
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
-    """m learnt transfers in order: ``source`` u32[m] and ``target`` u32[m] number ``blocks``, ``position`` u64[m] is
-    the step of the target in the path, ``first`` bool[m] tells where a model's state must start anew (a new stream,
-    or data lost since the transfer before)."""
+    """m learnt transfers in order.
+
+    ``source`` u32[m] and ``target`` u32[m] number ``blocks``; ``position`` u64[m] is the step of the target
+    in the path; ``first`` bool[m] tells where a model's state must start anew: in a new stream, or where data
+    was lost since the transfer before.
+    """
 
     blocks: Blocks
     source: U32

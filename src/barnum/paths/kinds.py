@@ -58,12 +58,18 @@ GAPS: tuple[str, ...] = (
 
 # words that stand before the mnemonic
 _PREFIXES = frozenset(
-    "rep repe repz repne repnz bnd notrack data16 data32 addr16 addr32 lock xacquire xrelease "
-    "hint-taken hint-not-taken".split()
+    (
+        *("rep", "repe", "repz", "repne", "repnz", "bnd", "notrack", "lock", "xacquire", "xrelease"),
+        *("data16", "data32", "addr16", "addr32", "hint-taken", "hint-not-taken"),
+    )
 )
 _FAR = frozenset(
-    "syscall syscall_amd syscall_32 sysenter sysexit sysexitq sysret sysretq sysret_amd sysret64 int int1 int3 "
-    "into icebp iret iretd iretq uiret retf retfq ret_far lret rsm vmlaunch vmresume vmcall".split()
+    (
+        *("syscall", "syscall_amd", "syscall_32", "sysenter", "sysexit", "sysexitq"),
+        *("sysret", "sysretq", "sysret_amd", "sysret64", "int", "int1", "int3", "into", "icebp"),
+        *("iret", "iretd", "iretq", "uiret", "retf", "retfq", "ret_far", "lret", "rsm"),
+        *("vmlaunch", "vmresume", "vmcall"),
+    )
 )
 _RETURNS = frozenset(("ret", "retn", "retq", "ret_near"))
 _LOOPS = frozenset(("loop", "loope", "loopz", "loopne", "loopnz"))

@@ -86,7 +86,7 @@ def _in_groups(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         begin = 0
         while begin < len(chunk.block):
             taken = min(ROW_GROUP - count, len(chunk.block) - begin)
-            held.append(Chunk(*(column[begin : begin + taken] for column in chunk)))
+            held.append(chunk.part(begin, begin + taken))
             begin += taken
             count += taken
             if count == ROW_GROUP:
@@ -99,7 +99,11 @@ def _in_groups(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
 def _join(chunks: list[Chunk]) -> Chunk:
     if len(chunks) == 1:
         return chunks[0]
-    return Chunk(*(np.concatenate(columns) for columns in zip(*chunks, strict=True)))
+    return Chunk(
+        np.concatenate([chunk.block for chunk in chunks]),
+        np.concatenate([chunk.gap for chunk in chunks]),
+        np.concatenate([chunk.stream for chunk in chunks]),
+    )
 
 
 class ParquetReader:
@@ -131,14 +135,14 @@ class ParquetReader:
             chunk = self._group(index)
             seen += len(chunk.block)
             for begin in range(0, len(chunk.block), rows):
-                yield Chunk(*(column[begin : begin + rows] for column in chunk))
+                yield chunk.part(begin, begin + rows)
         if seen != self.rows:
             raise ParsedTraceError(f"{self.file}: {seen:,} steps instead of {self.rows:,}")
 
     def read(self) -> Path:
         """The whole path in memory. Raises ParsedTraceError."""
         chunks = list(self.chunks())
-        whole = _join(chunks) if chunks else Chunk(*(np.zeros(0, kind) for kind in ("u4", "u1", "u2")))
+        whole = _join(chunks or [Chunk.empty()])
         return Path(self.blocks, whole.block, whole.gap, whole.stream, self.header, self.gaps)
 
     def _group(self, index: int) -> Chunk:
@@ -148,7 +152,7 @@ class ParquetReader:
             block, gap, stream = (table.column(name).combine_chunks() for name in SCHEMA.names)
             if block.null_count or gap.null_count or stream.null_count:
                 raise ParsedTraceError("empty fields")
-            chunk = Chunk(*(_array(column) for column in (block, gap, stream)))
+            chunk = Chunk(_array(block), _array(gap), _array(stream))
         except ParsedTraceError as error:
             raise ParsedTraceError(f"{self.file}: {error}") from None
         except (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class PathReader(Protocol):
-    """A path in a file. ``rows`` is its number of steps; ``header`` the JSON document that says where it is from."""
+    """A path in a file. ``rows`` is its number of steps; ``header`` a JSON document on where it is from."""
 
     file: FilePath
     rows: int
@@ -34,8 +34,8 @@ class PathReader(Protocol):
 def open_path(file: FilePath, modules: Mapping[int, str] | None = None) -> PathReader:
     """Open ``trace_parsed.parquet`` or ``trace_parsed.gz``, told apart by content.
 
-    ``modules`` gives names of modules by hash (the upper half of a BBID) for rows, which hold none; where it is left
-    out, the memory map beside the file is asked. Raises ParsedTraceError.
+    ``modules`` gives names of modules by hash (the upper half of a BBID) for rows, which hold none; where it
+    is left out, the memory map beside the file is asked. Raises ParsedTraceError.
     """
     try:
         with file.open("rb") as raw:
@@ -56,13 +56,17 @@ def open_path(file: FilePath, modules: Mapping[int, str] | None = None) -> PathR
 
 
 def _modules_beside(file: FilePath) -> dict[int, str]:
-    """Names of modules by hash, from the map of the sample that the file lies in; nothing where there is none."""
+    """Names of modules by hash, from the map of the sample that the file lies in, where it has one."""
     from barnum.samples import MemoryMap
 
     for name in ("mapping.txt.gz", "mapping.txt"):
         if (file.parent / name).is_file():
             try:
-                return {module.hash: module.path for module in MemoryMap.read(file.parent / name).modules}
+                modules = MemoryMap.read(file.parent / name).modules
+                # Adler-32 was a signed number in Python 2; the original's published rows carry its absolute
+                # value
+                signed = {(1 << 32) - module.hash: module.path for module in modules if module.hash >> 31}
+                return signed | {module.hash: module.path for module in modules}
             except InputError as error:
                 _log.warning("modules stay without names: %s", error)
     return {}

@@ -1,12 +1,12 @@
 """Reads the original's row format, ``trace_parsed.gz``.
 
-A row is a little-endian ``u16`` length, then source BBID ``u64``, target BBID ``u64``, three ``u8`` (length of the
-mnemonic, length of the text, number of words), then mnemonic and text. The instruction is the one that ends the
-source block. The first row of a trace has source 0.
+A row is a little-endian ``u16`` length, then source BBID ``u64``, target BBID ``u64``, three ``u8`` (length
+of the mnemonic, length of the text, number of words), then mnemonic and text. The instruction is the one that
+ends the source block. The first row of a trace has source 0.
 
-As a path, the source of every row is a step (told apart by BBID, text, mnemonic and words), and the last row's
-target is one more. Where a row's source is not the target of the row before, that target is a step of its own without
-text, and the next step is marked with a gap. So the rows can be written again, byte for byte.
+As a path, the source of every row is a step (told apart by BBID, text, mnemonic and words), and the target of
+the last row is one more. Where a row's source is not the target of the row before, that target is a step of
+its own without text, and the next step is marked with a gap. So the rows can be written again, byte for byte.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from barnum.errors import ParsedTraceError
-from barnum.paths.blocks import U8, U16, U32, U64, Blocks, Chunk, GapDetails, Path
+from barnum.paths.blocks import U8, U32, U64, Blocks, Chunk, GapDetails, Path
 from barnum.paths.kinds import Gap, kind_of_text
+from barnum.paths.packed import inflated
 
 HEAD = 21  # bytes before the mnemonic, the length itself included
 _TAIL = HEAD - 2  # what the length says for a row without texts
 LONGEST = _TAIL + 2 * 255
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_READ = 4 << 20
 MAX_ROWS = 1 << 30
 MAX_BLOCKS = 1 << 22
 
 
 class RowsReader:
-    """A path read from ``trace_parsed.gz``. The file is read whole at opening; 4 bytes a row stay in memory."""
+    """A path read from ``trace_parsed.gz``. The file is read at opening; 4 bytes a row stay in memory."""
 
     def __init__(self, file: FilePath, modules: Mapping[int, str] | None = None) -> None:
         """Read file; ``modules`` gives names by hash (upper half of a BBID). Raises ParsedTraceError."""
@@ -101,9 +101,7 @@ class _Scan:
         lengths = np.ascontiguousarray(heads[:, :2]).view("<u2").ravel().astype(np.int64)
         wrong = np.flatnonzero(lengths != _TAIL + heads[:, 18].astype(np.int64) + heads[:, 19])
         if len(wrong):
-            raise ParsedTraceError(
-                f"row {self.rows + int(wrong[0]):,} has texts of another length than the row says"
-            )
+            raise ParsedTraceError(f"row {self.rows + int(wrong[0]):,} is not as long as it says")
         sources = np.ascontiguousarray(heads[:, 2:10]).view("<u8").ravel().astype(np.uint64)
         targets = np.ascontiguousarray(heads[:, 10:18]).view("<u8").ravel().astype(np.uint64)
         self._add(self._number(raw, at, lengths), sources, targets)
@@ -214,9 +212,7 @@ def _row_starts(data: bytes, row: int) -> tuple[list[int], int]:
     while at <= last:
         length = data[at] + (data[at + 1] << 8)
         if not _TAIL <= length <= LONGEST:
-            raise ParsedTraceError(
-                f"row {row + len(starts):,} claims {length} bytes: not rows of a parsed trace"
-            )
+            raise ParsedTraceError(f"row {row + len(starts):,} claims {length} bytes: no parsed trace")
         append(at)
         at += 2 + length
     if at > len(data):
@@ -243,16 +239,11 @@ def _distinct(rows: U8) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 def _inflate(file: FilePath) -> Iterator[bytes]:
     """The decompressed bytes in pieces of bounded size."""
-    from isal import igzip, isal_zlib
-
     try:
-        with file.open("rb") as raw, igzip.open(raw) as unzipped:
-            stream: BinaryIO = unzipped
-            while data := stream.read(_READ):
-                yield data
+        yield from inflated(file)
     except EOFError:
         raise ParsedTraceError("the gzip stream is cut short") from None
-    except (zlib.error, isal_zlib.error, OSError) as error:
+    except (zlib.error, OSError) as error:
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise ParsedTraceError(error.strerror or str(error)) from None
         raise ParsedTraceError(f"not a readable gzip file: {error}") from None

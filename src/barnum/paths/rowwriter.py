@@ -3,81 +3,109 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path as FilePath
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from barnum.paths.blocks import U8, U32, U64, Blocks, Bool, Chunk
+from barnum.paths.packed import gzip_writer
 from barnum.paths.rows import HEAD
+
+
+class RowTexts(NamedTuple):
+    """What rows say of their source blocks, k of them: BBID, text, mnemonic and number of words."""
+
+    bbid: U64
+    text: list[str]
+    mnemonic: list[str]
+    words: list[int]
+
+
+# given the number of blocks known so far, tells of those that follow
+MoreTexts = Callable[[int], RowTexts]
+
+
+def texts_of(blocks: Blocks) -> MoreTexts:
+    """Texts of a table of blocks that was imported from rows."""
+    text, mnemonic, words = blocks.text, blocks.mnemonic, blocks.words
+    assert text is not None
+    assert mnemonic is not None
+    assert words is not None
+
+    def more(known: int) -> RowTexts:
+        return RowTexts(blocks.bbid[known:], text[known:], mnemonic[known:], words[known:].tolist())
+
+    return more
 
 
 def split_text(text: str) -> tuple[str, int]:
     """Mnemonic and number of words, counted as the original did: what single spaces part."""
     words = text.split(" ")
-    return words[0][:255], min(len(words), 255)
+    return words[0], len(words)
 
 
-def write_rows(file: FilePath, chunks: Iterable[Chunk], blocks: Blocks, imported: bool) -> int:
+def write_rows(file: FilePath, chunks: Iterable[Chunk], more: MoreTexts, imported: bool) -> int:
     """Write a path as rows. Returns their number.
 
-    ``blocks`` must know its texts. Where the path was ``imported`` from rows, its first block is that of the first
-    row's source, whatever its BBID. Otherwise each stretch between gaps begins with source 0, as a trace does.
-    Raises OSError where the file cannot be written.
+    Where the path was ``imported`` from rows, its first block is that of the first row's source, whatever its
+    BBID. Otherwise each stretch between gaps begins with source 0, as a trace does. Raises OSError where the
+    file cannot be written.
     """
-    from isal import igzip
-
     rows = 0
-    with file.open("wb") as raw, igzip.GzipFile(fileobj=raw, mode="wb", compresslevel=2, mtime=0) as out:
-        for data, count in _rows(chunks, _Templates(blocks), blocks.bbid, imported):
+    with file.open("wb") as raw, gzip_writer(raw) as out:
+        for data, count in _rows(chunks, _Templates(more), imported):
             out.write(data)
             rows += count
     return rows
 
 
-def _rows(
-    chunks: Iterable[Chunk], templates: _Templates, bbid: U64, imported: bool
-) -> Iterator[tuple[U8, int]]:
+def _rows(chunks: Iterable[Chunk], templates: _Templates, imported: bool) -> Iterator[tuple[U8, int]]:
     last: U32 = np.zeros(0, np.uint32)
     last_starts: Bool = np.zeros(0, np.bool_)
     for chunk in chunks:
+        templates.grow()
         block = np.concatenate([last, chunk.block])
-        gap = chunk.gap != 0
-        starts = np.concatenate([last_starts, gap])
+        starts = np.concatenate([last_starts, chunk.gap != 0])
         last, last_starts = block[-1:], starts[-1:]
         joined = np.flatnonzero(~starts[1:])
         if not len(joined):
             continue
         sources = block[joined]
-        source_bbid = bbid[sources]
+        source_bbid = templates.bbid[sources]
         if not imported:
             source_bbid[starts[joined]] = 0
-        yield templates.fill(sources, source_bbid, bbid[block[joined + 1]]), len(joined)
+        yield templates.fill(sources, source_bbid, templates.bbid[block[joined + 1]]), len(joined)
 
 
 class _Templates:
     """The bytes of each block's row, in one matrix for each length."""
 
-    def __init__(self, blocks: Blocks) -> None:
-        assert blocks.text is not None
-        assert blocks.mnemonic is not None
-        assert blocks.words is not None
-        self._length = np.zeros(len(blocks), np.int64)
-        self._place = np.zeros(len(blocks), np.int64)
-        rows: dict[int, list[bytes]] = {}
-        for index, (text, mnemonic, words) in enumerate(
-            zip(blocks.text, blocks.mnemonic, blocks.words.tolist(), strict=True)
-        ):
+    def __init__(self, more: MoreTexts) -> None:
+        self._more = more
+        self.bbid: U64 = np.zeros(0, np.uint64)
+        self._length = np.zeros(0, np.int64)
+        self._place = np.zeros(0, np.int64)
+        self._rows: dict[int, list[bytes]] = {}
+        self._matrices: dict[int, U8] = {}
+
+    def grow(self) -> None:
+        """Learn of blocks that appeared since."""
+        new = self._more(len(self.bbid))
+        lengths, places = [], []
+        for text, mnemonic, words in zip(new.text, new.mnemonic, new.words, strict=True):
             tail = mnemonic.encode("latin-1") + text.encode("latin-1")
             row = struct.pack("<HQQBBB", HEAD - 2 + len(tail), 0, 0, len(mnemonic), len(text), words) + tail
-            alike = rows.setdefault(len(row), [])
-            self._length[index] = len(row)
-            self._place[index] = len(alike)
+            alike = self._rows.setdefault(len(row), [])
+            lengths.append(len(row))
+            places.append(len(alike))
             alike.append(row)
-        self._rows = {
-            length: np.frombuffer(b"".join(alike), np.uint8).reshape(-1, length)
-            for length, alike in rows.items()
-        }
+        self.bbid = np.concatenate([self.bbid, new.bbid])
+        self._length = np.concatenate([self._length, np.array(lengths, np.int64)])
+        self._place = np.concatenate([self._place, np.array(places, np.int64)])
+        for length in set(lengths):
+            self._matrices[length] = np.frombuffer(b"".join(self._rows[length]), np.uint8).reshape(-1, length)
 
     def fill(self, sources: U32, source_bbid: U64, target_bbid: U64) -> U8:
         """Rows of the transfers from blocks ``sources``, as bytes."""
@@ -86,7 +114,7 @@ class _Templates:
         out = np.empty(int(ends[-1]), np.uint8)
         for length in np.unique(lengths).tolist():
             which = np.flatnonzero(lengths == length)
-            rows = self._rows[length][self._place[sources[which]]]
+            rows: Any = self._matrices[length][self._place[sources[which]]]
             rows[:, 2:10] = source_bbid[which].astype("<u8").view(np.uint8).reshape(-1, 8)
             rows[:, 10:18] = target_bbid[which].astype("<u8").view(np.uint8).reshape(-1, 8)
             out[(ends[which] - length)[:, None] + np.arange(length)] = rows

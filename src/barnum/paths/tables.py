@@ -1,6 +1,6 @@
 """The small tables inside a parsed trace: blocks and gaps, as Arrow IPC streams in base64.
 
-What is read comes from outside, so the sizes that a stream declares are added up before any of it is inflated.
+What is read comes from outside: the sizes that a stream declares are added up before any of it is inflated.
 """
 
 from __future__ import annotations

@@ -1,0 +1,126 @@
+"""Raw and gzip files, read as a stream in bounded memory."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any, BinaryIO
+
+from barnum.errors import TraceError
+
+MAX_SIZE = 64 << 30  # bytes of one stream once decompressed
+_READ = 1 << 20
+_PIECE = 4 << 20
+# PT of the tightest loop shrinks 1000 to 1 as zeros do, but no program runs such a loop alone for this long
+_MAX_RATIO = 500
+_RATIO_COUNTS_FROM = 4 << 30
+_PSB = b"\x02\x82" * 8
+_FIRST_PSB_WITHIN = 64 << 20
+
+
+class RawTrace:
+    """The packets of one stream, plain or gzip, in pieces.
+
+    After iteration ``size`` is the number of bytes, and ``broken`` says what was wrong with the file, or is
+    None.
+    """
+
+    def __init__(self, file: FilePath, max_size: int = MAX_SIZE) -> None:
+        self.file = file
+        self.size = 0
+        self.broken: str | None = None
+        self._max_size = max_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Pieces of at most 4 MiB. What comes before a broken place is given; then it ends.
+
+        Raises TraceError where the stream is empty, has no PSB packet to begin at, or is larger than allowed.
+        """
+        tail = b""
+        synchronized = False
+        for piece in self._pieces():
+            self.size += len(piece)
+            if self.size > self._max_size:
+                raise TraceError(
+                    f"{self.file}: more than {self._max_size:,} bytes once decompressed: "
+                    "if it is to be trusted, allow more with --max-size"
+                )
+            if not synchronized:
+                synchronized = _PSB in tail + piece
+                tail = piece[-len(_PSB) :]
+                if not synchronized and self.size > _FIRST_PSB_WITHIN:
+                    raise TraceError(
+                        f"{self.file}: no PSB packet in its first {self.size:,} bytes: no Intel PT"
+                    )
+            yield piece
+        if not synchronized:
+            what = f"no PSB packet in its {self.size:,} bytes: no Intel PT" if self.size else "empty"
+            raise TraceError(f"{self.file}: {self.broken or what}")
+
+    def _pieces(self) -> Iterator[bytes]:
+        try:
+            with self.file.open("rb") as raw:
+                if raw.read(2) == b"\x1f\x8b":
+                    raw.seek(0)
+                    yield from self._inflated(raw)
+                else:
+                    raw.seek(0)
+                    while data := raw.read(_PIECE):
+                        yield data
+        except OSError as error:
+            raise TraceError(f"{self.file}: {error.strerror or error}") from None
+
+    def _inflated(self, raw: BinaryIO) -> Iterator[bytes]:
+        from isal import isal_zlib
+
+        read = 0
+        pending = b""
+        while pending or (pending := raw.read(_READ)):
+            # one turn a gzip member
+            unzip: Any = isal_zlib.decompressobj(wbits=31)
+            while not unzip.eof:
+                if not pending and not (pending := raw.read(_READ)):
+                    self.broken = "the gzip stream is cut short"
+                    return
+                read += len(pending)
+                try:
+                    piece = unzip.decompress(pending, _PIECE)
+                    while piece or unzip.unconsumed_tail:
+                        if piece:
+                            yield piece
+                        if self.size > _RATIO_COUNTS_FROM and self.size > _MAX_RATIO * read:
+                            raise TraceError(
+                                f"{self.file}: {self.size:,} bytes out of {read:,}: a gzip bomb, no trace"
+                            )
+                        if unzip.eof:
+                            break
+                        piece = unzip.decompress(unzip.unconsumed_tail, _PIECE)
+                except zlib.error as error:
+                    self.broken = f"the gzip stream is damaged ({error})"
+                    return
+                pending = unzip.unused_data
+                read -= len(pending)
+            # zeros after a member are padding
+            pending = pending.lstrip(b"\0")
+            if pending and not pending.startswith(b"\x1f"):
+                self.broken = "the gzip stream is followed by other data"
+                return
+
+
+def inflated(file: FilePath) -> Iterator[bytes]:
+    """The decompressed bytes of a gzip file in pieces of at most 4 MiB. Raises EOFError, zlib.error, OSError."""
+    from isal import igzip
+
+    opener: Any = igzip.open
+    with file.open("rb") as raw, opener(raw) as unzipped:
+        while data := unzipped.read(_PIECE):
+            yield data
+
+
+def gzip_writer(raw: BinaryIO) -> Any:
+    """A fast gzip file around raw, the same bytes for the same content."""
+    from isal import igzip
+
+    writer: Any = igzip.GzipFile
+    return writer(fileobj=raw, mode="wb", compresslevel=2, mtime=0)
