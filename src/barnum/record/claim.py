@@ -1,0 +1,169 @@
+"""Who makes a sample: a `.part` folder with an owner, so that several runs can share one tree of samples."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+_OWNER = "owner"
+_OWNER_LIMIT = 4096
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A process on some machine; begun is its start time in clock ticks since that machine's start."""
+
+    host: str
+    pid: int
+    begun: int
+
+    @classmethod
+    def here(cls) -> Owner:
+        """This process."""
+        return cls(socket.gethostname(), os.getpid(), _begun(os.getpid()) or 0)
+
+    @classmethod
+    def of(cls, part: Path) -> Owner | None:
+        """Owner of a `.part` folder; None when it has none that can be read."""
+        try:
+            with (part / _OWNER).open("rb") as file:
+                host, pid, begun = file.read(_OWNER_LIMIT).decode().split()
+            return cls(host, int(pid), int(begun))
+        except (OSError, ValueError):
+            return None
+
+    def text(self) -> str:
+        """Content of the owner file."""
+        return f"{self.host} {self.pid} {self.begun}\n"
+
+    def alive(self) -> bool:
+        """Whether that process, on this machine, still runs."""
+        return _begun(self.pid) == self.begun
+
+
+class Taken(Exception):
+    """Another run makes this sample; the text says which."""
+
+
+def claim(root: Path, name: str, force: bool) -> Path:
+    """Make ROOT/NAME.part ours. One whose owner, on this machine, has died is taken over.
+
+    Args:
+        force: take over that of another machine too, which may have died or not.
+
+    Raises:
+        Taken: its owner lives, or is on another machine.
+        OSError: root cannot be written.
+    """
+    part = root / f"{name}.part"
+    fresh = root / f".{name}.{secrets.token_hex(4)}"
+    fresh.mkdir()
+    try:
+        (fresh / _OWNER).write_text(Owner.here().text())
+        with _locked(root):
+            if os.path.lexists(part):
+                owner = Owner.of(part)
+                if owner is not None:
+                    if owner.host != socket.gethostname():
+                        if not force:
+                            raise Taken(
+                                f"process {owner.pid} on {owner.host} records it; "
+                                "if that is no longer so, use --force"
+                            )
+                    elif owner.alive():
+                        raise Taken(f"process {owner.pid} records it now")
+                old = root / f".{name}.{secrets.token_hex(4)}"
+                part.rename(old)
+                remove(old)
+            fresh.rename(part)
+    except BaseException:
+        remove(fresh)
+        raise
+    return part
+
+
+def mark_unfinished(part: Path) -> None:
+    """Empty a `.part` folder but for its owner: it stays as the mark of a run that was cut off."""
+    with suppress(OSError):
+        for entry in part.iterdir():
+            if entry.name != _OWNER:
+                remove(entry)
+
+
+def publish(finished: Path, final: Path, replace: bool) -> bool:
+    """Give a finished folder its name. False when the name is taken and replace is not given.
+
+    A replaced folder stays until the new one has its name, in one step where the system can; it is then where
+    the new one was.
+    """
+    try:
+        finished.rename(final)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+    if not replace:
+        return False
+    if not _exchange(finished, final):
+        beside = finished.with_name("replaced")
+        final.rename(beside)
+        finished.rename(final)
+    return True
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that a hostile program may have filled; what cannot be removed is left."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        folder.unlink(missing_ok=True)
+        return
+    with suppress(OSError, RecursionError):
+        shutil.rmtree(folder)
+    if os.path.lexists(folder):
+        # folders without permissions, or nested deeper than Python's stack
+        for command in (["chmod", "-R", "u+rwx", "--", str(folder)], ["rm", "-rf", "--", str(folder)]):
+            subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the lock of a folder, so that only one run at a time judges a `.part` in it."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # some network file systems have no locks for folders
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _begun(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if text[0] in (b"Z", b"X") else int(text[19])
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    result = libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)
+    )
+    return bool(result == 0)

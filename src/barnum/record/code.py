@@ -1,0 +1,176 @@
+"""Keeps the code bytes of a process that its mapped files do not hold: generated code, changed code."""
+
+from __future__ import annotations
+
+import os
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from barnum.record.elf import PAGE
+
+_MAGIC = b"BRNMCODE"
+_RECORD = struct.Struct("<IIQ")
+_RECORD_LIMIT = 1 << 16
+_BATCH_BYTES = 1 << 20
+_BATCH_RECORDS = 1 << 15
+# pages of code whose bytes are held at a time: 8 KiB each
+_MAX_PAGES = 1 << 16
+_SHIFT = PAGE.bit_length() - 1
+
+_Bytes = NDArray[np.uint8]
+_Addresses = NDArray[np.uint64]
+
+
+class FilePiece(msgspec.Struct, frozen=True):
+    """Addresses [start, end) hold the bytes of an image file from offset on."""
+
+    start: int
+    end: int
+    image: Path
+    offset: int
+
+
+class TooMuchCode(Exception):
+    """A process executed code on more pages than are kept."""
+
+
+def write_code(
+    file: Path,
+    records: Iterable[tuple[int, int, bytes]],
+    pieces: list[FilePiece],
+    check: Callable[[], None],
+) -> bool:
+    """Write the records (epoch, address, bytes; epochs ascending) less what the image files hold already.
+
+    A byte is left out when it equals what the image and the records kept before say of its address. Returns
+    whether anything was left to write; if not, there is no file. check is called now and then, and may raise.
+
+    Raises:
+        OSError: the file cannot be written.
+        TooMuchCode: the rest was dropped.
+    """
+    view = _View(pieces)
+    packer = isal_zlib.compressobj(1, wbits=31)
+    kept = False
+    too_much: TooMuchCode | None = None
+    with file.open("wb") as out:
+        out.write(packer.compress(_MAGIC))
+        try:
+            for epoch, starts, data, lengths in _batches(records):
+                check()
+                addresses, values = view.news(starts, data, lengths)
+                for start, run in _runs(addresses, values):
+                    out.write(packer.compress(_RECORD.pack(epoch, len(run), start) + run))
+                    kept = True
+        except TooMuchCode as error:
+            too_much = error
+        finally:
+            view.close()
+        out.write(packer.flush())
+    if not kept:
+        file.unlink()
+    if too_much is not None:
+        raise too_much
+    return kept
+
+
+def _batches(
+    records: Iterable[tuple[int, int, bytes]],
+) -> Iterable[tuple[int, list[int], list[bytes], list[int]]]:
+    """Records of one epoch, many at a time: epoch, addresses, bytes, lengths."""
+    starts: list[int] = []
+    data: list[bytes] = []
+    lengths: list[int] = []
+    size = 0
+    now = 0
+    for epoch, address, content in records:
+        if starts and (epoch != now or size >= _BATCH_BYTES or len(starts) >= _BATCH_RECORDS):
+            yield now, starts, data, lengths
+            starts, data, lengths, size = [], [], [], 0
+        now = epoch
+        starts.append(address)
+        data.append(content)
+        lengths.append(len(content))
+        size += len(content)
+    if starts:
+        yield now, starts, data, lengths
+
+
+class _View:
+    """What a reader of the sample sees of a process's code: images overlaid by the bytes kept so far."""
+
+    def __init__(self, pieces: list[FilePiece]) -> None:
+        self._pieces = sorted(pieces, key=lambda piece: piece.start)
+        self._starts = [piece.start for piece in self._pieces]
+        self._files: dict[Path, int] = {}
+        self._rows: dict[int, int] = {}
+        self._values: _Bytes = np.zeros((64, PAGE), np.uint8)
+        self._known: NDArray[np.bool_] = np.zeros((64, PAGE), np.bool_)
+
+    def news(self, starts: list[int], data: list[bytes], lengths: list[int]) -> tuple[_Addresses, _Bytes]:
+        """Addresses (ascending) and values of the bytes that the view lacks; from then on it has them."""
+        counts = np.array(lengths, np.int64)
+        ends = np.cumsum(counts)
+        addresses = np.repeat(np.array(starts, np.uint64), counts)
+        addresses += (np.arange(ends[-1]) - np.repeat(ends - counts, counts)).astype(np.uint64)
+        values = np.frombuffer(b"".join(data), np.uint8)
+        pages = addresses >> np.uint64(_SHIFT)
+        changes = np.flatnonzero(pages[1:] != pages[:-1]) + 1
+        firsts = np.concatenate(([0], changes))
+        rows = np.array([self._row(int(page)) for page in pages[firsts]], np.int64)
+        row = np.repeat(rows, np.diff(np.concatenate((firsts, [len(pages)]))))
+        column = (addresses & np.uint64(PAGE - 1)).astype(np.int64)
+        new = ~self._known[row, column] | (self._values[row, column] != values)
+        row, column, addresses, values = row[new], column[new], addresses[new], values[new]
+        self._values[row, column] = values
+        self._known[row, column] = True
+        # a block may have been translated twice: keep a byte once
+        addresses, once = np.unique(addresses, return_index=True)
+        return addresses, self._values[row[once], column[once]]
+
+    def close(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    def _row(self, page: int) -> int:
+        row = self._rows.get(page)
+        if row is not None:
+            return row
+        row = len(self._rows)
+        if row >= _MAX_PAGES:
+            raise TooMuchCode
+        if row >= len(self._values):
+            self._values = np.concatenate((self._values, np.zeros_like(self._values)))
+            self._known = np.concatenate((self._known, np.zeros_like(self._known)))
+        self._rows[page] = row
+        content = self._from_file(page << _SHIFT)
+        self._values[row, : len(content)] = np.frombuffer(content, np.uint8)
+        self._known[row, : len(content)] = True
+        return row
+
+    def _from_file(self, address: int) -> bytes:
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._pieces[index].end:
+            return b""
+        piece = self._pieces[index]
+        if piece.image not in self._files:
+            self._files[piece.image] = os.open(piece.image, os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(self._files[piece.image], PAGE, piece.offset + address - piece.start)
+
+
+def _runs(addresses: _Addresses, values: _Bytes) -> Iterable[tuple[int, bytes]]:
+    """Ascending addresses as (first address, bytes) of runs without holes, at most _RECORD_LIMIT long."""
+    if not len(addresses):
+        return
+    breaks = np.flatnonzero(np.diff(addresses) != 1) + 1
+    for first, end in zip([0, *breaks.tolist()], [*breaks.tolist(), len(addresses)], strict=True):
+        for part in range(first, end, _RECORD_LIMIT):
+            yield int(addresses[part]), values[part : min(part + _RECORD_LIMIT, end)].tobytes()

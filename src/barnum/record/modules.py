@@ -1,0 +1,232 @@
+"""Which mapped files a process had code in, where each lay, and what its image in the bin-dir is."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import msgspec
+
+from barnum.record.code import FilePiece
+from barnum.record.elf import PAGE, read_elf
+from barnum.record.images import ImageStore
+from barnum.record.layout import elf_layout, load_bias, mapped_layout
+from barnum.record.raw import Mapped, open_regular
+from barnum.samples import Image
+
+_DELETED = b" (deleted)"
+# a map that a hostile program made up could name the same file in ever new ways
+_MAX_INSTANCES = 16
+_MAX_IMAGE_BYTES = 1 << 32
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of a sample's memory map."""
+
+    start: int
+    end: int
+    offset: int
+    executable: bool
+    path: str
+
+    def text(self) -> str:
+        """The line in the form of /proc/PID/maps, with its newline."""
+        code = "r-x" if self.executable else "r--"
+        return f"{self.start:08x}-{self.end:08x} {code}p {self.offset:08x} 00:00 0 {self.path}\n"
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Memory of a process as its sample describes it.
+
+    Attributes:
+        lines: its map, by address.
+        pieces: addresses whose bytes the images hold.
+        images: by mapped path.
+        missing: paths of files with code that have no image, such as deleted ones.
+    """
+
+    lines: list[Line]
+    pieces: list[FilePiece]
+    images: dict[str, Image]
+    missing: list[str]
+
+
+class _Instance(msgspec.Struct):
+    """A file in one place: its regions, lowest first, and the image when there is one."""
+
+    path: str
+    base: int
+    regions: list[Mapped]
+    image: Image | None = None
+    size: int = 0
+
+
+def describe_memory(regions: list[Mapped], store: ImageStore) -> Memory:
+    """Name the modules of a process and put their images into the bin-dir.
+
+    Only what holds code is described. A module is a run of regions that nothing else interrupts; what cannot
+    be told that way becomes memory without a file, named ``/anon/<start>``, whose bytes the sample keeps
+    itself.
+
+    Raises:
+        OSError: the bin-dir cannot be written.
+    """
+    by_path: dict[bytes, list[Mapped]] = defaultdict(list)
+    plain: list[Mapped] = []
+    for region in regions:
+        if region.path.startswith(b"/") and not region.path.startswith(b"/anon/"):
+            by_path[region.path].append(region)
+        elif region.executable and region.path != b"[vsyscall]":
+            plain.append(region)
+    instances: list[_Instance] = []
+    missing = []
+    size = 0
+    for raw_path, found in by_path.items():
+        if not any(region.executable for region in found):
+            continue  # data
+        path = raw_path.removesuffix(_DELETED).decode("utf-8", errors="replace")
+        placed = _place(raw_path, path, found, store) if size < _MAX_IMAGE_BYTES else None
+        size += sum(instance.size for instance in placed or ())
+        if placed is None:
+            missing.append(path)
+            placed = [_Instance(path, found[0].start, found)]
+        instances += placed
+    return _assemble(instances, plain, store.folder, missing)
+
+
+def _place(raw_path: bytes, path: str, regions: list[Mapped], store: ImageStore) -> list[_Instance] | None:
+    """The places a file lies in, each with its image; None when the file cannot be had any more."""
+    try:
+        with open_regular(_file_of(raw_path)) as descriptor:
+            return _place_open(descriptor, path, regions, store)
+    except _StoreError as error:
+        raise error.cause from None
+    except OSError:
+        return None
+
+
+class _StoreError(Exception):
+    """Writing to the bin-dir failed: other than trouble with the mapped file, that ends the recording."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _place_open(
+    descriptor: int, path: str, regions: list[Mapped], store: ImageStore
+) -> list[_Instance] | None:
+    elf = read_elf(descriptor)
+    whole = elf_layout(elf) if elf is not None else None
+    instances: list[_Instance] = []
+    left = regions
+    while any(region.executable for region in left) and len(instances) < _MAX_INSTANCES:
+        name = path if not instances else f"{path}#{len(instances) + 1}"
+        instance = None
+        if elf is not None and whole is not None:
+            weights: Counter[int] = Counter()
+            for region in left:
+                for bias in load_bias(elf, region):
+                    weights[bias] += (region.end - region.start) * (4 if region.executable else 1)
+            if weights:
+                bias = weights.most_common(1)[0][0]
+                base = bias + elf.segments[0].first_page
+                own = [region for region in left if bias in load_bias(elf, region)]
+                own = [
+                    _clipped(region, base + whole.size) for region in own if region.start < base + whole.size
+                ]
+                if any(region.executable for region in own) and own[0].start >= base:
+                    instance, layout = _Instance(name, base, own), whole
+                    taken = {region.start for region in own}
+                    left = [region for region in left if region.start not in taken]
+        if instance is None:
+            # no ELF file, or mapped in a way of its own: what lies at one distance from its offsets belongs
+            # together
+            first = next(region for region in left if region.executable)
+            distance = first.start - first.offset
+            own = [region for region in left if region.start - region.offset == distance]
+            left = [region for region in left if region.start - region.offset != distance]
+            found = mapped_layout(own, os.fstat(descriptor).st_size)
+            if found is None:
+                return None
+            instance, layout = _Instance(name, own[0].start, own), found
+        try:
+            instance.image = store.add(descriptor, layout, path)
+        except OSError as error:
+            raise _StoreError(error) from error
+        instance.size = layout.size
+        instances.append(instance)
+    return instances
+
+
+def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, missing: list[str]) -> Memory:
+    """Put all into the order of addresses, and see that each module is one run from its base on."""
+    owned = [(region, instance) for instance in instances for region in instance.regions]
+    everything: list[tuple[Mapped, _Instance | None]] = [*owned, *((region, None) for region in plain)]
+    everything.sort(key=lambda entry: entry[0].start)
+    lines: list[Line] = []
+    pieces: list[FilePiece] = []
+    images: dict[str, Image] = {}
+    begun: set[int] = set()
+    last: _Instance | None = None
+    for region, instance in everything:
+        before, last = last, instance
+        if instance is None:
+            _add_anonymous(lines, region)
+            continue
+        joins = before is instance
+        if not joins and id(instance) not in begun:
+            begun.add(id(instance))
+            joins = region.start == instance.base or _fill(lines, instance, region.start)
+            if not joins and instance.image is None:
+                joins = True
+        if not joins or (lines and region.start < lines[-1].end):
+            # something else lies in between: a reader would count from a wrong base
+            last = None
+            if region.executable and not (lines and region.start < lines[-1].end):
+                _add_anonymous(lines, msgspec.structs.replace(region, path=b""))
+            continue
+        lines.append(Line(region.start, region.end, region.offset, region.executable, instance.path))
+        if instance.image is not None:
+            images[instance.path] = instance.image
+            if region.executable:
+                pieces.append(
+                    FilePiece(
+                        region.start, region.end, folder / instance.image.file, region.start - instance.base
+                    )
+                )
+    return Memory(lines, pieces, images, missing)
+
+
+def _fill(lines: list[Line], instance: _Instance, start: int) -> bool:
+    """Let a module whose first pages are not mapped begin at its base all the same, if there is room."""
+    if instance.image is None or (lines and lines[-1].end > instance.base) or start < instance.base:
+        return False
+    lines.append(Line(instance.base, min(instance.base + PAGE, start), 0, False, instance.path))
+    return True
+
+
+def _add_anonymous(lines: list[Line], region: Mapped) -> None:
+    path = region.path.decode("utf-8", errors="replace")
+    if path.startswith("["):
+        lines.append(Line(region.start, region.end, 0, True, path))
+        return
+    before = lines[-1] if lines else None
+    if before is not None and before.end == region.start and before.path.startswith("/anon/"):
+        lines[-1] = msgspec.structs.replace(before, end=region.end)
+        return
+    lines.append(Line(region.start, region.end, 0, True, f"/anon/{region.start:x}"))
+
+
+def _clipped(region: Mapped, end: int) -> Mapped:
+    return region if region.end <= end else msgspec.structs.replace(region, end=end)
+
+
+def _file_of(raw_path: bytes) -> Path:
+    """The mapped file's path. The kernel writes a newline in it as \\012."""
+    if raw_path.endswith(_DELETED) and not os.path.lexists(raw_path):
+        raise FileNotFoundError(raw_path)
+    if b"\\012" in raw_path and not os.path.lexists(raw_path):
+        raw_path = raw_path.replace(b"\\012", b"\n")
+    return Path(os.fsdecode(raw_path))

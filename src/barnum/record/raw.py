@@ -1,0 +1,266 @@
+"""Reads what the plugin left in a work folder, where the recorded program may have written too."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import RecordingError
+from barnum.record.elf import PAGE
+
+_MAX_PROCESSES = 1 << 14
+_MAX_STREAMS = 1 << 16
+_PROCESS_LIMIT = 64 << 10
+_MAPS_LIMIT = 256 << 20
+_MAPS_LINE_LIMIT = 2 * PAGE
+_CODE_LIMIT = 1 << 28
+_RECORD_LIMIT = 1 << 16
+_CODE_MAGIC = b"BRNMCODE"
+_STREAM_MAGIC = b"BRNMPT01"
+# magic, process, thread, bytes, pending TNT bits below a leading 1, unused, why lost, blocks lost
+_STREAM_HEADER = struct.Struct("<8sIIQQIIQ")
+_CODE_RECORD = struct.Struct("<IIQ")
+LOST = {0: None, 1: "max-size", 2: "disk full"}
+_FILE = re.compile(r"(process|stream)_(0|[1-9][0-9]{0,5})", re.ASCII)
+_MAPS_LINE = re.compile(
+    rb"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([r-])([w-])([x-])[ps-] ([0-9a-f]{1,16}) "
+    rb"[0-9a-f]+:[0-9a-f]+ ([0-9]{1,20})(?: +([^\n]*))?"
+)
+
+
+class RawProcess(msgspec.Struct, frozen=True):
+    """What process_<P> says: one process, or one program of a process that ran another by exec."""
+
+    index: int
+    pid: int
+    parent: int | None
+    event: str
+    mode: int
+    program: str
+
+
+class RawStream(msgspec.Struct, frozen=True):
+    """Header of stream_<S>.
+
+    Attributes:
+        size: bytes of PT packets behind the header.
+        tnt: conditional branches that no packet holds yet, the oldest highest, below a leading 1.
+        lost: why recording stopped before the thread did, one of the values of LOST.
+        lost_blocks: blocks that were executed after that.
+    """
+
+    index: int
+    process: int
+    thread: int
+    size: int
+    tnt: int
+    lost: str | None
+    lost_blocks: int
+
+
+class Mapped(msgspec.Struct, frozen=True):
+    """A line of a memory map: addresses [start, end), offset in the file, path as bytes (empty: no file)."""
+
+    start: int
+    end: int
+    offset: int
+    executable: bool
+    path: bytes
+
+
+class RawFolder:
+    """A work folder, and what in it was wrong, in sentences for the sample's meta.json."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.complaints: list[str] = []
+
+    def processes(self) -> list[RawProcess]:
+        """All processes, by index; those whose file is broken are left out, with a complaint.
+
+        Raises:
+            RecordingError: there is none.
+        """
+        found = []
+        for index in self._indices("process", _MAX_PROCESSES):
+            try:
+                with open_regular(self.folder / f"process_{index}") as descriptor:
+                    text = os.pread(descriptor, _PROCESS_LIMIT, 0).decode("utf-8", errors="replace")
+                found.append(_read_process(index, text))
+            except (OSError, ValueError):
+                self.complaints.append(f"what the recorder noted of process {index} cannot be read")
+        if not found:
+            raise RecordingError("the recorder left no process: the program did not begin to run")
+        return found
+
+    def streams(self) -> list[RawStream]:
+        """All streams, by index; broken ones are left out, with a complaint."""
+        found = []
+        for index in self._indices("stream", _MAX_STREAMS):
+            try:
+                with self.stream_file(index) as descriptor:
+                    head = os.pread(descriptor, _STREAM_HEADER.size, 0)
+                    found.append(_read_stream(index, head, os.fstat(descriptor).st_size))
+            except (OSError, ValueError, struct.error):
+                self.complaints.append(f"the header of stream {index} is broken; it is left out")
+        return found
+
+    @contextmanager
+    def stream_file(self, index: int) -> Iterator[int]:
+        """Descriptor of a stream's file; the packets begin at PAGE."""
+        with open_regular(self.folder / f"stream_{index}") as descriptor:
+            yield descriptor
+
+    def maps(self, process: int) -> Iterator[list[Mapped]]:
+        """Snapshots of a process's memory map, in order; of each, the lines that the one before lacks.
+
+        Broken lines are left out, with one complaint.
+        """
+        broken = 0
+        before: set[bytes] = set()
+        now: set[bytes] = set()
+        new: list[Mapped] = []
+        try:
+            with (
+                open_regular(self.folder / f"maps_{process}") as descriptor,
+                os.fdopen(os.dup(descriptor), "rb") as file,
+            ):
+                left = _MAPS_LIMIT
+                # a line without an end must not fill the memory
+                while left > 0 and (line := file.readline(_MAPS_LINE_LIMIT)):
+                    left -= len(line)
+                    if line.startswith(b"@"):
+                        yield new
+                        before, now, new = now, set(), []
+                        continue
+                    now.add(line)
+                    if line in before:
+                        continue
+                    mapped = _read_mapped(line.rstrip(b"\n"))
+                    if mapped is None:
+                        broken += 1
+                    else:
+                        new.append(mapped)
+        except OSError:
+            broken += 1
+        yield new
+        if broken:
+            self.complaints.append(f"the memory map of process {process} was broken in {broken} places")
+
+    def code(self, process: int) -> Iterator[tuple[int, int, bytes]]:
+        """Code bytes of a process: (epoch, address, bytes) in the order in which they were met.
+
+        Reading ends, with a complaint, at the first record that is broken.
+        """
+        try:
+            with (
+                open_regular(self.folder / f"code_{process}") as descriptor,
+                os.fdopen(os.dup(descriptor), "rb", buffering=1 << 20) as file,
+            ):
+                if file.read(len(_CODE_MAGIC)) != _CODE_MAGIC:
+                    raise ValueError("no code file")
+                last = 0
+                left = _CODE_LIMIT
+                while len(head := file.read(_CODE_RECORD.size)) == _CODE_RECORD.size:
+                    epoch, length, address = _CODE_RECORD.unpack(head)
+                    left -= length + _CODE_RECORD.size
+                    if (
+                        not 0 < length <= _RECORD_LIMIT
+                        or epoch < last
+                        or address + length > 1 << 64
+                        or left < 0
+                    ):
+                        raise ValueError("broken record")
+                    data = file.read(length)
+                    if len(data) < length:
+                        break  # the run was killed while this was written; it had not been executed yet
+                    last = epoch
+                    yield epoch, address, data
+        except (OSError, ValueError):
+            self.complaints.append(
+                f"the code of process {process} that lies in no file was not recorded to its end"
+            )
+
+    def _indices(self, kind: str, limit: int) -> list[int]:
+        found = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                name = _FILE.fullmatch(entry.name)
+                if name and name[1] == kind:
+                    found.append(int(name[2]))
+        found.sort()
+        if len(found) > limit:
+            self.complaints.append(f"there were {len(found)} of kind {kind}; the first {limit} are kept")
+        return found[:limit]
+
+
+@contextmanager
+def open_regular(file: Path) -> Iterator[int]:
+    """Open a regular file for reading: no link is followed, no pipe is waited for.
+
+    Raises:
+        OSError: it is missing, or is anything else.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def tnt_packets(pending: int) -> bytes:
+    """Short TNT packets for the conditional branches in pending, the oldest highest, below a leading 1.
+
+    A packet holds up to six: a stop bit, the branches, and a zero as its lowest bit (Intel SDM, volume 3,
+    chapter on Intel PT, "Taken/Not-taken Packet").
+    """
+    packets = bytearray()
+    count = max(pending.bit_length() - 1, 0)
+    while count > 0:
+        taken = min(count, 6)
+        count -= taken
+        part = (pending >> count) & ((1 << taken) - 1)
+        packets.append((1 << taken | part) << 1)
+    return bytes(packets)
+
+
+def _read_process(index: int, text: str) -> RawProcess:
+    values: dict[str, str] = {}
+    for line in text.split("\n"):
+        key, _, value = line.partition(" ")
+        values.setdefault(key, value)
+    parent = int(values.get("parent", "-1"))
+    event = values.get("event", "start")
+    mode = int(values.get("mode", "64"))
+    pid = int(values.get("pid", "0"))
+    if mode not in (32, 64) or event not in ("start", "fork", "exec") or not 0 <= pid < 1 << 31:
+        raise ValueError("broken process")
+    return RawProcess(
+        index, pid, parent if 0 <= parent < index else None, event, mode, values.get("program", "")
+    )
+
+
+def _read_stream(index: int, head: bytes, file_size: int) -> RawStream:
+    magic, process, thread, size, tnt, _, lost, lost_blocks = _STREAM_HEADER.unpack(head)
+    if magic != _STREAM_MAGIC or size > max(file_size - PAGE, 0) or lost not in LOST:
+        raise ValueError("broken header")
+    return RawStream(index, process, thread, size, tnt, LOST[lost], lost_blocks)
+
+
+def _read_mapped(line: bytes) -> Mapped | None:
+    found = _MAPS_LINE.fullmatch(line)
+    if not found:
+        return None
+    start, end, offset = (int(found[group], 16) for group in (1, 2, 6))
+    if not start < end <= 1 << 64 or (start | end | offset) % PAGE:
+        return None
+    return Mapped(start, end, offset, found[5] == b"x", found[8] or b"")

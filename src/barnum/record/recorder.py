@@ -1,0 +1,280 @@
+"""Records the run of a program on one input: from the command line to the finished sample folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import EngineError, InputError, OutputError, OutputExistsError, RecordingError, SampleError
+from barnum.record.claim import Taken, claim, mark_unfinished, publish, remove
+from barnum.record.engine import EngineFiles, Start, command_line
+from barnum.record.finish import Finished, finish
+from barnum.record.images import ImageStore
+from barnum.record.inputs import hash_input
+from barnum.record.program import Program, find_program
+from barnum.record.run import Ended, Interrupted, Runs
+from barnum.samples import Info, Sample, printable
+
+PLACEHOLDER = "{}"
+# paths of the plugin's files must stay below 256 bytes
+_LONG_PATH = 200
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for every run of a call.
+
+    Attributes:
+        command: program and arguments; in each of them ``{}`` stands for the path of the input.
+        label: ``benign`` or ``malicious``.
+        extra_labels: further lines for info.txt.
+        output: folder of the samples.
+        bin_dir: folder of the images.
+        start: ``open`` records from when the program opens its input, ``exec`` from its first instruction.
+        timeout: seconds after which a run is killed; what was recorded is kept.
+        max_bytes: bytes of PT packets after which recording of a stream stops.
+        force: replace samples that are there.
+        show_output: let the program's output through to standard error.
+        directory: where the program runs; None makes a fresh folder for each run.
+        log: keep the plugin's own log of executed blocks in the sample, for tests.
+    """
+
+    command: tuple[str, ...]
+    label: str
+    extra_labels: tuple[str, ...] = ()
+    output: Path
+    bin_dir: Path
+    engine: EngineFiles
+    start: str = "open"
+    timeout: float | None = None
+    max_bytes: int = 1 << 32
+    force: bool = False
+    show_output: bool = False
+    directory: Path | None = None
+    log: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one input: ``recorded`` or ``skipped``, and a note on why or on what is missing.
+
+    raw_bytes and packed_bytes are those of its traces, seconds those of the run itself, total_seconds with
+    all work before and after.
+    """
+
+    path: Path
+    state: str
+    note: str = ""
+    folder: Path | None = None
+    raw_bytes: int = 0
+    packed_bytes: int = 0
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+class Recorder:
+    """Records inputs one at a time in each thread that asks it to; runs are stopped all at once by
+    ``runs.stop``.
+
+    Raises:
+        OutputError: the folders cannot be made.
+        ProgramError: the program cannot be recorded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.runs = Runs()
+        self._seen: dict[str, Path] = {}
+        self._lock = threading.Lock()
+        self._program: Program | None = None
+        if PLACEHOLDER not in settings.command[0]:
+            self._program = find_program(settings.command[0])
+            settings.engine.program_for(self._program)
+        for folder in (settings.output, settings.bin_dir):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"{printable(str(folder))}: cannot be made a folder ({error.strerror}): choose another"
+                ) from None
+        self.store = ImageStore(settings.bin_dir)
+
+    def record(self, path: Path) -> Outcome:
+        """Record the run on one input, unless that is done already.
+
+        Raises:
+            Interrupted: the runs were stopped; the sample's `.part` folder stays as a mark.
+            InputError: of the class that fits; nothing is left behind then.
+        """
+        self.runs.check()
+        digest, status = hash_input(path)
+        with self._lock:
+            twin = self._seen.setdefault(digest, path)
+        if twin != path:
+            return Outcome(path=path, state="skipped", note=f"has the same content as {printable(str(twin))}")
+        final = self.settings.output / digest
+        if self._is_done(final):
+            return Outcome(path=path, state="skipped", note="is recorded already", folder=final)
+        try:
+            part = claim(self.settings.output, digest, self.settings.force)
+        except Taken as taken:
+            return Outcome(path=path, state="skipped", note=str(taken))
+        except OSError as error:
+            raise output_error(error, self.settings.output) from None
+        try:
+            # another run may have finished it between the first look and the claim
+            if self._is_done(final):
+                outcome = Outcome(path=path, state="skipped", note="is recorded already", folder=final)
+            else:
+                outcome = self._record_into(part, final, path, status)
+        except Interrupted:
+            mark_unfinished(part)
+            raise
+        except OSError as error:
+            remove(part)
+            raise output_error(error, self.settings.output) from None
+        except BaseException:
+            remove(part)
+            raise
+        remove(part)
+        return outcome
+
+    def _is_done(self, final: Path) -> bool:
+        """Whether the sample is there and stays.
+
+        Raises:
+            OutputExistsError: it has the other label, or is no complete sample.
+        """
+        if self.settings.force or not os.path.lexists(final):
+            return False
+        try:
+            sample = Sample.open(final)
+        except SampleError as error:
+            raise OutputExistsError(f"{error}; --force replaces it") from None
+        if sample.label != self.settings.label:
+            raise OutputExistsError(
+                f"{printable(sample.name)}: is recorded as {sample.label} already ({final}); "
+                f"--force makes it {self.settings.label}"
+            )
+        return True
+
+    def _record_into(self, part: Path, final: Path, path: Path, status: os.stat_result) -> Outcome:
+        settings = self.settings
+        began = time.monotonic()
+        raw, work, temporary, fresh = (part / name for name in ("raw", "work", "tmp", "new"))
+        for folder in (raw, work, temporary, fresh):
+            folder.mkdir()
+        words = [word.replace(PLACEHOLDER, str(path)) for word in settings.command]
+        program = self._program or find_program(words[0])
+        start = Start("open", status.st_dev, status.st_ino) if settings.start == "open" else Start("exec")
+        with _short(raw) as short:
+            command = command_line(
+                settings.engine, program, words[1:], short, start, settings.max_bytes, settings.log
+            )
+            ended = self.runs.run(
+                command,
+                settings.directory or work,
+                temporary,
+                settings.timeout,
+                settings.show_output,
+            )
+        if not (raw / "process_0").exists():
+            raise EngineError(f"{command[0]} did not start {printable(program.path)}{_last_words(ended)}")
+        try:
+            finished = finish(
+                raw,
+                fresh,
+                self.store,
+                Info(_text(path.name), settings.label, settings.extra_labels),
+                settings.engine,
+                ended,
+                settings.command,
+                settings.start,
+                self._losses(ended, path, status),
+                self.runs.check,
+            )
+        except RecordingError as error:
+            raise RecordingError(self._explain(error, path, ended)) from None
+        if not publish(fresh, final, settings.force):
+            return Outcome(path=path, state="skipped", note="was recorded by another run", folder=final)
+        return _outcome(path, final, finished, ended, time.monotonic() - began)
+
+    def _losses(self, ended: Ended, path: Path, before: os.stat_result) -> list[str]:
+        lost = []
+        if ended.timeout:
+            lost.append(f"the run was ended after {self.settings.timeout:g} seconds")
+        if ended.left_over:
+            lost.append(f"{ended.left_over} processes outlived the program and were killed")
+        with suppress(OSError):
+            after = path.stat()
+            if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
+                lost.append(
+                    "the input was changed while it was recorded; the sample is named by what it was before"
+                )
+        return lost
+
+    def _explain(self, error: RecordingError, path: Path, ended: Ended) -> str:
+        shown = printable(str(path))
+        if self.settings.start == "open":
+            within = f" within {self.settings.timeout:g} seconds" if ended.timeout else ""
+            return (
+                f"{shown}: the program never opened it{within}, so nothing was recorded: "
+                f"use --start exec to record from the first instruction{_last_words(ended)}"
+            )
+        return f"{shown}: {error}{_last_words(ended)}"
+
+
+def output_error(error: OSError, folder: Path) -> InputError:
+    """What went wrong when a result was written, in words for a user."""
+    reason = (error.strerror or str(error)).lower()
+    where = printable(str(error.filename or folder))
+    return OutputError(f"{where}: {reason}; samples finished before are kept")
+
+
+def _outcome(path: Path, final: Path, finished: Finished, ended: Ended, total: float) -> Outcome:
+    notes = list(finished.meta.lost)
+    if finished.meta.exit.signal is not None and not ended.timeout:
+        notes.insert(0, f"the program ended by signal {finished.meta.exit.signal}")
+    elif finished.meta.exit.status:
+        notes.insert(0, f"the program ended with status {finished.meta.exit.status}")
+    return Outcome(
+        path=path,
+        state="recorded",
+        note="; ".join(notes),
+        folder=final,
+        raw_bytes=finished.raw_bytes,
+        packed_bytes=finished.packed_bytes,
+        seconds=ended.seconds,
+        total_seconds=total,
+    )
+
+
+def _last_words(ended: Ended) -> str:
+    """How the program ended and the last line it said, to be put behind a message."""
+    lines = ended.stderr.decode("utf-8", errors="replace").strip().splitlines()
+    said = f": {printable(lines[-1].strip()[:300])}" if lines else ""
+    if ended.timeout or ended.status is None:
+        return f" (it was killed{said})"
+    how = f"by signal {-ended.status}" if ended.status < 0 else f"with status {ended.status}"
+    return f" (it ended {how}{said})"
+
+
+@contextmanager
+def _short(folder: Path) -> Iterator[Path]:
+    """A short path to a folder that lies deep."""
+    if len(os.fsencode(folder)) < _LONG_PATH:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="barnum-") as temporary:
+        link = Path(temporary) / "raw"
+        link.symlink_to(folder)
+        yield link
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")

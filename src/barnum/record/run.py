@@ -1,0 +1,152 @@
+"""Runs a command through a supervisor of its own, and can stop it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import RecordingError
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+# seconds that processes which outlive the program may still run
+_GRACE = 2.0
+
+
+class Interrupted(Exception):
+    """The user stopped the recording."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a run ended.
+
+    Attributes:
+        status: exit status, or minus the number of a signal; None where even that is unknown.
+        timeout: it was killed because its time was over.
+        left_over: processes that outlived the program and were killed.
+        seconds: wall time of the run.
+        stderr: the last of what it wrote to standard error, at most 64 KiB.
+    """
+
+    status: int | None
+    timeout: bool
+    left_over: int
+    seconds: float
+    stderr: bytes
+
+
+class Runs:
+    """The runs in progress; all of them can be stopped at once, from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether stop was called."""
+        return self._stopped
+
+    def check(self) -> None:
+        """Raise Interrupted once stop was called."""
+        if self._stopped:
+            raise Interrupted
+
+    def stop(self) -> None:
+        """Kill every process of every run, and let none begin any more."""
+        with self._lock:
+            self._stopped = True
+            for supervisor in self._running:
+                # the end of its input tells a supervisor to kill its run
+                if supervisor.stdin is not None:
+                    with contextlib.suppress(OSError):
+                        supervisor.stdin.close()
+
+    def run(
+        self,
+        command: list[str],
+        directory: Path,
+        temporary: Path,
+        timeout: float | None = None,
+        show_output: bool = False,
+        fixed_addresses: bool = True,
+    ) -> Ended:
+        """Run a command in a directory and wait until all of it has ended.
+
+        Its input is empty, its output thrown away (or shown on our standard error). Its environment is ours,
+        with TMPDIR set to temporary.
+
+        Raises:
+            Interrupted: stop was called.
+            RecordingError: the supervisor itself was killed.
+        """
+        request = {
+            "command": command,
+            "directory": str(directory),
+            "environment": {**original_environment(), "TMPDIR": str(temporary)},
+            "timeout": timeout,
+            "grace": _GRACE,
+            "show_output": show_output,
+            "fixed_addresses": fixed_addresses,
+        }
+        with self._lock:
+            self.check()
+            supervisor = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_SUPERVISOR)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+            self._running.add(supervisor)
+        try:
+            assert supervisor.stdin is not None
+            assert supervisor.stdout is not None
+            # it may have been stopped already, which closed its input
+            with contextlib.suppress(OSError, ValueError):
+                supervisor.stdin.write(json.dumps(request).encode() + b"\n")
+                supervisor.stdin.flush()
+            answer = supervisor.stdout.readline()
+        finally:
+            with self._lock:
+                self._running.discard(supervisor)
+            for pipe in (supervisor.stdin, supervisor.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            supervisor.wait()
+        self.check()
+        if not answer:
+            raise RecordingError("the process that supervised the run was killed: record it again")
+        said = json.loads(answer)
+        return Ended(
+            said["status"],
+            said["timeout"],
+            said["left_over"],
+            said["seconds"],
+            base64.b64decode(said["stderr"]),
+        )
+
+
+def original_environment() -> dict[str, str]:
+    """The environment we were started with: a recorded program must see nothing that we or Python added.
+
+    Settings of QEMU are left out too: they would change what is recorded.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("QEMU_")}
+    # in the C locale, python sets this for itself and so for its children
+    if "LC_CTYPE" in environment:
+        try:
+            ours = Path("/proc/self/environ").read_bytes().split(b"\0")
+        except OSError:
+            return environment
+        if not any(line.startswith(b"LC_CTYPE=") for line in ours):
+            del environment["LC_CTYPE"]
+    return environment

@@ -1,0 +1,210 @@
+"""Runs one program and sees that nothing of it is left over; a process of its own for each run.
+
+This file is run by path, without the package, so that it starts in a few milliseconds. It reads one line of
+JSON from its standard input (see ``barnum.record.run``), runs the command and writes one line of JSON to its
+standard output. The end of its standard input means: kill the run now. So a run dies with the one that asked
+for it, however that one ends.
+
+It adopts orphans of the run (PR_SET_CHILD_SUBREAPER), so that processes which left their session are found
+too.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import json
+import math
+import os
+import resource
+import selectors
+import signal
+import sys
+import time
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_ADDR_NO_RANDOMIZE = 0x0040000
+_ASK = 0xFFFFFFFF
+_STDERR_KEPT = 64 << 10
+# a program that floods its standard error must not keep the supervisor from its other work
+_READS = 16
+# seconds after which processes that cannot be killed (stuck in the kernel) are left to the system
+_GIVE_UP = 10.0
+
+
+def main() -> None:
+    """Serve one request."""
+    request = json.loads(sys.stdin.buffer.readline())
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    sys.stdout.write(json.dumps(_supervise(request, libc)) + "\n")
+    sys.stdout.flush()
+
+
+def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
+    wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    errors, theirs = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(errors, False)
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _become(request, theirs, libc)
+    os.close(theirs)
+    run = _Run(child, errors)
+    selector = selectors.DefaultSelector()
+    selector.register(0, selectors.EVENT_READ)
+    selector.register(wake, selectors.EVENT_READ)
+    selector.register(errors, selectors.EVENT_READ)
+    deadline = began + request["timeout"] if request["timeout"] else math.inf
+    grace_end = math.inf
+    killed = timeout = outlived = False
+    while not (killed or timeout or outlived):
+        run.reap()
+        if run.status is not None:
+            if run.empty:
+                break
+            # the program has ended; what it left behind gets a little time of its own
+            grace_end = min(grace_end, time.monotonic() + request["grace"])
+        left = min(deadline, grace_end) - time.monotonic()
+        if left <= 0:
+            timeout = run.status is None
+            outlived = not timeout
+            break
+        for key, _ in selector.select(None if left == math.inf else left):
+            if key.fd == 0:
+                # nothing more is ever sent: this is its end
+                killed = True
+            elif key.fd == wake:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+            elif not run.read_errors():
+                selector.unregister(errors)
+    left_over = run.kill_all()
+    run.read_errors()
+    return {
+        "status": run.status,
+        "timeout": timeout,
+        "killed": killed,
+        "left_over": left_over if outlived else 0,
+        "seconds": time.monotonic() - began,
+        "stderr": base64.b64encode(run.errors[-_STDERR_KEPT:]).decode(),
+    }
+
+
+def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
+    """Turn this child into the program; never returns."""
+    try:
+        os.setsid()
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if request["fixed_addresses"]:
+            # not allowed in some containers; the run is as good without
+            libc.personality(ctypes.c_ulong(libc.personality(ctypes.c_ulong(_ASK)) | _ADDR_NO_RANDOMIZE))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # python ignores these; a program expects them as the system sets them
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if request["show_output"]:
+            os.dup2(2, 1)
+        else:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(errors, 2)
+        os.chdir(request["directory"])
+        os.execve(request["command"][0], request["command"], request["environment"])  # noqa: S606
+    except BaseException as error:
+        os.write(2, f"{error}\n".encode(errors="replace"))
+    finally:
+        os._exit(127)
+
+
+class _Run:
+    """The processes of a run: the program and whatever it started."""
+
+    def __init__(self, child: int, errors: int) -> None:
+        self.child = child
+        self.status: int | None = None
+        self.empty = False
+        self.errors = b""
+        self._errors = errors
+
+    def reap(self) -> None:
+        """Take the exit statuses of all that have ended."""
+        while not self.empty:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.empty = True
+                return
+            if pid == 0:
+                return
+            if pid == self.child:
+                self.status = os.waitstatus_to_exitcode(status)
+
+    def read_errors(self) -> bool:
+        """Keep the last of what was written to standard error; False at its end."""
+        for _ in range(_READS):
+            try:
+                data = os.read(self._errors, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self.errors = (self.errors + data)[-_STDERR_KEPT:]
+        return True
+
+    def kill_all(self) -> int:
+        """Kill every process of the run and wait for them; returns how many were still there."""
+        killed = 0
+        deadline = time.monotonic() + _GIVE_UP
+        while not self.empty and time.monotonic() < deadline:
+            # stopped ones cannot fork on while the rest is looked for
+            found = _descendants()
+            while time.monotonic() < deadline:
+                for pid in found:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGSTOP)
+                more = _descendants()
+                if more <= found:
+                    break
+                found |= more
+            killed = max(killed, len(found))
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            self.reap()
+            if not self.empty:
+                time.sleep(0.002)
+        return killed
+
+
+def _descendants() -> set[int]:
+    """Process ids below this process that have not ended."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if state not in (b"Z", b"X"):
+            children.setdefault(int(parent), []).append(int(name))
+    found: set[int] = set()
+    waiting = [os.getpid()]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
+
+
+if __name__ == "__main__":
+    main()
