@@ -1,0 +1,210 @@
+/* a program that starts another: the emulator is started in its place, so that recording goes on */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "recorder.h"
+
+enum { LARGEST = 8 << 20, MOST_WORDS = 1 << 19, SCRIPT_DEPTH = 4, HEAD = 256, OWN_WORDS = 8 };
+
+/* path of the program that this process runs */
+void exec_own_path(char *to)
+{
+    char **path = dlsym(RTLD_DEFAULT, "exec_path");
+    if (!path || !*path || !realpath(*path, to))
+        snprintf(to, PATH_ROOM, "%s", path && *path ? *path : "?");
+}
+
+/* a NULL-ended array of strings, copied with `spare` free places before it; NULL when it is unreadable */
+static char **words(uint64_t array, size_t spare, size_t *count)
+{
+    size_t room = 64, used = 0, total = 0;
+    char **list = calloc(room, sizeof *list);
+    char *text = malloc(128 << 10);
+    bool good = list && text;
+    for (used = spare; good && array;) {
+        uint64_t address;
+        good = guest_word(array, &address) && used < MOST_WORDS;
+        if (!good || !address)
+            break;
+        array += mode64 ? 8 : 4;
+        long size = guest_string(address, text, 128 << 10);
+        total += (size_t)size + 1;
+        if (size < 0 || total > LARGEST) {
+            good = false;
+            break;
+        }
+        if (used + 2 > room) {
+            char **more = realloc(list, (room *= 2) * sizeof *list);
+            if (!more) {
+                good = false;
+                break;
+            }
+            list = more;
+        }
+        list[used++] = strdup(text);
+        list[used] = NULL;
+    }
+    free(text);
+    if (!good) {
+        free(list);
+        return NULL;
+    }
+    list[used] = NULL;
+    *count = used;
+    return list;
+}
+
+/* first bytes of an executable regular file, zeros behind them; -1 when there is none */
+static int head_of(const char *path, uint8_t *head)
+{
+    struct stat status;
+    memset(head, 0, HEAD + 1);
+    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode) || access(path, X_OK) != 0)
+        return -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t got = read(fd, head, HEAD);
+    close(fd);
+    return got < 4 ? -1 : 0;
+}
+
+static const char *emulator(const uint8_t *head)
+{
+    Elf32_Ehdr elf;
+    memcpy(&elf, head, sizeof elf);
+    if (memcmp(head, ELFMAG, SELFMAG) != 0 || (elf.e_type != ET_EXEC && elf.e_type != ET_DYN))
+        return NULL;
+    if (head[EI_CLASS] == ELFCLASS64 && elf.e_machine == EM_X86_64)
+        return options.qemu64;
+    if (head[EI_CLASS] == ELFCLASS32 && elf.e_machine == EM_386)
+        return options.qemu32;
+    return NULL;
+}
+
+static char *quoted(char *to, const char *from)
+{
+    while (*from) {
+        if (*from == ',')
+            *to++ = ',';
+        *to++ = *from++;
+    }
+    *to = 0;
+    return to;
+}
+
+/* names that would act on the emulator itself rather than on the program */
+static bool for_loader(const char *variable)
+{
+    return !strncmp(variable, "LD_", 3) || !strncmp(variable, "QEMU_", 5) || !strncmp(variable, "GLIBC_", 6) ||
+           !strncmp(variable, "MALLOC_", 7);
+}
+
+/* runs on only when nothing was started: then the program's own call goes on, and fails by itself */
+void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t environment_at, int flags)
+{
+    char path[PATH_ROOM + 64], name[PATH_ROOM];
+    if (process < 0 || guest_string(path_at, name, sizeof name) < 0)
+        return;
+    char own[32];
+    snprintf(own, sizeof own, "/proc/%ld/exe", (long)getpid());
+    if (!strcmp(name, "/proc/self/exe") || !strcmp(name, own))
+        exec_own_path(path);
+    else if (!name[0] && flags & AT_EMPTY_PATH)
+        snprintf(path, sizeof path, "/proc/self/fd/%d", folder);
+    else if (name[0] == '/' || folder == AT_FDCWD)
+        snprintf(path, sizeof path, "%s%s", name[0] == '/' || name[0] == '.' ? "" : "./", name);
+    else
+        snprintf(path, sizeof path, "/proc/self/fd/%d/%s", folder, name);
+    if (!name[0] && !(flags & AT_EMPTY_PATH))
+        return;
+
+    size_t count, variables;
+    /* free places in front: the emulator's own words, and two for each script that names its interpreter */
+    size_t front = 2 * SCRIPT_DEPTH;
+    char **list = words(arguments_at, front, &count);
+    char **environment = words(environment_at, 0, &variables);
+    if (!list || !environment)
+        return;
+    if (count == front) {
+        list[count++] = strdup(""); /* as the kernel does for a program without a name */
+        list[count] = NULL;
+    }
+    uint8_t head[HEAD + 1];
+    const char *engine = NULL;
+    size_t first = front;
+    for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {
+        if (head_of(path, head) != 0)
+            return;
+        if ((engine = emulator(head)) || memcmp(head, "#!", 2) != 0 || depth == SCRIPT_DEPTH)
+            break;
+        char *line = (char *)head + 2, *end = line + strcspn(line, "\n");
+        *end = 0;
+        while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
+            *--end = 0;
+        line += strspn(line, " \t");
+        size_t size = strcspn(line, " \t");
+        char *option = line + size + strspn(line + size, " \t");
+        line[size] = 0;
+        if (!size)
+            return;
+        list[first] = strdup(path);
+        if (*option)
+            list[--first] = strdup(option);
+        list[--first] = strdup(line);
+        snprintf(path, sizeof path, "%s%s", line[0] == '/' || line[0] == '.' ? "" : "./", line);
+    }
+    if (!engine || !engine[0]) {
+        note("untraced", "%s", path);
+        return;
+    }
+
+    static const char *const keys[] = {"dir", "qemu64", "qemu32", "cpu"};
+    const char *values[] = {options.dir, options.qemu64, options.qemu32, options.cpu};
+    char *plugin = malloc(sizeof options * 2 + 4 * PATH_ROOM);
+    char **all = calloc(count + variables * 2 + 16, sizeof *all), **kept = calloc(variables + 1, sizeof *kept);
+    if (!plugin || !all || !kept)
+        return;
+    char *to = quoted(plugin, options.plugin);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!values[i][0])
+            continue;
+        to += sprintf(to, ",%s=", keys[i]);
+        to = quoted(to, values[i]);
+    }
+    sprintf(to, ",start=%s,dev=%llu,ino=%llu,max=%llu,log=%d,parent=%d",
+            options.start_open && !atomic_load(&started) ? "open" : "exec", (unsigned long long)options.dev,
+            (unsigned long long)options.ino, (unsigned long long)options.max, options.log, process);
+    size_t n = 0, k = 0;
+    all[n++] = (char *)engine;
+    all[n++] = "-0";
+    all[n++] = list[first];
+    if (options.cpu[0]) {
+        all[n++] = "-cpu";
+        all[n++] = options.cpu;
+    }
+    all[n++] = "-plugin";
+    all[n++] = plugin;
+    for (size_t i = 0; i < variables; i++) {
+        /* a comma would end the value in the emulator's option */
+        if (for_loader(environment[i]) && strchr(environment[i], '=') && !strchr(environment[i], ',')) {
+            all[n++] = "-E";
+            all[n++] = environment[i];
+        } else {
+            kept[k++] = environment[i];
+        }
+    }
+    all[n++] = path;
+    for (size_t i = first + 1; i < count; i++)
+        all[n++] = list[i];
+    execve(engine, all, kept);
+    note("untraced", "%s: the emulator could not be started: %s", path, strerror(errno));
+}

@@ -1,0 +1,167 @@
+/* options, and the calls by which the emulator loads and leaves the plugin */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "recorder.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT int qemu_plugin_version = 1;
+
+struct options options = {.parent = -1};
+bool mode64;
+int process = -1;
+atomic_bool started;
+pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void vcpu_begins(uint64_t id, unsigned vcpu)
+{
+    (void)id;
+    if (vcpu >= VCPU_ROOM || !stream_unborn(vcpu)) {
+        note("lost", "a thread could not be recorded: no memory");
+        abort();
+    }
+}
+
+static void vcpu_ends(uint64_t id, unsigned vcpu)
+{
+    (void)id;
+    pthread_mutex_lock(&lock);
+    if (vcpu < VCPU_ROOM && streams[vcpu])
+        stream_close(streams[vcpu]);
+    pthread_mutex_unlock(&lock);
+}
+
+static bool describe_process(const char *event, int parent)
+{
+    char path[OWN_ROOM], program[PATH_ROOM];
+    process = create_numbered("process", path);
+    if (process < 0)
+        return false;
+    note("pid", "%ld", (long)getpid());
+    note("parent", "%d", parent);
+    note("event", "%s", event);
+    note("mode", "%d", mode64 ? 64 : 32);
+    exec_own_path(program);
+    note("program", "%s", program);
+    uint64_t *base = dlsym(RTLD_DEFAULT, "guest_base");
+    if (base && !strcmp(event, "fork"))
+        note("guest_base", "%" PRIx64, *base);
+    return true;
+}
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* the child records into files of its own; its parent's are never touched */
+static void after_fork_child(void)
+{
+    int parent = process;
+    pthread_mutex_unlock(&lock);
+    if (this_vcpu < 0 || process < 0)
+        return;
+    bool good = describe_process("fork", parent);
+    stream_fork((unsigned)this_vcpu);
+    if (!good) {
+        code_abandon();
+        if (streams[this_vcpu])
+            streams[this_vcpu]->previous = &state_lost;
+        return;
+    }
+    code_fork();
+    map_fork(parent);
+}
+
+static bool take_option(const char *option)
+{
+    const char *value = strchr(option, '=');
+    if (!value)
+        return false;
+    size_t size = (size_t)(value++ - option);
+    struct { const char *name; char *to; size_t room; } texts[] = {
+        {"dir", options.dir, sizeof options.dir},          {"qemu64", options.qemu64, sizeof options.qemu64},
+        {"qemu32", options.qemu32, sizeof options.qemu32}, {"cpu", options.cpu, sizeof options.cpu},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strlen(texts[i].name) == size && !memcmp(texts[i].name, option, size))
+            return (size_t)snprintf(texts[i].to, texts[i].room, "%s", value) < texts[i].room;
+    if (!strncmp(option, "start=", 6)) {
+        options.start_open = !strcmp(value, "open");
+        return options.start_open || !strcmp(value, "exec");
+    }
+    char *end;
+    long long number = strtoll(value, &end, 0);
+    if (*end || end == value) {
+        /* the emulator turns 0 and 1 of a switch into words in some versions */
+        if (!strcmp(value, "on") || !strcmp(value, "off"))
+            number = !strcmp(value, "on");
+        else
+            return false;
+    }
+    if (!strncmp(option, "dev=", 4))
+        options.dev = strtoull(value, NULL, 0);
+    else if (!strncmp(option, "ino=", 4))
+        options.ino = strtoull(value, NULL, 0);
+    else if (!strncmp(option, "max=", 4))
+        options.max = number > 0 ? (uint64_t)number : 0;
+    else if (!strncmp(option, "log=", 4))
+        options.log = number;
+    else if (!strncmp(option, "parent=", 7))
+        options.parent = (int)number;
+    else
+        return false;
+    return true;
+}
+
+static int refuse(const char *why)
+{
+    fprintf(stderr, "recorder: %s\n", why);
+    return 1;
+}
+
+EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (!take_option(argv[i])) {
+            fprintf(stderr, "recorder: bad option %s\n", argv[i]);
+            return 1;
+        }
+    mode64 = !strcmp(info->target_name, "x86_64");
+    if (info->system_emulation || (!mode64 && strcmp(info->target_name, "i386") != 0))
+        return refuse("only for qemu-x86_64 and qemu-i386");
+    char real[PATH_ROOM];
+    if (!options.dir[0] || !realpath(options.dir, real) || strlen(real) >= sizeof options.dir)
+        return refuse("the work folder dir= is missing or its path is too long");
+    strcpy(options.dir, real);
+    walk_regions = (int (*)(void *, region_callback))dlsym(RTLD_DEFAULT, "walk_memory_regions");
+    if (!walk_regions || !dlsym(RTLD_DEFAULT, "guest_base"))
+        return refuse("this build of QEMU does not export its page table: use Debian's qemu-user 7.2");
+    Dl_info self;
+    if (!dladdr((void *)qemu_plugin_install, &self) || !realpath(self.dli_fname, options.plugin))
+        return refuse("the plugin's own path cannot be found");
+    if (!describe_process(options.parent < 0 ? "start" : "exec", options.parent) || !code_begin())
+        return refuse("the work folder cannot be written");
+    if (!signal_hook())
+        note("lost", "the last instructions before a deadly signal: no way into this build of QEMU");
+    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    atomic_store(&started, !options.start_open);
+    qemu_plugin_register_vcpu_init_cb(id, vcpu_begins);
+    qemu_plugin_register_vcpu_exit_cb(id, vcpu_ends);
+    qemu_plugin_register_vcpu_tb_trans_cb(id, code_translated);
+    qemu_plugin_register_vcpu_syscall_cb(id, syscall_enter);
+    qemu_plugin_register_vcpu_syscall_ret_cb(id, syscall_leave);
+    return 0;
+}
