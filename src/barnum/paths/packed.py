@@ -96,7 +96,7 @@ class RawTrace:
                         if unzip.eof:
                             break
                         piece = unzip.decompress(unzip.unconsumed_tail, _PIECE)
-                except zlib.error as error:
+                except (zlib.error, isal_zlib.error) as error:
                     self.broken = f"the gzip stream is damaged ({error})"
                     return
                 pending = unzip.unused_data
@@ -109,13 +109,16 @@ class RawTrace:
 
 
 def inflated(file: FilePath) -> Iterator[bytes]:
-    """The decompressed bytes of a gzip file in pieces of at most 4 MiB. Raises EOFError, zlib.error, OSError."""
-    from isal import igzip
+    """The decompressed bytes of a gzip file in pieces of 4 MiB. Raises EOFError, zlib.error, OSError."""
+    from isal import igzip, igzip_lib
 
     opener: Any = igzip.open
-    with file.open("rb") as raw, opener(raw) as unzipped:
-        while data := unzipped.read(_PIECE):
-            yield data
+    try:
+        with file.open("rb") as raw, opener(raw) as unzipped:
+            while data := unzipped.read(_PIECE):
+                yield data
+    except igzip_lib.IsalError as error:
+        raise zlib.error(str(error)) from None
 
 
 def gzip_writer(raw: BinaryIO) -> Any:

@@ -27,7 +27,7 @@ HEAD = 21  # bytes before the mnemonic, the length itself included
 _TAIL = HEAD - 2  # what the length says for a row without texts
 LONGEST = _TAIL + 2 * 255
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-MAX_ROWS = 1 << 30
+MAX_ROWS = 1 << 28
 MAX_BLOCKS = 1 << 22
 
 

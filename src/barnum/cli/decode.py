@@ -1,0 +1,136 @@
+"""``barnum decode``: print what a recorded run executed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from barnum.cli.common import logging_option, set_up_logging
+from barnum.errors import ImageError
+
+if TYPE_CHECKING:
+    from barnum.paths.decode import Decoding
+
+_LINES_AT_ONCE = 1 << 21
+
+
+class _Cpu(click.ParamType):
+    name = "FAMILY/MODEL[/STEPPING]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d{1,4})/(\d{1,3})(?:/(\d{1,2}))?", value, re.ASCII)
+        if not found:
+            self.fail(
+                "a processor is given as FAMILY/MODEL or FAMILY/MODEL/STEPPING, such as 6/94", param, ctx
+            )
+        return tuple(int(part or 0) for part in found.groups())
+
+
+CPU = _Cpu()
+
+
+@click.command("decode")
+@click.option(
+    "--blocks", "what", flag_value="blocks", help="A line a block: start, end (hexadecimal), instructions."
+)
+@click.option("--instructions", "what", flag_value="instructions", help="A line an instruction: its address.")
+@click.option(
+    "--summary", "what", flag_value="summary", default=True, help="What was decoded, lost, unmapped."
+)
+@click.option(
+    "--bin-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of images.  [default: extract in the sample, beside it, or beside the folder it is in]",
+)
+@click.option(
+    "--stream", type=click.IntRange(min=0), help="This stream (thread) only.  [default: all, in turn]"
+)
+@click.option("--cpu", type=CPU, help="Processor that recorded, for its errata.")
+@click.option(
+    "--max-size",
+    type=click.IntRange(min=1),
+    default=64 << 30,
+    show_default=True,
+    metavar="BYTES",
+    help="Largest stream, decompressed.",
+)
+@logging_option
+@click.argument("sample", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def command(
+    what: str,
+    bin_dir: Path | None,
+    stream: int | None,
+    cpu: tuple[int, int, int] | None,
+    max_size: int,
+    logging_level: int,
+    sample: Path,
+) -> None:
+    """Print what the recorded run in folder SAMPLE executed.
+
+    A gap in the trace prints nothing; --summary counts the gaps by cause.
+    """
+    set_up_logging(logging_level)
+    from barnum.paths.decode import Decoding
+    from barnum.samples import Sample
+
+    decoding = Decoding(
+        Sample.open(sample),
+        bin_dir or _default_bin_dir(sample),
+        cpu=cpu,
+        streams=None if stream is None else [stream],
+        max_size=max_size,
+    )
+    if what == "summary":
+        from barnum.cli.decode_summary import summarize
+
+        click.echo(summarize(decoding))
+    else:
+        _print(decoding, what)
+
+
+def _default_bin_dir(sample: Path) -> Path:
+    folder = sample.resolve()
+    for place in (folder, folder.parent, folder.parent.parent):
+        if (place / "extract").is_dir():
+            return place / "extract"
+    raise ImageError(f"{sample}: no folder of images (extract) is near it: name one with --bin-dir")
+
+
+def _print(decoding: Decoding, what: str) -> None:
+    import numpy as np
+
+    from barnum import _native
+    from barnum.paths.printing import BlockLines, block_lines, instruction_lines
+
+    table = decoding.table
+
+    def make(known: int) -> list[bytes]:
+        new = {name: column[known:] for name, column in table.arrays().items()}
+        if what == "blocks":
+            return block_lines(new["start"], new["end"], new["count"])
+        ids = np.arange(known, known + len(new["start"]), dtype=np.uint32)
+        return instruction_lines(_native.instructions(table, decoding.space_of, ids), new["count"])
+
+    lines = BlockLines(make)
+    out = sys.stdout.buffer
+    for chunk in decoding.chunks():
+        for part in _bounded(chunk.block, table.arrays()["count"] if what == "instructions" else None):
+            out.write(lines.join(part))
+    out.flush()
+
+
+def _bounded(block: Any, count: Any) -> list[Any]:
+    """Split steps so that each part prints a bounded number of lines."""
+    import numpy as np
+
+    if count is None:
+        return [block]
+    printed = np.cumsum(count[block].astype(np.int64))
+    cuts = np.searchsorted(printed, np.arange(_LINES_AT_ONCE, printed[-1], _LINES_AT_ONCE))
+    return [part for part in np.split(block, np.unique(cuts)) if len(part)]

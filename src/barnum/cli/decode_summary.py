@@ -1,0 +1,65 @@
+"""The summary that ``barnum decode`` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from barnum.paths.decode import Decoding
+
+_PAGES_SHOWN = 10
+
+
+def summarize(decoding: Decoding) -> str:
+    """Decode all and say what was decoded, lost and unmapped, and how it spreads over modules and streams."""
+    times = np.zeros(0, np.int64)
+    for chunk in decoding.chunks():
+        counted = np.bincount(chunk.block, minlength=len(times))
+        counted[: len(times)] += times
+        times = counted
+    blocks = decoding.blocks
+    times = np.pad(times, (0, len(blocks) - len(times)))
+    statistics = decoding.statistics
+    header = decoding.header()
+    instructions = times * blocks.count
+    lines = [
+        f"sample        {header['name']} ({header['label']})",
+        f"bytes         {statistics['bytes']:,} decoded, {statistics['bytes_lost']:,} lost",
+        f"blocks        {decoding.steps:,} ({int((times > 0).sum()):,} distinct)",
+        f"instructions  {int(instructions.sum()):,}",
+        f"unmapped      {sum(decoding.unmapped.values()):,} times in {len(decoding.unmapped):,} pages",
+        "gaps          "
+        + (", ".join(f"{count:,} {name}" for name, count in decoding.causes.items()) or "none"),
+    ]
+    lines += ["", f"{'blocks':>15} {'instructions':>15} {'share':>7}  module"]
+    total = max(int(instructions.sum()), 1)
+    for name, block_count, instruction_count in _by_module(blocks, times, instructions):
+        lines.append(f"{block_count:>15,} {instruction_count:>15,} {instruction_count / total:>7.2%}  {name}")
+    lines += ["", f"{'blocks':>15} {'process':>7} {'thread':>9}  stream"]
+    for stream in header["streams"]:
+        note = f" ({stream['broken']})" if "broken" in stream else ""
+        lines.append(
+            f"{stream['steps']:>15,} {stream['process']:>7} {stream['thread']:>9}  {stream['file']}{note}"
+        )
+    if decoding.missing:
+        lines += ["", f"without image: {', '.join(decoding.missing)}"]
+    if decoding.unmapped:
+        most = sorted(decoding.unmapped.items(), key=lambda page: (-page[1], page[0]))[:_PAGES_SHOWN]
+        lines += ["", "unmapped pages: " + ", ".join(f"{page:x} ({count:,})" for page, count in most)]
+    return "\n".join(lines)
+
+
+def _by_module(blocks: Any, times: Any, instructions: Any) -> list[tuple[str, int, int]]:
+    index = blocks.module + 1  # 0: in no module
+    size = len(blocks.modules) + 1
+    block_counts = np.bincount(index, weights=times, minlength=size).astype(np.int64)
+    instruction_counts = np.bincount(index, weights=instructions, minlength=size).astype(np.int64)
+    names = ["(in no module)", *blocks.modules]
+    rows = [
+        (name, int(some), int(most))
+        for name, some, most in zip(names, block_counts, instruction_counts, strict=True)
+        if some
+    ]
+    return sorted(rows, key=lambda row: (-row[2], row[0]))

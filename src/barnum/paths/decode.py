@@ -1,0 +1,273 @@
+"""Decodes the streams of a sample, one after the other, into one path."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from barnum import __version__, _native
+from barnum.errors import SampleError, TraceError
+from barnum.paths.blocks import I32, U32, U64, Blocks, Chunk, GapDetails
+from barnum.paths.code import Code, CodeReader, load_code
+from barnum.paths.kinds import GAPS, Gap
+from barnum.paths.packed import MAX_SIZE, RawTrace
+from barnum.paths.rowwriter import MoreTexts, RowTexts
+from barnum.samples import Process, Sample, Stream
+
+_log = logging.getLogger(__name__)
+
+Cpu = tuple[int, int, int]
+_STEPS = 1 << 18  # steps of a chunk: small enough that a time limit is noticed at once
+_MAX_STREAMS = 1 << 16
+
+
+class Decoding:
+    """The decoding of a sample; iterate over :meth:`chunks`, the rest grows with it.
+
+    ``truncated`` is what to write in the header where decoding was ended early.
+    """
+
+    def __init__(
+        self,
+        sample: Sample,
+        bin_dir: FilePath,
+        *,
+        cpu: Cpu | None = None,
+        streams: Sequence[int] | None = None,
+        max_size: int = MAX_SIZE,
+    ) -> None:
+        """Find maps, images and streams; nothing is decoded yet.
+
+        ``cpu`` is family, model and stepping of the processor that traced, for its errata; ``streams``
+        chooses some by number; ``max_size`` is the number of bytes that each may have. Raises SampleError,
+        MappingError, ImageError.
+        """
+        self.sample = sample
+        self.table = _native.BlockTable()
+        self.truncated: str | None = None
+        self._cpu = cpu
+        self._max_size = max_size
+        self._streams = _chosen(sample, streams)
+        self._processes = sample.processes(bin_dir)
+        wanted = sorted({stream.process for stream in self._streams})
+        if wanted and wanted[-1] >= len(self._processes):
+            raise SampleError(f"{sample.folder}: a stream belongs to process {wanted[-1]}, which it lacks")
+        self._code = {index: load_code(sample, self._processes[index], bin_dir) for index in wanted}
+        self._spaces: dict[int, Any] = {}
+        self._modules = _Modules(self._processes)
+        self._statistics: Counter[str] = Counter()
+        self._unmapped: Counter[int] = Counter()
+        self._done: list[dict[str, Any]] = []
+        self._gaps: list[tuple[int, int, int, int, int, int]] = []
+        self._causes = np.zeros(len(GAPS), np.int64)
+        self.steps = 0
+
+    def chunks(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Chunk]:
+        """The path in stretches; ends early where ``stop()``, which is asked after each, is true.
+
+        Raises TraceError where a stream is empty, is no PT, or is too large.
+        """
+        for number, stream in enumerate(self._streams):
+            yield from self._decode(number, stream, stop)
+            if self.truncated:
+                return
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """Sums over the streams so far, by the decoder's names, with ``steps`` and ``unmapped_pages``."""
+        return {**self._statistics, "steps": self.steps, "unmapped_pages": len(self._unmapped)}
+
+    @property
+    def causes(self) -> dict[str, int]:
+        """How many gaps there were so far, by cause; every stream has one at its start."""
+        return {name: int(count) for name, count in zip(GAPS, self._causes, strict=True) if count}
+
+    @property
+    def gap_count(self) -> int:
+        """Gaps so far, but for those at starts of streams."""
+        return int(self._causes.sum() - self._causes[Gap.START])
+
+    @property
+    def unmapped(self) -> dict[int, int]:
+        """Addresses of pages that no image has, and how often each was met."""
+        return dict(self._unmapped)
+
+    @property
+    def missing(self) -> list[str]:
+        """Paths of modules without an image."""
+        return sorted({path for code in self._code.values() for path in code.missing})
+
+    @property
+    def blocks(self) -> Blocks:
+        """The blocks met so far."""
+        return self._blocks_from(0)
+
+    @property
+    def gaps(self) -> GapDetails:
+        """The gaps met so far."""
+        columns: list[Any] = list(zip(*self._gaps, strict=True)) or [()] * 6
+        kinds = (np.uint64, np.uint8, np.uint16, np.uint64, np.uint64, np.uint64)
+        return GapDetails(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+
+    def header(self) -> dict[str, Any]:
+        """The document that a parsed trace begins with."""
+        return {
+            "schema": 1,
+            "version": __version__,
+            "source": "pt",
+            "name": self.sample.name,
+            "label": self.sample.label,
+            "extra_labels": list(self.sample.info.extra_labels),
+            "streams": self._done,
+            "statistics": self.statistics,
+            "gaps": self.causes,
+            "modules_without_image": self.missing,
+            "truncated": self.truncated,
+        }
+
+    def row_texts(self) -> MoreTexts:
+        """Texts of the blocks' last instructions, for the original's rows."""
+        from barnum.paths.texts import Texts
+
+        readers = {index: (CodeReader(code), Texts(code.mode)) for index, code in self._code.items()}
+
+        def more(known: int) -> RowTexts:
+            arrays = self.table.arrays()
+            new = self._blocks_from(known)
+            ends = arrays["end"][known:]
+            sizes = (new.length - (ends - new.start)).tolist()
+            rows = []
+            for process, end, size in zip(new.process.tolist(), ends.tolist(), sizes, strict=True):
+                reader, texts = readers[process]
+                rows.append(texts.row(reader, end, size))
+            return RowTexts(
+                new.bbid, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+            )
+
+        return more
+
+    def _blocks_from(self, known: int) -> Blocks:
+        arrays = {name: column[known:] for name, column in self.table.arrays().items()}
+        module, offset, hashes = self._modules.find(arrays["space"], arrays["start"])
+        return Blocks(
+            bbid=(hashes << np.uint64(32)) + offset,
+            kind=arrays["kind"],
+            module=module,
+            modules=self._modules.names,
+            offset=offset,
+            start=arrays["start"],
+            length=arrays["length"],
+            count=arrays["count"],
+            process=arrays["space"].astype(np.uint16),
+        )
+
+    def _decode(self, number: int, stream: Stream, stop: Callable[[], bool]) -> Iterator[Chunk]:
+        decoder = _native.Decoder(self._space(stream.process), self.table, stream.process, self._cpu)
+        raw = RawTrace(stream.path, self._max_size)
+        first = self.steps
+        done: dict[str, Any] = {"file": stream.path.name, "process": stream.process, "thread": stream.thread}
+        self._done.append(done)
+        pieces = iter(raw)
+        final = False
+        try:
+            while not final and not self.truncated:
+                piece = next(pieces, b"")
+                final = not piece
+                decoder.feed(piece, final)
+                while True:
+                    block, gap = decoder.read(_STEPS)
+                    if not len(block):
+                        break
+                    self.steps += len(block)
+                    self._causes += np.bincount(gap[gap != 0], minlength=len(GAPS))
+                    yield Chunk(block, gap, np.full(len(block), number, np.uint16))
+                    if stop():
+                        self.truncated = "timeout"
+                        break
+        finally:
+            done["steps"] = self.steps - first
+            if raw.broken:
+                done["broken"] = raw.broken
+                _log.warning("%s: %s; what comes before is decoded", stream.path, raw.broken)
+            self._sum_up(decoder, number, first)
+            if raw.broken:
+                self._gaps.append((self.steps, Gap.LOST, number, raw.size, 0, 0))
+
+    def _sum_up(self, decoder: Any, number: int, first: int) -> None:
+        self._statistics.update(decoder.statistics())
+        self._unmapped.update(decoder.unmapped())
+        self._gaps.extend(
+            (first + gap.step, gap.cause, number, gap.offset, gap.address, gap.bytes_lost)
+            for gap in decoder.gaps()
+        )
+
+    def _space(self, process: int) -> Any:
+        if process not in self._spaces:
+            self._spaces[process] = _address_space(self._code[process])
+        return self._spaces[process]
+
+
+def _chosen(sample: Sample, numbers: Sequence[int] | None) -> list[Stream]:
+    streams = sample.streams
+    if not streams:
+        raise TraceError(f"{sample.folder}: has no raw trace (trace_0.gz)")
+    if len(streams) > _MAX_STREAMS:
+        raise SampleError(f"{sample.folder}: has {len(streams):,} streams, more than {_MAX_STREAMS:,}")
+    if numbers is None:
+        return streams
+    for number in numbers:
+        if not 0 <= number < len(streams):
+            raise SampleError(f"{sample.folder}: has no stream {number}, only 0 to {len(streams) - 1}")
+    return [streams[number] for number in numbers]
+
+
+def _address_space(code: Code) -> Any:
+    space = _native.AddressSpace(code.mode)
+    for piece in code.pieces:
+        space.add_file(str(piece.file), piece.offset, piece.size, piece.address)
+    for record in code.records:
+        space.add_bytes(record.data, record.address, record.epoch)
+    return space
+
+
+class _Modules:
+    """Finds the module of an address, for many addresses at once."""
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        names: dict[str, int] = {}
+        self._tables: list[tuple[U64, U64, I32, U64]] = []
+        for process in processes:
+            modules = process.mapping.modules
+            index = [names.setdefault(module.path, len(names)) for module in modules]
+            self._tables.append(
+                (
+                    np.array([module.base for module in modules], np.uint64),
+                    np.array([module.end - 1 for module in modules], np.uint64),
+                    np.array(index, np.int32),
+                    np.array([module.hash for module in modules], np.uint64),
+                )
+            )
+        self.names = tuple(names)
+
+    def find(self, space: U32, start: U64) -> tuple[I32, U64, U64]:
+        """Module (-1: none), offset from its base, and hash of its path, for starts of blocks."""
+        module: I32 = np.full(len(start), -1, np.int32)
+        offset = start.copy()
+        hashes: U64 = np.zeros(len(start), np.uint64)
+        for process in np.unique(space).tolist():
+            bases, lasts, index, path_hashes = self._tables[process]
+            if not len(bases):
+                continue
+            here = np.flatnonzero(space == process)
+            place = np.searchsorted(bases, start[here], side="right") - 1
+            inside = (place >= 0) & (start[here] <= lasts[place])
+            here, place = here[inside], place[inside]
+            module[here] = index[place]
+            offset[here] -= bases[place]
+            hashes[here] = path_hashes[place]
+        return module, offset, hashes

@@ -1,0 +1,157 @@
+"""Makes the parsed trace of one sample: from its raw trace, or from a parsed trace in the other format."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+import msgspec
+
+from barnum.errors import OutputError, SampleError, TraceError
+from barnum.paths.blocks import Chunk
+from barnum.paths.packed import MAX_SIZE
+from barnum.samples import Sample
+
+Format = Literal["parquet", "gz"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What to make: the parsed trace of the sample in ``folder``, written to ``output``.
+
+    ``timeout`` in seconds ends decoding early, ``cpu`` is family, model, stepping, ``max_size`` the bytes a
+    stream may have.
+    """
+
+    folder: str
+    bin_dir: str
+    output: str
+    format: Format = "parquet"
+    timeout: float | None = None
+    cpu: tuple[int, int, int] | None = None
+    max_size: int = MAX_SIZE
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What was made.
+
+    ``steps`` of the path, ``gaps`` but for starts of streams, ``bytes_lost``, pages of code that were
+    ``unmapped``, and why it was ``truncated``.
+    """
+
+    steps: int
+    gaps: int = 0
+    bytes_lost: int = 0
+    unmapped: int = 0
+    truncated: str | None = None
+
+
+def preprocess(request: Request) -> Result:
+    """Make a parsed trace. Raises InputError of the kind that fits; then the output is of no use."""
+    sample = Sample.open(FilePath(request.folder))
+    output = FilePath(request.output)
+    try:
+        result = _decode(sample, request, output) if sample.streams else _convert(sample, request, output)
+        _sync(output)
+    except OSError as error:
+        raise output_error(output, error) from error
+    if not result.steps:
+        why = "no time was left" if result.truncated else "its packets lead to no known code"
+        raise TraceError(f"{sample.folder}: the path is empty: {why}")
+    return result
+
+
+def parsed_name(form: Format) -> str:
+    """File name of a parsed trace."""
+    return f"trace_parsed.{form}"
+
+
+def _decode(sample: Sample, request: Request, output: FilePath) -> Result:
+    from barnum.paths.decode import Decoding
+    from barnum.paths.parquet import Ending, write_parquet
+    from barnum.paths.rowwriter import write_rows
+
+    decoding = Decoding(sample, FilePath(request.bin_dir), cpu=request.cpu, max_size=request.max_size)
+    chunks = decoding.chunks(_deadline(request.timeout))
+    if request.format == "gz":
+        write_rows(output, chunks, decoding.row_texts(), imported=False)
+    else:
+        write_parquet(output, chunks, lambda: Ending(decoding.blocks, decoding.header(), decoding.gaps))
+    return Result(
+        steps=decoding.steps,
+        gaps=decoding.gap_count,
+        bytes_lost=decoding.statistics["bytes_lost"],
+        unmapped=len(decoding.unmapped),
+        truncated=decoding.truncated,
+    )
+
+
+def _convert(sample: Sample, request: Request, output: FilePath) -> Result:
+    from barnum.paths.parquet import Ending, write_parquet
+    from barnum.paths.reader import open_path
+    from barnum.paths.rowwriter import texts_of, write_rows
+
+    own = sample.folder / parsed_name(request.format)
+    other = sample.folder / parsed_name("gz" if request.format == "parquet" else "parquet")
+    if not other.is_file():
+        raise SampleError(f"{sample.folder}: has {own.name} but no raw trace to make it from again")
+    reader = open_path(other)
+    if request.format == "gz" and reader.blocks.text is None:
+        raise SampleError(
+            f"{sample.folder}: rows need the raw trace: {other.name} holds no instruction texts"
+        )
+    chunks, stopped = _until(reader.chunks(), _deadline(request.timeout))
+    if request.format == "gz":
+        write_rows(output, chunks, texts_of(reader.blocks), imported=True)
+        return Result(steps=reader.rows, truncated=stopped())
+
+    def ending() -> Any:
+        about = {"name": sample.name, "label": sample.label, "truncated": stopped()}
+        return Ending(reader.blocks, {**reader.header, **about}, reader.gaps)
+
+    steps = write_parquet(output, chunks, ending)
+    return Result(steps=steps, truncated=stopped())
+
+
+def _deadline(timeout: float | None) -> Callable[[], bool]:
+    if timeout is None:
+        return lambda: False
+    end = time.monotonic() + timeout
+    return lambda: time.monotonic() >= end
+
+
+def _until(
+    chunks: Iterator[Chunk], stop: Callable[[], bool]
+) -> tuple[Iterator[Chunk], Callable[[], str | None]]:
+    truncated: str | None = None
+
+    def some() -> Iterator[Chunk]:
+        nonlocal truncated
+        for chunk in chunks:
+            yield chunk
+            if stop():
+                truncated = "timeout"
+                return
+
+    return some(), lambda: truncated
+
+
+def _sync(file: FilePath) -> None:
+    # some file systems tell of a full disk only now
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def output_error(file: FilePath, error: OSError) -> OutputError:
+    """What to say of a file that could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    why = "the disk is full" if full else (error.strerror or str(error))
+    return OutputError(
+        f"{file.parent}: the parsed trace cannot be written: {why}; finished ones stay as they are"
+    )
