@@ -14,11 +14,13 @@ import msgspec
 
 from barnum.errors import RecordingError
 from barnum.record.elf import PAGE
+from barnum.samples import printable
 
 _MAX_PROCESSES = 1 << 14
 _MAX_STREAMS = 1 << 16
 _PROCESS_LIMIT = 64 << 10
 _MAPS_LIMIT = 256 << 20
+_MAX_LOST_LINES = 16
 _MAPS_LINE_LIMIT = 2 * PAGE
 _CODE_LIMIT = 1 << 28
 _RECORD_LIMIT = 1 << 16
@@ -94,6 +96,12 @@ class RawFolder:
                 with open_regular(self.folder / f"process_{index}") as descriptor:
                     text = os.pread(descriptor, _PROCESS_LIMIT, 0).decode("utf-8", errors="replace")
                 found.append(_read_process(index, text))
+                # the plugin says itself what it could not record
+                self.complaints += [
+                    f"process {index}: {printable(line[5:])}"
+                    for line in text.split("\n")
+                    if line.startswith("lost ")
+                ][:_MAX_LOST_LINES]
             except (OSError, ValueError):
                 self.complaints.append(f"what the recorder noted of process {index} cannot be read")
         if not found:
@@ -170,9 +178,13 @@ class RawFolder:
                 left = _CODE_LIMIT
                 while len(head := file.read(_CODE_RECORD.size)) == _CODE_RECORD.size:
                     epoch, length, address = _CODE_RECORD.unpack(head)
+                    if not length:
+                        break  # the file grows in steps: the rest of the last one
+                    if length == 0:
+                        break  # the file grows ahead of what is in it: zeros follow
                     left -= length + _CODE_RECORD.size
                     if (
-                        not 0 < length <= _RECORD_LIMIT
+                        length > _RECORD_LIMIT
                         or epoch < last
                         or address + length > 1 << 64
                         or left < 0
