@@ -1,0 +1,221 @@
+// The walker's place in the code, and what it says of it.
+#include <algorithm>
+
+#include "walker.hpp"
+
+namespace barnum {
+
+namespace {
+pt_exec_mode default_mode(const AddressSpace& space) { return space.mode() == 32 ? ptem_32bit : ptem_64bit; }
+
+int cache_index(pt_exec_mode mode) { return mode == ptem_64bit ? 0 : mode == ptem_32bit ? 1 : 2; }
+}  // namespace
+
+Walker::Walker(std::shared_ptr<const AddressSpace> space, std::shared_ptr<BlockTable> table, uint32_t index)
+    : view_(std::move(space)), table_(std::move(table)), index_(index) {
+    mode_ = default_mode(view_.space());
+    cache_ = &caches_[cache_index(mode_)];
+}
+
+void Walker::go(uint64_t ip) {
+    ip_ = from_ = masked(ip);
+    node_ = nullptr;
+}
+
+Node& Walker::here() {
+    if (node_ == nullptr) node_ = cache_->get(ip_);
+    return *node_;
+}
+
+bool Walker::load(Node& node) {
+    if (node.real_flow == Flow::unready) cache_->load(node, view_, reader_, mode_);
+    return node.real_flow != Flow::broken;
+}
+
+// makes a node fit to be walked: its code is read, its block has a number
+bool Walker::ready(Node& node) {
+    load(node);
+    const CodeBlock& block = cache_->block(node, view_, reader_, mode_);
+    if (!block.sizes.empty()) {
+        BlockShape shape;
+        shape.start = node.start;
+        shape.last = node.last;
+        shape.space = index_;
+        shape.kind = node.kind;
+        shape.sizes = block.sizes.data();
+        shape.count = node.count;
+        shape.length = block.length();
+        node.id = table_->intern(shape);
+        if (node.id == BlockTable::kNone) return false;
+    }
+    node.flow = node.real_flow;
+    return true;
+}
+
+// whether the walker stands before the instruction at `ip`, without a branch on the way;
+// if that is inside of the block, part_ becomes what ran before
+bool Walker::reached(uint64_t ip) {
+    ip = masked(ip);
+    part_.sizes.clear();
+    if (ip < from_) return false;
+    if (ip == ip_) return true;
+    Node& node = here();
+    load(node);
+    const bool past = node.fault == Fault::none ? ip > node.last : ip > node.next;
+    if (past) return false;
+    CodeBlock part;
+    reader_.read(view_, mode_, node.start, part);
+    uint64_t at = part.start;
+    for (size_t i = 0; i < part.sizes.size(); ++i) {
+        if (at == ip) {
+            part.sizes.resize(i);
+            break;
+        }
+        part.last = at;
+        at += part.sizes[i];
+    }
+    if (at != ip) return false;
+    part_ = std::move(part);
+    return true;
+}
+
+void Walker::set_mode(pt_exec_mode mode) {
+    if (mode == ptem_unknown || mode == mode_) return;
+    mode_ = mode;
+    cache_ = &caches_[cache_index(mode)];
+    node_ = nullptr;
+    stack_.forget_nodes();
+}
+
+void Walker::set_epoch(uint64_t payload) {
+    // payloads that are no epochs come from other software, which marks its own things with MNT
+    if (payload > 0xffffffffull) return;
+    const auto epoch = static_cast<uint32_t>(payload);
+    if (epoch == view_.epoch()) return;
+    const auto [low, high] = std::minmax(epoch, view_.epoch());
+    const auto& records = view_.space().records();
+    auto record = std::upper_bound(records.begin(), records.end(), low,
+                                   [](uint32_t e, const CodeRecord& r) { return e < r.epoch; });
+    for (; record != records.end() && record->epoch <= high; ++record) {
+        for (auto& cache : caches_) cache.changed(record->address, record->data.size());
+        code_changed_ = true;
+    }
+    view_.set_epoch(epoch);
+    ++statistics_.epochs;
+}
+
+// drops all nodes when there are too many, which only a hostile trace brings about
+void Walker::make_room() {
+    if (!cache_->full()) return;
+    cache_->flush();
+    stack_.forget_nodes();
+    node_ = nullptr;
+    loop_mark_ = nullptr;
+}
+
+void Walker::emit(const Node& node, Output& out) {
+    out.ids[out.size] = node.id;
+    out.gaps[out.size] = static_cast<uint8_t>(gap_);
+    ++out.size;
+    gap_ = Gap::none;
+    ++statistics_.blocks;
+    statistics_.instructions += node.count;
+}
+
+// the part of a block that ran before it was interrupted; the caller has room for one step
+bool Walker::emit_part(Output& out) {
+    if (part_.sizes.empty()) return false;
+    BlockShape shape;
+    shape.start = part_.start;
+    shape.last = part_.last;
+    shape.space = index_;
+    shape.kind = Kind::none;
+    shape.sizes = part_.sizes.data();
+    shape.count = static_cast<uint32_t>(part_.sizes.size());
+    shape.length = part_.length();
+    part_.sizes.clear();
+    Node node;
+    node.id = table_->intern(shape);
+    node.count = shape.count;
+    if (node.id == BlockTable::kNone) return false;
+    emit(node, out);
+    return true;
+}
+
+void Walker::set_gap(Gap gap) {
+    // the first serious reason is the one that counts
+    if (gap == Gap::none || gap_ == Gap::start || gap_ == Gap::overflow || gap_ == Gap::lost ||
+        gap_ == Gap::unmapped)
+        return;
+    gap_ = gap;
+}
+
+void Walker::detail(Gap cause, uint64_t address) {
+    if (details_.size() < kMaxDetails) details_.push_back({statistics_.blocks, cause, where_, address, 0});
+}
+
+void Walker::lose(Gap cause, uint64_t address) {
+    ++statistics_.errors;
+    if (cause == Gap::unmapped) {
+        ++statistics_.unmapped;
+        const uint64_t page = page_of(address) << kPageBits;
+        const auto found = unmapped_.find(page);
+        if (found != unmapped_.end())
+            ++found->second;
+        else if (unmapped_.size() < kMaxUnmapped)
+            unmapped_.emplace(page, 1);
+    }
+    if (!losing_) {
+        losing_ = true;
+        lost_from_ = where_;
+        lost_detail_ = details_.size();
+    }
+    detail(cause, address);
+    set_gap(cause);
+    enabled_ = false;
+    async_ = false;
+    off_ = Gap::lost;
+    part_.sizes.clear();
+    stack_.clear();
+    searching_ = true;
+}
+
+// the walker knows its place again
+void Walker::found() {
+    searching_ = false;
+    if (!losing_) return;
+    losing_ = false;
+    const uint64_t lost = where_ > lost_from_ ? where_ - lost_from_ : 0;
+    statistics_.bytes_lost += lost;
+    if (lost_detail_ < details_.size()) details_[lost_detail_].bytes_lost = lost;
+}
+
+void Walker::resume(uint64_t ip) {
+    part_.sizes.clear();
+    enabled_ = true;
+    async_ = false;
+    go(ip);
+}
+
+// whether the walk goes round since the trace last told it something (Brent's way to find that)
+bool Walker::is_loop() {
+    if (node_ != nullptr && node_ == loop_mark_) return true;
+    if (++loop_steps_ >= loop_next_) {
+        loop_next_ *= 2;
+        loop_mark_ = &here();
+    }
+    return false;
+}
+
+void Walker::lose_bytes(uint64_t offset) {
+    where_ = offset;
+    held_ = false;
+    lose(Gap::lost, enabled_ ? ip_ : 0);
+}
+
+void Walker::finish(uint64_t offset) {
+    where_ = offset;
+    found();
+}
+
+}  // namespace barnum

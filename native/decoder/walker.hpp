@@ -1,0 +1,203 @@
+// Walks the code along the trace and gives the blocks that ran, in order, with the gaps between them.
+#pragma once
+
+#include <intel-pt.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "address_space.hpp"
+#include "block_table.hpp"
+#include "code_reader.hpp"
+#include "event.hpp"
+#include "nodes.hpp"
+
+namespace barnum {
+
+// why there is no transfer from the step before; the numbers are part of the file format
+enum class Gap : uint8_t {
+    none = 0,
+    start = 1,
+    off = 2,
+    async = 3,
+    overflow = 4,
+    lost = 5,
+    unmapped = 6,
+    code_changed = 7,
+};
+
+struct GapDetail {
+    uint64_t step;
+    Gap cause;
+    uint64_t offset;   // byte of the stream
+    uint64_t address;  // where the walker was; 0: nowhere
+    uint64_t bytes_lost;
+};
+
+struct Statistics {
+    uint64_t bytes = 0, bytes_lost = 0, instructions = 0, blocks = 0, errors = 0, unmapped = 0;
+    uint64_t overflows = 0, psb = 0, plain = 0, epochs = 0;
+};
+
+struct Output {
+    uint32_t* ids = nullptr;
+    uint8_t* gaps = nullptr;  // zeroed by the caller
+    size_t size = 0;
+    size_t limit = 0;
+    bool full() const { return size >= limit; }
+};
+
+enum class Stop : uint8_t { full, end };
+
+// return addresses of the calls that compressed returns may go back to
+class ReturnStack {
+public:
+    static constexpr unsigned kSize = 64;
+    struct Entry {
+        uint64_t ip = 0;
+        Node* caller = nullptr;
+    };
+    void push(uint64_t ip, Node* caller) {
+        top_ = (top_ + 1) % kSize;
+        entries_[top_] = {ip, caller};
+        if (used_ < kSize) ++used_;
+    }
+    bool pop(Entry& entry) {
+        if (used_ == 0) return false;
+        entry = entries_[top_];
+        top_ = (top_ + kSize - 1) % kSize;
+        --used_;
+        return true;
+    }
+    void clear() { used_ = 0; }
+    void forget_nodes() {
+        for (auto& entry : entries_) entry.caller = nullptr;
+    }
+
+private:
+    std::array<Entry, kSize> entries_{};
+    unsigned top_ = 0;
+    unsigned used_ = 0;
+};
+
+class Walker {
+public:
+    static constexpr size_t kMaxDetails = 1 << 16;
+    static constexpr size_t kMaxUnmapped = 4096;
+
+    Walker(std::shared_ptr<const AddressSpace> space, std::shared_ptr<BlockTable> table, uint32_t index);
+
+    // begins a piece of the stream whose first byte is at `offset`; `last`: no piece follows
+    template <class Source>
+    void begin(const Source& source, uint64_t offset, bool last);
+    // full: call again with room; end: the piece is used up
+    template <class Source>
+    Stop run(Source& source, Output& out);
+    // what begins at `offset` of the stream cannot be read, up to the next piece
+    void lose_bytes(uint64_t offset);
+    // the stream ends at `offset`
+    void finish(uint64_t offset);
+
+    const std::vector<GapDetail>& details() const { return details_; }
+    const std::map<uint64_t, uint64_t>& unmapped() const { return unmapped_; }
+    Statistics& statistics() { return statistics_; }
+    const Statistics& statistics() const { return statistics_; }
+
+private:
+    enum class Settled : uint8_t { done, walk, lost };
+    enum class Step : uint8_t { done, lost, stop };
+
+    // -- where we are (place.cpp)
+    uint64_t masked(uint64_t ip) const { return mode_ == ptem_64bit ? ip : ip & 0xffffffffull; }
+    void go(uint64_t ip);
+    Node& here();
+    bool load(Node& node);
+    bool ready(Node& node);
+    bool reached(uint64_t ip);
+    void set_mode(pt_exec_mode mode);
+    void set_epoch(uint64_t epoch);
+    void make_room();
+
+    // -- what we say (place.cpp)
+    void emit(const Node& node, Output& out);
+    bool emit_part(Output& out);
+    void set_gap(Gap gap);
+    void detail(Gap cause, uint64_t address);
+    void lose(Gap cause, uint64_t address);
+    void found();
+    void resume(uint64_t ip);
+    bool is_loop();
+    void quiet_over() {
+        loop_mark_ = nullptr;
+        loop_steps_ = 0;
+        loop_next_ = 2;
+    }
+
+    // -- what events do (events.cpp)
+    Settled settle(Output& out);
+    Settled settle_sync(Output& out);
+    Settled settle_enabled(Output& out);
+    Settled settle_disabled(Output& out);
+    void search_event(const Event& event, Output& out);
+
+    // -- how branches go (walker.cpp)
+    template <class Source>
+    bool search(Source& source, Output& out);
+    template <class Source>
+    Step step(Source& source, Output& out, bool packets);
+    template <class Source>
+    void run_fast(Source& source, Output& out);
+    bool run_out(Output& out);
+    void advance(Node& node, Output& out);
+    template <class Source>
+    void look_up(const Source& source) {
+        where_ = base_ + source.offset();
+    }
+
+    CodeView view_;
+    CodeReader reader_;
+    std::shared_ptr<BlockTable> table_;
+    uint32_t index_;
+    NodeCache caches_[3];
+    NodeCache* cache_;
+    pt_exec_mode mode_;
+    ReturnStack stack_;
+
+    bool enabled_ = false;
+    uint64_t ip_ = 0;       // start of the block that comes next
+    Node* node_ = nullptr;  // its node, once looked up
+    uint64_t from_ = 0;     // events before this address of the block are over
+
+    // since tracing went off
+    Gap off_ = Gap::none;    // the gap where it comes on again
+    bool async_ = false;     // it went off between two instructions, at off_ip_
+    bool code_changed_ = false;
+    uint64_t off_ip_ = 0;
+    CodeBlock part_;         // what ran of the block at ip_ when it was interrupted; empty: nothing
+
+    bool held_ = false;      // event_ waits until the walker is where it belongs
+    Event event_;
+    bool searching_ = false;  // after an error: for a place to go on
+    Gap gap_ = Gap::start;    // of the next step
+
+    // steps for which the trace was not asked: a loop among them has no end
+    const Node* loop_mark_ = nullptr;
+    uint64_t loop_steps_ = 0, loop_next_ = 2;
+
+    bool last_piece_ = false;
+    uint64_t base_ = 0;   // of the piece in the stream
+    uint64_t where_ = 0;  // byte of the stream where the trace is read
+    bool losing_ = false;
+    uint64_t lost_from_ = 0;
+    size_t lost_detail_ = 0;
+
+    std::vector<GapDetail> details_;
+    std::map<uint64_t, uint64_t> unmapped_;
+    Statistics statistics_;
+};
+
+}  // namespace barnum
