@@ -76,7 +76,7 @@ def find_engine(cpu: str | None = None) -> EngineFiles:
     if 64 not in qemu:
         raise EngineError(f"{QEMU64} is missing: {_INSTALL}")
     for path in qemu.values():
-        if " -plugin " not in _ask(path, "-h"):
+        if "-plugin" not in _ask(path, "-h").split():
             raise EngineError(f"{path} was built without plugins: {_INSTALL}")
     said = _ask(qemu[64], "--version")
     found = re.search(r"version (\d+)\.(\d+)(\.\d+)*", said)

@@ -16,6 +16,8 @@ from barnum.record.raw import Mapped, open_regular
 from barnum.samples import Image
 
 _DELETED = b" (deleted)"
+# the kernel's page of three system calls at the top of every address space; it holds no code of its own
+_VSYSCALL = 0xFFFFFFFFFF600000
 # a map that a hostile program made up could name the same file in ever new ways
 _MAX_INSTANCES = 16
 _MAX_IMAGE_BYTES = 1 << 32
@@ -77,7 +79,7 @@ def describe_memory(regions: list[Mapped], store: ImageStore) -> Memory:
     for region in regions:
         if region.path.startswith(b"/") and not region.path.startswith(b"/anon/"):
             by_path[region.path].append(region)
-        elif region.executable and region.path != b"[vsyscall]":
+        elif region.executable and region.start != _VSYSCALL:
             plain.append(region)
     instances: list[_Instance] = []
     missing = []

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,8 +21,6 @@ from barnum.record.run import Ended, Interrupted, Runs
 from barnum.samples import Info, Sample, printable
 
 PLACEHOLDER = "{}"
-# paths of the plugin's files must stay below 256 bytes
-_LONG_PATH = 200
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,17 +168,12 @@ class Recorder:
         words = [word.replace(PLACEHOLDER, str(path)) for word in settings.command]
         program = self._program or find_program(words[0])
         start = Start("open", status.st_dev, status.st_ino) if settings.start == "open" else Start("exec")
-        with _short(raw) as short:
-            command = command_line(
-                settings.engine, program, words[1:], short, start, settings.max_bytes, settings.log
-            )
-            ended = self.runs.run(
-                command,
-                settings.directory or work,
-                temporary,
-                settings.timeout,
-                settings.show_output,
-            )
+        command = command_line(
+            settings.engine, program, words[1:], raw, start, settings.max_bytes, settings.log
+        )
+        ended = self.runs.run(
+            command, settings.directory or work, temporary, settings.timeout, settings.show_output
+        )
         if not (raw / "process_0").exists():
             raise EngineError(f"{command[0]} did not start {printable(program.path)}{_last_words(ended)}")
         try:
@@ -262,18 +253,6 @@ def _last_words(ended: Ended) -> str:
         return f" (it was killed{said})"
     how = f"by signal {-ended.status}" if ended.status < 0 else f"with status {ended.status}"
     return f" (it ended {how}{said})"
-
-
-@contextmanager
-def _short(folder: Path) -> Iterator[Path]:
-    """A short path to a folder that lies deep."""
-    if len(os.fsencode(folder)) < _LONG_PATH:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="barnum-") as temporary:
-        link = Path(temporary) / "raw"
-        link.symlink_to(folder)
-        yield link
 
 
 def _text(name: str) -> str:

@@ -77,7 +77,6 @@ class Runs:
         temporary: Path,
         timeout: float | None = None,
         show_output: bool = False,
-        fixed_addresses: bool = True,
     ) -> Ended:
         """Run a command in a directory and wait until all of it has ended.
 
@@ -95,7 +94,6 @@ class Runs:
             "timeout": timeout,
             "grace": _GRACE,
             "show_output": show_output,
-            "fixed_addresses": fixed_addresses,
         }
         with self._lock:
             self.check()

@@ -26,8 +26,6 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_ADDR_NO_RANDOMIZE = 0x0040000
-_ASK = 0xFFFFFFFF
 _STDERR_KEPT = 64 << 10
 # a program that floods its standard error must not keep the supervisor from its other work
 _READS = 16
@@ -101,9 +99,6 @@ def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
     try:
         os.setsid()
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if request["fixed_addresses"]:
-            # not allowed in some containers; the run is as good without
-            libc.personality(ctypes.c_ulong(libc.personality(ctypes.c_ulong(_ASK)) | _ADDR_NO_RANDOMIZE))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # python ignores these; a program expects them as the system sets them
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
