@@ -67,7 +67,7 @@ def _processor() -> str:
 
 def _document(folder: Path) -> Path:
     """A PDF of at least PAGES pages, typeset from the licences that every Debian has."""
-    texts = [LICENCES / name for name in ("GPL-3", "GPL-2", "LGPL-2.1", "Apache-2.0", "Artistic", "MPL-2.0")]
+    texts = sorted(text for text in LICENCES.iterdir() if not text.is_symlink())
     source = folder / "text.ms"
     paragraphs = []
     for text in texts:
