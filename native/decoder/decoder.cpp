@@ -136,7 +136,7 @@ void Decoder::read(Output& out) {
         if (!in_piece_ && !next_piece()) {
             if (fed_all_ && !finished_) {
                 finished_ = true;
-                walker_.finish(offset_);
+                walker_.finish(offset_, out);
             }
             return;
         }

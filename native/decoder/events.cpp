@@ -15,7 +15,7 @@ Walker::Settled Walker::settle(Output& out) {
             set_epoch(event.payload);
             return Settled::done;
         case EventType::exec_mode:
-            if (!enabled_ || event.status_update || !event.has_ip || masked(event.ip) == ip_) {
+            if (!enabled_ || event.status_update || !event.has_ip || masked(event.ip) == from_) {
                 set_mode(event.mode);
                 return Settled::done;
             }
@@ -27,6 +27,7 @@ Walker::Settled Walker::settle(Output& out) {
         case EventType::async_disabled:
             if (!enabled_) break;
             if (!reached(event.at)) return Settled::walk;
+            cut();
             enabled_ = false;
             async_ = true;
             code_changed_ = false;
@@ -36,6 +37,7 @@ Walker::Settled Walker::settle(Output& out) {
         case EventType::async_branch:
             if (!enabled_ || !event.has_ip) break;
             if (!reached(event.at)) return Settled::walk;
+            cut();
             emit_part(out);
             set_gap(Gap::async);
             go(event.ip);
@@ -90,7 +92,7 @@ Walker::Settled Walker::settle_enabled(Output& out) {
     const bool inside = !part_.sizes.empty();
     if (same && !(code_changed_ && inside)) {
         // an interrupt that came back: the block goes on as if nothing had been
-        part_.sizes.clear();
+        join();
         enabled_ = true;
         async_ = false;
         from_ = ip;
@@ -115,23 +117,21 @@ Walker::Settled Walker::settle_disabled(Output& out) {
         case Flow::call:
             if (!event_.has_ip || masked(event_.ip) != masked(node.target)) return Settled::walk;
             break;
-        case Flow::far:
-            break;
         default:
-            if (!event_.has_ip) return Settled::lost;
-            break;
+            break;  // any branch that asks the trace, if need be
     }
     emit(node, out);
     enabled_ = false;
     async_ = false;
     // a system call leaves and comes back: an ordinary transfer
-    off_ = event_.has_ip ? Gap::off : Gap::none;
+    off_ = node.real_flow == Flow::far && !event_.has_ip ? Gap::none : Gap::off;
     return Settled::done;
 }
 
 void Walker::search_event(const Event& event, Output& out) {
     switch (event.type) {
         case EventType::enabled:
+            emit_part(out);
             found();
             resume(event.ip);
             break;
@@ -139,6 +139,7 @@ void Walker::search_event(const Event& event, Output& out) {
             ++statistics_.overflows;
             detail(Gap::overflow, 0);
             if (event.has_ip) {
+                emit_part(out);
                 found();
                 resume(event.ip);
             }
@@ -152,7 +153,6 @@ void Walker::search_event(const Event& event, Output& out) {
         default:
             break;
     }
-    (void)out;
 }
 
 }  // namespace barnum

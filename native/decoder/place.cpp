@@ -138,8 +138,25 @@ bool Walker::emit_part(Output& out) {
     node.id = table_->intern(shape);
     node.count = shape.count;
     if (node.id == BlockTable::kNone) return false;
+    const Gap after = gap_;
+    gap_ = part_gap_;
     emit(node, out);
+    gap_ = after;
     return true;
+}
+
+// the walker is before the instruction that reached() was asked for: what ran of its block awaits its end
+void Walker::cut() {
+    if (part_.sizes.empty()) return;
+    part_gap_ = gap_;
+    gap_ = Gap::none;
+}
+
+// the interruption is over, and the block goes on
+void Walker::join() {
+    if (part_.sizes.empty()) return;
+    part_.sizes.clear();
+    gap_ = part_gap_;
 }
 
 void Walker::set_gap(Gap gap) {
@@ -151,7 +168,7 @@ void Walker::set_gap(Gap gap) {
 }
 
 void Walker::detail(Gap cause, uint64_t address) {
-    if (details_.size() < kMaxDetails) details_.push_back({statistics_.blocks, cause, where_, address, 0});
+    if (details_.size() < kMaxDetails) details_.push_back({statistics_.blocks + !part_.sizes.empty(), cause, where_, address, 0});
 }
 
 void Walker::lose(Gap cause, uint64_t address) {
@@ -175,7 +192,6 @@ void Walker::lose(Gap cause, uint64_t address) {
     enabled_ = false;
     async_ = false;
     off_ = Gap::lost;
-    part_.sizes.clear();
     stack_.clear();
     searching_ = true;
 }
@@ -191,7 +207,6 @@ void Walker::found() {
 }
 
 void Walker::resume(uint64_t ip) {
-    part_.sizes.clear();
     enabled_ = true;
     async_ = false;
     go(ip);
@@ -213,9 +228,10 @@ void Walker::lose_bytes(uint64_t offset) {
     lose(Gap::lost, enabled_ ? ip_ : 0);
 }
 
-void Walker::finish(uint64_t offset) {
+void Walker::finish(uint64_t offset, Output& out) {
     where_ = offset;
     found();
+    emit_part(out);
 }
 
 }  // namespace barnum

@@ -99,8 +99,8 @@ public:
     Stop run(Source& source, Output& out);
     // what begins at `offset` of the stream cannot be read, up to the next piece
     void lose_bytes(uint64_t offset);
-    // the stream ends at `offset`
-    void finish(uint64_t offset);
+    // the stream ends at `offset`; may give one step
+    void finish(uint64_t offset, Output& out);
 
     const std::vector<GapDetail>& details() const { return details_; }
     const std::map<uint64_t, uint64_t>& unmapped() const { return unmapped_; }
@@ -125,6 +125,8 @@ private:
     // -- what we say (place.cpp)
     void emit(const Node& node, Output& out);
     bool emit_part(Output& out);
+    void cut();
+    void join();
     void set_gap(Gap gap);
     void detail(Gap cause, uint64_t address);
     void lose(Gap cause, uint64_t address);
@@ -178,6 +180,7 @@ private:
     bool code_changed_ = false;
     uint64_t off_ip_ = 0;
     CodeBlock part_;         // what ran of the block at ip_ when it was interrupted; empty: nothing
+    Gap part_gap_ = Gap::none;
 
     bool held_ = false;      // event_ waits until the walker is where it belongs
     Event event_;
