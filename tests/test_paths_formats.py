@@ -20,7 +20,9 @@ PUBLISHED = {
 }
 
 
-def row(source: int, target: int, text: bytes, mnemonic: bytes | None = None, words: int | None = None) -> bytes:
+def row(
+    source: int, target: int, text: bytes, mnemonic: bytes | None = None, words: int | None = None
+) -> bytes:
     name = text.split(b" ")[0] if mnemonic is None else mnemonic
     count = len(text.split(b" ")) if words is None else words
     body = struct.pack("<QQBBB", source, target, len(name), len(text), count) + name + text
@@ -97,7 +99,9 @@ bbids = st.one_of(st.integers(0, 5), st.integers(0, 2**64 - 1))
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.tuples(bbids, bbids, texts, st.binary(max_size=255), st.integers(0, 255)), min_size=1, max_size=40)
+    st.lists(
+        st.tuples(bbids, bbids, texts, st.binary(max_size=255), st.integers(0, 255)), min_size=1, max_size=40
+    )
 )
 def test_any_rows_come_back_byte_for_byte(tmp_path, fields):
     rows = [row(source, target, text, name, words) for source, target, text, name, words in fields]

@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 _LINES_AT_ONCE = 1 << 21
 
 
-class _Cpu(click.ParamType):
-    name = "FAMILY/MODEL[/STEPPING]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        found = re.fullmatch(r"(\d{1,4})/(\d{1,3})(?:/(\d{1,2}))?", value, re.ASCII)
-        if not found:
-            self.fail(
-                "a processor is given as FAMILY/MODEL or FAMILY/MODEL/STEPPING, such as 6/94", param, ctx
-            )
-        return tuple(int(part or 0) for part in found.groups())
+def cpu_option(function: Any) -> Any:
+    """Add ``--cpu FAMILY/MODEL[/STEPPING]``: the processor that recorded, for its errata."""
+    return click.option(
+        "--cpu",
+        metavar="FAMILY/MODEL[/STEPPING]",
+        callback=_parse_cpu,
+        help="Processor that recorded, for its errata.",
+    )(function)
 
 
-CPU = _Cpu()
+def _parse_cpu(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[int, int, int] | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,4})/(\d{1,3})(?:/(\d{1,2}))?", value, re.ASCII)
+    if not found:
+        raise click.BadParameter("give a processor as FAMILY/MODEL or FAMILY/MODEL/STEPPING, such as 6/94")
+    return int(found[1]), int(found[2]), int(found[3] or 0)
 
 
 @click.command("decode")
@@ -51,7 +55,7 @@ CPU = _Cpu()
 @click.option(
     "--stream", type=click.IntRange(min=0), help="This stream (thread) only.  [default: all, in turn]"
 )
-@click.option("--cpu", type=CPU, help="Processor that recorded, for its errata.")
+@cpu_option
 @click.option(
     "--max-size",
     type=click.IntRange(min=1),
@@ -115,7 +119,7 @@ def _print(decoding: Decoding, what: str) -> None:
         if what == "blocks":
             return block_lines(new["start"], new["end"], new["count"])
         ids = np.arange(known, known + len(new["start"]), dtype=np.uint32)
-        return instruction_lines(_native.instructions(table, decoding.space_of, ids), new["count"])
+        return instruction_lines(_native.instructions(table, ids), new["count"])
 
     lines = BlockLines(make)
     out = sys.stdout.buffer

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barnum.cli.common import logging_option, progress, set_up_logging
-from barnum.cli.decode import CPU
+from barnum.cli.decode import cpu_option
 from barnum.errors import (
     BarnumError,
     InputError,
@@ -52,7 +52,7 @@ _log = logging.getLogger("barnum.preprocess")
     show_default=True,
     help="parquet, or the rows of the original.",
 )
-@click.option("--cpu", type=CPU, help="Processor that recorded, for its errata: FAMILY/MODEL[/STEPPING].")
+@cpu_option
 @click.option(
     "--max-size",
     type=click.IntRange(min=1),

@@ -191,19 +191,18 @@ class Decoding:
                         break
         finally:
             done["steps"] = self.steps - first
-            if raw.broken:
-                done["broken"] = raw.broken
-                _log.warning("%s: %s; what comes before is decoded", stream.path, raw.broken)
             self._sum_up(decoder, number, first)
-            if raw.broken:
-                self._gaps.append((self.steps, Gap.LOST, number, raw.size, 0, 0))
+        if raw.broken:
+            done["broken"] = raw.broken
+            _log.warning("%s: %s; what comes before is decoded", stream.path, raw.broken)
+            self._gaps.append((self.steps, Gap.LOST, number, raw.size, 0, 0))
 
     def _sum_up(self, decoder: Any, number: int, first: int) -> None:
         self._statistics.update(decoder.statistics())
         self._unmapped.update(decoder.unmapped())
         self._gaps.extend(
-            (first + gap.step, gap.cause, number, gap.offset, gap.address, gap.bytes_lost)
-            for gap in decoder.gaps()
+            (first + step, cause, number, offset, address, bytes_lost)
+            for step, cause, offset, address, bytes_lost in decoder.gaps()
         )
 
     def _space(self, process: int) -> Any:

@@ -74,6 +74,7 @@ class RawTrace:
     def _inflated(self, raw: BinaryIO) -> Iterator[bytes]:
         from isal import isal_zlib
 
+        isal_error: Any = isal_zlib.error
         read = 0
         pending = b""
         while pending or (pending := raw.read(_READ)):
@@ -96,7 +97,7 @@ class RawTrace:
                         if unzip.eof:
                             break
                         piece = unzip.decompress(unzip.unconsumed_tail, _PIECE)
-                except (zlib.error, isal_zlib.error) as error:
+                except (zlib.error, isal_error) as error:
                     self.broken = f"the gzip stream is damaged ({error})"
                     return
                 pending = unzip.unused_data
@@ -113,11 +114,12 @@ def inflated(file: FilePath) -> Iterator[bytes]:
     from isal import igzip, igzip_lib
 
     opener: Any = igzip.open
+    isal_error: Any = igzip_lib.IsalError
     try:
         with file.open("rb") as raw, opener(raw) as unzipped:
             while data := unzipped.read(_PIECE):
                 yield data
-    except igzip_lib.IsalError as error:
+    except isal_error as error:
         raise zlib.error(str(error)) from None
 
 

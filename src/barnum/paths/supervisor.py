@@ -35,9 +35,8 @@ class _Answer(msgspec.Struct):
     message: str = ""
 
 
-_ERRORS: dict[str, type[BarnumError]] = {
-    kind.__name__: kind for kind in (InputError, *InputError.__subclasses__())
-}
+_KINDS: list[type[BarnumError]] = [InputError, *InputError.__subclasses__()]
+_ERRORS = {kind.__name__: kind for kind in _KINDS}
 _MAX_ANSWER = 1 << 20
 
 

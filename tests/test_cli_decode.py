@@ -1,0 +1,118 @@
+"""``barnum decode`` as a user meets it."""
+
+import gzip
+import hashlib
+import json
+
+import pytest
+
+from paths_tools import BASE, barnum, make_images, make_sample, stream
+
+REAL = (
+    "cve-2018-12327-ben",
+    "griffin_hello",
+    "griffin_last",
+    "mruby",
+    "ovf-01-ben",
+    "ovf-01-poc",
+    "ovf-02-ben",
+    "ovf-02-poc",
+    "ovf-03-ben",
+    "ovf-03-poc",
+    "qemu",
+)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_traces_print_what_was_executed(name, data_dir):
+    sample = data_dir / "intel-pt" / name
+    expected = json.loads((sample / "expected.json").read_text())
+    cpu = ["--cpu", expected["cpu"]] if expected["cpu"] else []
+    for option, lines, digest in (
+        ("--blocks", "canonical_blocks", "canonical_blocks_sha256"),
+        ("--instructions", "instructions", "instruction_stream_sha256"),
+    ):
+        done = barnum("decode", sample, option, *cpu)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == b""
+        assert done.stdout.count(b"\n") == expected[lines]
+        assert hashlib.sha256(done.stdout).hexdigest() == expected[digest]
+    summary = barnum("decode", sample, "--bin-dir", sample / "extract", *cpu)
+    assert summary.returncode == 0
+    assert f"instructions  {expected['instructions']:,}\n".encode() in summary.stdout
+    assert f"{expected['pt_bytes']:,} decoded, 0 lost".encode() in summary.stdout
+
+
+@pytest.fixture
+def sample(tmp_path):
+    make_images(tmp_path / "extract")
+    return make_sample(tmp_path / "traces" / "a")
+
+
+def test_blocks_and_instructions(sample):
+    lines = barnum("decode", sample, "--blocks").stdout.splitlines()
+    assert lines[:4] == [
+        b"%016x %016x 1" % (BASE, BASE),
+        b"%016x %016x 3" % (BASE + 2, BASE + 4),
+        b"%016x %016x 1" % (BASE, BASE),
+        b"%016x %016x 1" % (BASE + 4, BASE + 4),
+    ]
+    assert len(lines) == 21
+    lines = barnum("decode", sample, "--instructions").stdout.splitlines()
+    assert lines[:4] == [b"%016x" % (BASE + offset) for offset in (0, 2, 3, 4)]
+
+
+def test_summary(sample):
+    text = barnum("decode", sample).stdout.decode()
+    assert text == barnum("decode", "--summary", sample).stdout.decode()
+    assert "a.pdf (benign)" in text
+    assert "21 (3 distinct)" in text
+    assert "100.00%  /usr/bin/tiny" in text
+    assert "1 start of stream" in text
+    assert "trace_0.gz" in text
+
+
+def test_images_are_found_near_the_sample_or_named(sample, tmp_path):
+    (tmp_path / "extract").rename(tmp_path / "images")
+    missing = barnum("decode", sample)
+    assert missing.returncode == 13
+    assert b"--bin-dir" in missing.stderr
+    named = barnum("decode", sample, "--bin-dir", tmp_path / "images")
+    assert named.returncode == 0
+    (tmp_path / "images").rename(sample / "extract")
+    assert barnum("decode", sample).stdout == named.stdout
+
+
+def test_one_stream_of_several(sample):
+    (sample / "trace_1.gz").write_bytes(gzip.compress(stream(1)))
+    assert barnum("decode", sample, "--blocks").stdout.count(b"\n") == 21 + 3
+    assert barnum("decode", sample, "--blocks", "--stream", 1).stdout.count(b"\n") == 3
+    none = barnum("decode", sample, "--stream", 2)
+    assert none.returncode == 10
+    assert b"no stream 2" in none.stderr
+
+
+def test_code_without_an_image_is_named(sample, tmp_path):
+    mapping = sample / "mapping.txt"
+    mapping.write_text(mapping.read_text() + "500000-501000 r-xp 00000000 00:00 0 /lib/none.so\n")
+    text = barnum("decode", sample).stdout.decode()
+    assert "without image: /lib/none.so" in text
+
+
+@pytest.mark.parametrize(
+    ("packets", "message"),
+    [(b"", b"empty"), (b"nothing of the kind" * 100, b"no PSB packet")],
+)
+def test_bad_traces(tmp_path, packets, message):
+    make_images(tmp_path / "extract")
+    sample = make_sample(tmp_path / "a", packets)
+    done = barnum("decode", sample)
+    assert done.returncode == 11
+    assert message in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_bad_words(sample):
+    assert barnum("decode", sample, "--cpu", "pentium").returncode == 2
+    assert barnum("decode", sample / "none").returncode == 2
+    assert barnum("decode", sample.parent).returncode == 10
