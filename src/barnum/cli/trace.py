@@ -203,14 +203,16 @@ class _Summary:
 
     def add(self, result: Outcome | Failure) -> None:
         from barnum.record import Failure
+        from barnum.samples import printable
 
+        name = printable(result.path.name)
         if isinstance(result, Failure):
             self._failures.append(result)
             if self._total > 1:
                 _log.error("%s", result.error)
         elif result.state == "skipped":
             self._skipped += 1
-            _log.info("skipped %s: %s", result.path.name, result.note)
+            _log.info("skipped %s: %s", name, result.note)
         else:
             self._recorded += 1
             self._raw += result.raw_bytes
@@ -218,7 +220,7 @@ class _Summary:
             assert result.folder is not None
             _log.info(
                 "recorded %s in %.1f s, %s of packets: %s…%s",
-                result.path.name,
+                name,
                 result.total_seconds,
                 _bytes(result.raw_bytes),
                 result.folder.name[:16],

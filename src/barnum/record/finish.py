@@ -73,8 +73,8 @@ def finish(
     """
     folder = RawFolder(raw)
     raw_processes = folder.processes()
-    raw_streams = [stream for stream in folder.streams() if stream.size or stream.tnt > 1]
-    for stream in folder.streams():
+    raw_streams = folder.streams()
+    for stream in raw_streams:
         if stream.lost == "disk full":
             raise OutputError(f"{raw.parent.parent}: the disk is full: free space and record again")
     processes: list[ProcessMeta] = []
@@ -98,6 +98,8 @@ def finish(
     streams: list[StreamMeta] = []
     packed = 0
     for stream in raw_streams:
+        if not stream.size and stream.tnt <= 1:
+            continue  # a thread that ended before recording began
         if stream.process not in positions:
             folder.complaints.append(f"stream {stream.index} belongs to no known process; it is left out")
             continue

@@ -156,6 +156,7 @@ def _place_open(
         try:
             instance.image = store.add(descriptor, layout, path)
         except OSError as error:
+            error.filename = error.filename or str(store.folder)
             raise _StoreError(error) from error
         instance.size = layout.size
         instances.append(instance)

@@ -183,12 +183,7 @@ class RawFolder:
                     if length == 0:
                         break  # the file grows ahead of what is in it: zeros follow
                     left -= length + _CODE_RECORD.size
-                    if (
-                        length > _RECORD_LIMIT
-                        or epoch < last
-                        or address + length > 1 << 64
-                        or left < 0
-                    ):
+                    if length > _RECORD_LIMIT or epoch < last or address + length > 1 << 64 or left < 0:
                         raise ValueError("broken record")
                     data = file.read(length)
                     if len(data) < length:

@@ -246,9 +246,9 @@ def _outcome(path: Path, final: Path, finished: Finished, ended: Ended, total: f
 
 
 def _last_words(ended: Ended) -> str:
-    """How the program ended and the last line it said, to be put behind a message."""
+    """How the program ended and the last two lines it said, to be put behind a message."""
     lines = ended.stderr.decode("utf-8", errors="replace").strip().splitlines()
-    said = f": {printable(lines[-1].strip()[:300])}" if lines else ""
+    said = ": " + " | ".join(printable(line.strip()[:200]) for line in lines[-2:]) if lines else ""
     if ended.timeout or ended.status is None:
         return f" (it was killed{said})"
     how = f"by signal {-ended.status}" if ended.status < 0 else f"with status {ended.status}"
