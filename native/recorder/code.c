@@ -282,7 +282,12 @@ void code_translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
     static uint8_t bytes[TB_ROOM];
     static struct insn *rows[TB_ROOM];
+    static bool placed;
     (void)id;
+    if (!placed) {
+        placed = true;
+        guest_find();
+    }
     size_t count = qemu_plugin_tb_n_insns(tb), size = 0;
     if (count == 0 || count > TB_ROOM / 16)
         return;

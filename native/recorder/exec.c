@@ -108,6 +108,18 @@ static bool for_loader(const char *variable)
            !strncmp(variable, "MALLOC_", 7);
 }
 
+/* a path through a descriptor that may be closed when the emulator starts: find its name, or keep it open */
+static void outlive(char *path, int fd)
+{
+    char real[PATH_ROOM];
+    struct stat one, other;
+    if (realpath(path, real) && stat(path, &one) == 0 && stat(real, &other) == 0 && one.st_dev == other.st_dev &&
+        one.st_ino == other.st_ino)
+        strcpy(path, real);
+    else
+        fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
+}
+
 /* runs on only when nothing was started: then the program's own call goes on, and fails by itself */
 void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t environment_at, int flags)
 {
@@ -126,6 +138,8 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
         snprintf(path, sizeof path, "/proc/self/fd/%d/%s", folder, name);
     if (!name[0] && !(flags & AT_EMPTY_PATH))
         return;
+    if (!strncmp(path, "/proc/self/fd/", 14))
+        outlive(path, folder);
 
     size_t count, variables;
     /* free places in front: the emulator's own words, and two for each script that names its interpreter */

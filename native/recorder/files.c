@@ -90,28 +90,46 @@ void note(const char *key, const char *format, ...)
     close(fd);
 }
 
-bool grow_create(struct grow *grow, const char *path)
+/* do something that a file size limit of the program may forbid, without the signal that comes of it */
+static int unsignalled(int (*action)(int fd, off_t from, off_t size), int fd, uint64_t from, uint64_t size)
 {
-    memset(grow, 0, sizeof *grow);
-    if ((size_t)snprintf(grow->path, sizeof grow->path, "%s", path) >= sizeof grow->path)
-        return false;
-    return true;
-}
-
-static bool allocate(struct grow *grow, int fd, uint64_t size)
-{
-    /* a file size limit of the program would send it a signal it does not expect: swallow that */
     sigset_t limit, old;
     sigemptyset(&limit);
     sigaddset(&limit, SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, &limit, &old);
-    int error = posix_fallocate(fd, (off_t)grow->allocated, (off_t)(size - grow->allocated));
+    int error = action(fd, (off_t)from, (off_t)size);
     if (error == EFBIG) {
         struct timespec now = {0, 0};
         sigtimedwait(&limit, NULL, &now);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (error)
+    return error;
+}
+
+static int lengthen(int fd, off_t from, off_t size)
+{
+    (void)from;
+    return ftruncate(fd, size) == 0 ? 0 : errno;
+}
+
+/* the file is made long at once, though empty: within its length no limit that the program sets later counts */
+bool grow_create(struct grow *grow, const char *path)
+{
+    memset(grow, 0, sizeof *grow);
+    if ((size_t)snprintf(grow->path, sizeof grow->path, "%s", path) >= sizeof grow->path)
+        return false;
+    int fd = open_own(path, O_RDWR);
+    if (fd < 0)
+        return false;
+    for (int bits = 36; bits >= 28 && unsignalled(lengthen, fd, 0, UINT64_C(1) << bits); bits -= 4)
+        ;
+    close(fd);
+    return true;
+}
+
+static bool allocate(struct grow *grow, int fd, uint64_t size)
+{
+    if (unsignalled(posix_fallocate, fd, grow->allocated, size - grow->allocated))
         return false;
     grow->allocated = size;
     return true;

@@ -1,7 +1,9 @@
 /* reading the program's memory by addresses it chose: they may be wrong, and another thread may unmap them meanwhile */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -9,6 +11,14 @@
 #include "recorder.h"
 
 uint64_t guest_offset;
+
+/* where the program's addresses begin: known once it is loaded */
+void guest_find(void)
+{
+    uint64_t *base = dlsym(RTLD_DEFAULT, "guest_base");
+    guest_offset = base ? *base : 0;
+    note("guest_base", "%" PRIx64, guest_offset);
+}
 
 /* the kernel copies and refuses what is not mapped; containers that forbid the first way allow the second */
 bool copy_in(const void *from, void *to, size_t size)

@@ -50,9 +50,8 @@ static bool describe_process(const char *event, int parent)
     note("mode", "%d", mode64 ? 64 : 32);
     exec_own_path(program);
     note("program", "%s", program);
-    uint64_t *base = dlsym(RTLD_DEFAULT, "guest_base");
-    if (base && !strcmp(event, "fork"))
-        note("guest_base", "%" PRIx64, *base);
+    if (!strcmp(event, "fork"))
+        note("guest_base", "%" PRIx64, guest_offset);
     return true;
 }
 

@@ -54,7 +54,7 @@ struct grow {
     uint8_t *window;      /* mapping */
     uint64_t window_at;   /* its offset in the file */
     uint64_t window_size;
-    uint64_t allocated;   /* file size */
+    uint64_t allocated;   /* bytes of the file that have room on the disk */
 };
 
 struct insn {
@@ -143,6 +143,7 @@ void grow_forget(struct grow *grow);
 
 /* guest.c */
 extern uint64_t guest_offset;
+void guest_find(void);
 bool guest_read(uint64_t address, void *to, size_t size);
 bool copy_in(const void *from, void *to, size_t size);
 bool guest_word(uint64_t address, uint64_t *value);

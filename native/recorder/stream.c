@@ -151,6 +151,8 @@ static void push(struct stream *s, unsigned bit)
 /* end a stream that has no room left, before the block at `ip` */
 static void stop(struct stream *s, uint64_t ip, uint32_t why)
 {
+    if (options.log)
+        log_interrupt(s, ip, false);
     if (s->flags & TRACING)
         packet_leave(s, ip);
     s->lost = why;

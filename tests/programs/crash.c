@@ -20,7 +20,8 @@ __attribute__((noinline)) static int endless(volatile int *n)
 {
     volatile char room[4096];
     room[0] = (char)*n;
-    return endless(n) + room[0];
+    /* calls alone would leave no packet that tells how many there were, on a processor no more than here */
+    return room[0] > 100 ? 0 : endless(n) + room[0];
 }
 
 static void *spin(void *argument)

@@ -82,6 +82,8 @@ back:   dec     ebp
         syscall
         mov     eax, 1
         mov     edi, -1
+        lea     rsi, [source]
+        mov     edx, 1
         syscall
         cmp     rax, -9
         jne     wrong
@@ -92,6 +94,8 @@ back:   dec     ebp
         mov     eax, 20
         int     0x80
         mov     ebx, -1
+        lea     ecx, [source]
+        mov     edx, 1
         mov     eax, 4
         int     0x80
         cmp     eax, -9
