@@ -160,11 +160,9 @@ void Walker::join() {
 }
 
 void Walker::set_gap(Gap gap) {
-    // the first serious reason is the one that counts
-    if (gap == Gap::none || gap_ == Gap::start || gap_ == Gap::overflow || gap_ == Gap::lost ||
-        gap_ == Gap::unmapped)
-        return;
-    gap_ = gap;
+    // of several reasons for one gap the first counts, but a loss counts more than an interruption
+    const auto serious = [](Gap g) { return g == Gap::overflow || g == Gap::lost || g == Gap::unmapped; };
+    if (gap_ == Gap::none || (gap_ != Gap::start && !serious(gap_) && serious(gap))) gap_ = gap;
 }
 
 void Walker::detail(Gap cause, uint64_t address) {

@@ -260,6 +260,7 @@ Stop Walker::run(Source& source, Output& out) {
             look_up(source);
             const Settled settled = settle(out);
             held_ = settled == Settled::walk;
+            if (!held_) quiet_over();
             if (settled == Settled::lost) lose(Gap::lost, enabled_ ? ip_ : 0);
             if (settled != Settled::walk) continue;
             const bool mode = event_.type == EventType::exec_mode;

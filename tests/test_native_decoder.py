@@ -1,0 +1,199 @@
+"""The decoder against recorded traces, traces of its own making, and damage."""
+
+import gzip
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pt_encoder import OVF, PSB, PSBEND, Encoder, cbr, mnt
+from pt_program import Run, Step, make_run
+
+from barnum._native import AddressSpace, BlockTable, Decoder, instructions, libipt_blocks
+
+SAMPLES = (
+    "cve-2018-12327-ben", "griffin_hello", "griffin_last", "mruby", "ovf-01-ben", "ovf-01-poc",
+    "ovf-02-ben", "ovf-02-poc", "ovf-03-ben", "ovf-03-poc", "qemu",
+)  # fmt: skip
+BASE = 0x400000
+START, OFF, ASYNC, OVERFLOW, LOST, UNMAPPED, CHANGED = range(1, 8)
+
+
+class Recorded:
+    """A sample recorded on hardware."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.expected = json.loads((folder / "expected.json").read_text())
+        self.trace = gzip.decompress((folder / "trace_0.gz").read_bytes())
+        cpu = self.expected["cpu"]
+        self.cpu = (*map(int, cpu.split("/")), 0) if cpu else None
+
+    def space(self) -> AddressSpace:
+        space = AddressSpace(64)
+        for line in (self.folder / "mapping.txt").read_text().splitlines():
+            fields = line.split(maxsplit=5)
+            start, end = (int(x, 16) for x in fields[0].split("-"))
+            space.add_file(str(self.folder / "extract" / Path(fields[5]).name), 0, end - start, start)
+        return space
+
+
+@pytest.fixture
+def recorded(data_dir: Path, request: pytest.FixtureRequest) -> Recorded:
+    return Recorded(data_dir / "intel-pt" / request.param)
+
+
+def drain(decoder: Decoder, limit: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    ids, gaps = [], []
+    while True:
+        some_ids, some_gaps = decoder.read(limit)
+        assert len(some_ids) == len(some_gaps) <= limit
+        if not len(some_ids):
+            return ids, gaps
+        ids.append(some_ids)
+        gaps.append(some_gaps)
+
+
+def decode(
+    decoder: Decoder, trace: bytes, cuts: list[int] | None = None, limit: int = 1 << 20
+) -> tuple[np.ndarray, np.ndarray]:
+    ids, gaps = [np.empty(0, np.uint32)], [np.empty(0, np.uint8)]
+    edges = [0, *sorted(cuts or []), len(trace)]
+    for i, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        decoder.feed(trace[begin:end], final=i == len(edges) - 2)
+        more_ids, more_gaps = drain(decoder, limit)
+        ids += more_ids
+        gaps += more_gaps
+    return np.concatenate(ids), np.concatenate(gaps)
+
+
+def space_of(code: bytes, base: int = BASE, mode: int = 64) -> AddressSpace:
+    space = AddressSpace(mode)
+    space.add_bytes(code, base)
+    return space
+
+
+def steps_of(
+    trace: bytes, space: AddressSpace, plain: bool = True, cuts: list[int] | None = None, limit: int = 1 << 20
+) -> tuple[list[Step], Decoder]:
+    table = BlockTable()
+    decoder = Decoder(space, table, plain=plain)
+    ids, gaps = decode(decoder, trace, cuts, limit)
+    columns = table.arrays()
+    start, end, count, kind = (columns[c][ids].tolist() for c in ("start", "end", "count", "kind"))
+    return list(zip(start, end, count, kind, gaps.tolist(), strict=True)), decoder
+
+
+def gaps_of(decoder: Decoder) -> list[tuple[int, int]]:
+    return [(step, cause) for step, cause, *_ in decoder.gaps()]
+
+
+# -- recorded on hardware
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "query"])
+@pytest.mark.parametrize("recorded", SAMPLES, indirect=True)
+def test_recorded_traces_decode_to_the_known_streams(recorded: Recorded, plain: bool) -> None:
+    table = BlockTable()
+    decoder = Decoder(recorded.space(), table, cpu=recorded.cpu, plain=plain)
+    ids, gaps = decode(decoder, recorded.trace)
+    expected = recorded.expected
+    statistics = decoder.statistics()
+    assert statistics["errors"] == expected["decode_errors"] == 0
+    assert statistics["bytes_lost"] == statistics["unmapped"] == 0
+    assert statistics["bytes"] == expected["pt_bytes"]
+    assert len(ids) == statistics["blocks"] == expected["canonical_blocks"]
+    assert gaps[0] == START
+    assert not np.isin(gaps, (LOST, UNMAPPED, CHANGED)).any()
+
+    columns = table.arrays()
+    lines = [
+        b"%016x %016x %d\n" % row
+        for row in zip(*(columns[c].tolist() for c in ("start", "end", "count")), strict=True)
+    ]
+    blocks = hashlib.sha256()
+    for i in ids.tolist():
+        blocks.update(lines[i])
+    assert blocks.hexdigest() == expected["canonical_blocks_sha256"]
+
+    addresses = instructions(table, ids)
+    assert len(addresses) == statistics["instructions"] == expected["instructions"]
+    stream = hashlib.sha256()
+    for part in np.array_split(addresses, 64):
+        stream.update(b"".join(b"%016x\n" % a for a in part.tolist()))
+    assert stream.hexdigest() == expected["instruction_stream_sha256"]
+
+
+@pytest.mark.parametrize("recorded", ["griffin_hello", "ovf-03-poc", "mruby"], indirect=True)
+def test_libipts_own_decoder_agrees_on_recorded_traces(recorded: Recorded) -> None:
+    blocks, count, errors = libipt_blocks(recorded.trace, recorded.space(), recorded.cpu)
+    assert (count, errors) == (recorded.expected["instructions"], 0)
+    assert 0 < blocks <= recorded.expected["canonical_blocks"]
+
+
+@pytest.mark.parametrize("recorded", ["mruby", "ovf-01-poc"], indirect=True)
+def test_chunks_do_not_matter_on_recorded_traces(recorded: Recorded) -> None:
+    rng = random.Random(7)
+    space = recorded.space()
+    reference = Decoder(space, BlockTable(), cpu=recorded.cpu)
+    ids, gaps = decode(reference, recorded.trace)
+    for pieces, limit in ((3, 1000), (200, 1 << 20), (40, 77_777)):
+        decoder = Decoder(space, BlockTable(), cpu=recorded.cpu)
+        cuts = [rng.randrange(len(recorded.trace)) for _ in range(pieces)]
+        other_ids, other_gaps = decode(decoder, recorded.trace, cuts, limit)
+        assert np.array_equal(ids, other_ids)
+        assert np.array_equal(gaps, other_gaps)
+        assert decoder.statistics() == reference.statistics()
+        assert decoder.gaps() == reference.gaps()
+
+
+def test_streams_share_blocks_and_spaces_do_not(data_dir: Path) -> None:
+    recorded = Recorded(data_dir / "intel-pt" / "ovf-01-poc")
+    space, table = recorded.space(), BlockTable()
+    first, _ = decode(Decoder(space, table, 0), recorded.trace)
+    known = len(table)
+    second, _ = decode(Decoder(space, table, 0), recorded.trace)
+    assert np.array_equal(first, second)
+    assert len(table) == known
+    other, _ = decode(Decoder(recorded.space(), table, 1), recorded.trace)
+    assert np.array_equal(other, first + np.uint32(known))
+    assert set(table.arrays()["space"].tolist()) == {0, 1}
+
+
+# -- programs of the tests' own
+
+
+def check_run(run: Run, plain: bool, cuts: list[int], limit: int) -> None:
+    steps, decoder = steps_of(run.trace, space_of(run.code, run.base), plain, cuts, limit)
+    assert steps == run.steps
+    statistics = decoder.statistics()
+    assert statistics["errors"] == statistics["bytes_lost"] == 0
+    assert statistics["blocks"] == len(run.steps)
+    assert statistics["instructions"] == sum(step[2] for step in run.steps)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 1 << 32), plain=st.booleans(), limit=st.sampled_from((1, 7, 1 << 20)))
+def test_random_programs_decode_to_what_they_ran(seed: int, plain: bool, limit: int) -> None:
+    run = make_run(seed)
+    rng = random.Random(seed)
+    check_run(run, plain, [rng.randrange(len(run.trace)) for _ in range(rng.randrange(6))], limit)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1 << 32), plain=st.booleans())
+def test_targets_may_come_before_their_bits_are_used(seed: int, plain: bool) -> None:
+    check_run(make_run(seed, events=False, defer=True), plain, [], 1 << 20)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1 << 32))
+def test_libipt_agrees_on_random_programs(seed: int) -> None:
+    run = make_run(seed, events=False)
+    _, count, errors = libipt_blocks(run.trace, space_of(run.code, run.base))
+    assert errors == 0
+    assert count == sum(step[2] for step in run.steps)
