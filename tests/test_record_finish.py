@@ -233,7 +233,23 @@ def test_image_does_not_depend_on_when_the_map_was_read(tmp_path, maps):
     assert module.end <= base + len(expected)
 
 
-def test_a_file_loaded_twice_is_two_modules_with_one_image(tmp_path):
+def test_a_file_loaded_twice_is_one_module_in_two_places(tmp_path):
+    file = _elf(tmp_path)
+    lines = "".join(
+        _line(base, base + 2 * PAGE, file) + _line(base + 3 * PAGE, base + 4 * PAGE, file, PAGE, "-")
+        for base in (0x10000000, 0x20000000)
+    )
+    sample = _finish(raw_folder(tmp_path / "raw", maps_0=f"@ 0\n{lines}"))
+    [process] = sample.processes(tmp_path / "extract")
+    modules = process.mapping.modules
+    assert [(module.path, module.base) for module in modules] == [
+        (str(file), 0x10000000),
+        (str(file), 0x20000000),
+    ]
+    assert sample.image_path(modules[1], tmp_path / "extract") == tmp_path / "extract" / "lib.so"
+
+
+def test_a_file_loaded_twice_that_a_reader_would_take_for_one(tmp_path):
     file = _elf(tmp_path)
     lines = "".join(_line(base, base + 2 * PAGE, file) for base in (0x10000000, 0x20000000))
     sample = _finish(raw_folder(tmp_path / "raw", maps_0=f"@ 0\n{lines}"))

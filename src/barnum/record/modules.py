@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from barnum.record.code import FilePiece
-from barnum.record.elf import PAGE, read_elf
+from barnum.record.elf import PAGE, Elf, read_elf
 from barnum.record.images import ImageStore
-from barnum.record.layout import elf_layout, load_bias, mapped_layout
+from barnum.record.layout import Layout, elf_layout, load_bias, mapped_layout
 from barnum.record.raw import Mapped, open_regular
 from barnum.samples import Image
 
@@ -19,7 +19,7 @@ _DELETED = b" (deleted)"
 # the kernel's page of three system calls at the top of every address space; it holds no code of its own
 _VSYSCALL = 0xFFFFFFFFFF600000
 # a map that a hostile program made up could name the same file in ever new ways
-_MAX_INSTANCES = 16
+_MAX_INSTANCES = 1024
 _MAX_IMAGE_BYTES = 1 << 32
 
 
@@ -121,46 +121,50 @@ def _place_open(
 ) -> list[_Instance] | None:
     elf = read_elf(descriptor)
     whole = elf_layout(elf) if elf is not None else None
-    instances: list[_Instance] = []
+    groups: list[tuple[int, list[Mapped], Layout]] = []
     left = regions
-    while any(region.executable for region in left) and len(instances) < _MAX_INSTANCES:
-        name = path if not instances else f"{path}#{len(instances) + 1}"
-        instance = None
-        if elf is not None and whole is not None:
-            weights: Counter[int] = Counter()
-            for region in left:
-                for bias in load_bias(elf, region):
-                    weights[bias] += (region.end - region.start) * (4 if region.executable else 1)
-            if weights:
-                bias = weights.most_common(1)[0][0]
-                base = bias + elf.segments[0].first_page
-                own = [region for region in left if bias in load_bias(elf, region)]
-                own = [
-                    _clipped(region, base + whole.size) for region in own if region.start < base + whole.size
-                ]
-                if any(region.executable for region in own) and own[0].start >= base:
-                    instance, layout = _Instance(name, base, own), whole
-                    taken = {region.start for region in own}
-                    left = [region for region in left if region.start not in taken]
-        if instance is None:
-            # no ELF file, or mapped in a way of its own: what lies at one distance from its offsets belongs
-            # together
-            first = next(region for region in left if region.executable)
-            distance = first.start - first.offset
-            own = [region for region in left if region.start - region.offset == distance]
-            left = [region for region in left if region.start - region.offset != distance]
-            found = mapped_layout(own, os.fstat(descriptor).st_size)
-            if found is None:
+    if elf is not None and whole is not None:
+        by_bias = _by_bias(elf, regions)
+        for bias, own in by_bias.items():
+            base = bias + elf.segments[0].first_page
+            end = base + whole.size
+            own = [_clipped(region, end) for region in own if region.start < end]
+            if any(region.executable for region in own) and own[0].start >= base:
+                groups.append((base, own, whole))
+                left = [region for region in left if not base <= region.start < end]
+    # no ELF file, or mapped in a way of its own: what lies at one distance from its offsets belongs together
+    by_distance: dict[int, list[Mapped]] = defaultdict(list)
+    for region in left:
+        by_distance[region.start - region.offset].append(region)
+    for own in by_distance.values():
+        if any(region.executable for region in own):
+            layout = mapped_layout(own, os.fstat(descriptor).st_size)
+            if layout is None:
                 return None
-            instance, layout = _Instance(name, own[0].start, own), found
+            groups.append((own[0].start, own, layout))
+    instances = []
+    for base, own, layout in groups[:_MAX_INSTANCES]:
         try:
-            instance.image = store.add(descriptor, layout, path)
+            image = store.add(descriptor, layout, path)
         except OSError as error:
             error.filename = error.filename or str(store.folder)
             raise _StoreError(error) from error
-        instance.size = layout.size
-        instances.append(instance)
+        instances.append(_Instance(path, base, own, image, layout.size))
     return instances
+
+
+def _by_bias(elf: Elf, regions: list[Mapped]) -> dict[int, list[Mapped]]:
+    """Regions of an ELF file by the place it was loaded to: the one that most of its memory agrees on."""
+    weights: Counter[int] = Counter()
+    found = [load_bias(elf, region) for region in regions]
+    for region, biases in zip(regions, found, strict=True):
+        for bias in biases:
+            weights[bias] += (region.end - region.start) * (4 if region.executable else 1)
+    result: dict[int, list[Mapped]] = defaultdict(list)
+    for region, biases in zip(regions, found, strict=True):
+        if biases:
+            result[max(biases, key=weights.__getitem__)].append(region)
+    return result
 
 
 def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, missing: list[str]) -> Memory:
@@ -181,9 +185,9 @@ def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, mis
         joins = before is instance
         if not joins and id(instance) not in begun:
             begun.add(id(instance))
-            joins = region.start == instance.base or _fill(lines, instance, region.start)
-            if not joins and instance.image is None:
-                joins = True
+            _name(instance, region, lines, images)
+            filled = region.start == instance.base or _fill(lines, instance, region.start)
+            joins = filled or instance.image is None
         if not joins or (lines and region.start < lines[-1].end):
             # something else lies in between: a reader would count from a wrong base
             last = None
@@ -200,6 +204,21 @@ def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, mis
                     )
                 )
     return Memory(lines, pieces, images, missing)
+
+
+def _name(instance: _Instance, first: Mapped, lines: list[Line], images: dict[str, Image]) -> None:
+    """Keep apart what a reader would take for more of the module before it, or for another file's image.
+
+    A file that was loaded, unloaded and loaded again elsewhere is the same module each time. A reader tells
+    where it begins anew by the offset that goes back.
+    """
+    path = instance.path
+    number = 1
+    while (lines and lines[-1].path == instance.path and lines[-1].offset <= first.offset) or (
+        instance.image is not None and images.get(instance.path, instance.image) != instance.image
+    ):
+        number += 1
+        instance.path = f"{path}#{number}"
 
 
 def _fill(lines: list[Line], instance: _Instance, start: int) -> bool:

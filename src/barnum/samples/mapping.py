@@ -116,12 +116,16 @@ class MemoryMap:
 
     @cached_property
     def modules(self) -> list[Module]:
-        """Modules sorted by base. Neighbouring regions of one file are one module."""
+        """Modules sorted by base. Neighbouring regions of one file are one module.
+
+        Where the offset in the file goes back, the same file is mapped a second time: a module of its own.
+        """
         groups: list[list[Region]] = []
         for region in self.regions:
             if not region.path.startswith("/") and not region.executable:
                 continue  # heap, stack: no code
-            if groups and groups[-1][0].path == region.path:
+            last = groups[-1][-1] if groups else None
+            if last is not None and last.path == region.path and last.offset <= region.offset:
                 groups[-1].append(region)
             else:
                 groups.append([region])
