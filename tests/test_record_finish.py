@@ -7,6 +7,7 @@ import shutil
 import stat
 import struct
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -376,6 +377,28 @@ def test_images_of_one_name(tmp_path):
         assert hashlib.sha256(data).hexdigest() == image.sha256
         assert stat.S_IMODE((store.folder / image.file).stat().st_mode) == 0o644
     assert len(list(store.folder.iterdir())) == 5
+
+
+def test_several_writers_of_one_folder(tmp_path):
+    folder = tmp_path / "extract"
+    folder.mkdir()
+    layout = Layout((Piece(0, 0, 3 * PAGE),), 3 * PAGE)
+    sources = []
+    for number in range(4):
+        sources.append(tmp_path / f"source{number}")
+        sources[-1].write_bytes(bytes([number]) * (3 * PAGE))
+
+    def add(number):
+        # a store of its own each, as in processes of their own
+        with sources[number % 4].open("rb") as file:
+            return ImageStore(folder).add(file.fileno(), layout, "/usr/lib/lib.so")
+
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(add, range(32)))
+    assert {image.file for image in images} == {file.name for file in folder.iterdir()}
+    assert len(set(images)) == 4
+    for image in images:
+        assert hashlib.sha256((folder / image.file).read_bytes()).hexdigest() == image.sha256
 
 
 def test_what_is_no_file_is_not_read(tmp_path):

@@ -51,14 +51,16 @@ def test_privileged(tmp_path, mode, word):
 def test_file_capabilities(tmp_path, monkeypatch):
     program = tmp_path / "program"
     shutil.copy("/usr/bin/cat", program)
-    if os.geteuid() == 0:
+    try:
         # version 2, effective: cap_net_raw
         os.setxattr(program, "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))
-        _refused(tmp_path, program, 14, "file capabilities", "lose its privileges")
-    else:
+    except OSError:
+        # giving capabilities takes more rights than the tests have
         monkeypatch.setattr(os, "getxattr", lambda *_: b"\1\0\0\2")
         with pytest.raises(ProgramError, match="file capabilities"):
             find_program(str(program))
+    else:
+        _refused(tmp_path, program, 14, "file capabilities", "lose its privileges")
 
 
 @pytest.mark.parametrize(
