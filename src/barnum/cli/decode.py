@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from barnum.errors import ImageError
 if TYPE_CHECKING:
     from barnum.paths.decode import Decoding
 
-_LINES_AT_ONCE = 1 << 21
+_LINES_AT_ONCE = 1 << 17
 
 
 def cpu_option(function: Any) -> Any:
@@ -34,7 +35,7 @@ def _parse_cpu(
     if value is None:
         return None
     found = re.fullmatch(r"(\d{1,4})/(\d{1,3})(?:/(\d{1,2}))?", value, re.ASCII)
-    if not found:
+    if not found or int(found[2]) > 255:
         raise click.BadParameter("give a processor as FAMILY/MODEL or FAMILY/MODEL/STEPPING, such as 6/94")
     return int(found[1]), int(found[2]), int(found[3] or 0)
 
@@ -107,34 +108,37 @@ def _default_bin_dir(sample: Path) -> Path:
 
 
 def _print(decoding: Decoding, what: str) -> None:
-    import numpy as np
-
-    from barnum import _native
-    from barnum.paths.printing import BlockLines, block_lines, instruction_lines
-
-    table = decoding.table
-
-    def make(known: int) -> list[bytes]:
-        new = {name: column[known:] for name, column in table.arrays().items()}
-        if what == "blocks":
-            return block_lines(new["start"], new["end"], new["count"])
-        ids = np.arange(known, known + len(new["start"]), dtype=np.uint32)
-        return instruction_lines(_native.instructions(table, ids), new["count"])
-
-    lines = BlockLines(make)
     out = sys.stdout.buffer
-    for chunk in decoding.chunks():
-        for part in _bounded(chunk.block, table.arrays()["count"] if what == "instructions" else None):
-            out.write(lines.join(part))
+    for lines in _blocks(decoding) if what == "blocks" else _instructions(decoding):
+        out.write(lines)
     out.flush()
 
 
-def _bounded(block: Any, count: Any) -> list[Any]:
-    """Split steps so that each part prints a bounded number of lines."""
+def _blocks(decoding: Decoding) -> Iterator[bytes]:
+    from barnum.paths.printing import BlockLines, block_lines
+
+    def make(known: int) -> list[bytes]:
+        new = {name: column[known:] for name, column in decoding.table.arrays().items()}
+        return block_lines(new["start"], new["end"], new["count"])
+
+    lines = BlockLines(make)
+    for chunk in decoding.chunks():
+        yield lines.join(chunk.block)
+
+
+def _instructions(decoding: Decoding) -> Iterator[Any]:
     import numpy as np
 
-    if count is None:
-        return [block]
-    printed = np.cumsum(count[block].astype(np.int64))
-    cuts = np.searchsorted(printed, np.arange(_LINES_AT_ONCE, printed[-1], _LINES_AT_ONCE))
-    return [part for part in np.split(block, np.unique(cuts)) if len(part)]
+    from barnum import _native
+    from barnum.paths.printing import hex_lines
+
+    table = decoding.table
+    count = np.zeros(0, np.int64)
+    for chunk in decoding.chunks():
+        if len(count) < len(table):
+            count = table.arrays()["count"].astype(np.int64)
+        # a block may be long, so parts are cut by the lines that they print
+        printed = np.cumsum(count[chunk.block])
+        cuts = np.searchsorted(printed, np.arange(_LINES_AT_ONCE, printed[-1], _LINES_AT_ONCE))
+        for part in np.split(chunk.block, np.unique(cuts)):
+            yield hex_lines(_native.instructions(table, part))

@@ -105,13 +105,11 @@ def command(
     run = _Run(force, not no_partial, single, len(requests))
     with _ended_like_an_interrupt():
         run.all(requests, jobs or len(os.sched_getaffinity(0)), partial(set_up_logging, logging_level))
+    if run.failed and single:
+        raise run.failed[0]
     click.echo(run.summary())
     if run.failed:
-        raise (
-            run.failed[0]
-            if single
-            else SomeFailedError(f"{len(run.failed)} of {len(folders)} samples failed")
-        )
+        raise SomeFailedError(f"{len(run.failed)} of {len(folders)} samples failed")
 
 
 class _Run:
@@ -189,8 +187,9 @@ class _Run:
     def summary(self) -> str:
         results = self._results
         partial_ones = sum(result.truncated is not None for result in results)
+        samples = "1 sample" if self._total == 1 else f"{self._total:,} samples"
         return (
-            f"{self._total} samples: {len(results)} finished ({partial_ones} partial), "
+            f"{samples}: {len(results)} finished ({partial_ones} partial), "
             f"{self._skipped} skipped, {len(self.failed)} failed; "
             f"{sum(result.steps for result in results):,} blocks, "
             f"{sum(result.gaps for result in results):,} gaps, "

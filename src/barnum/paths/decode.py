@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from barnum import __version__, _native
-from barnum.errors import SampleError, TraceError
+from barnum.errors import ImageError, SampleError, TraceError
 from barnum.paths.blocks import I32, U32, U64, Blocks, Chunk, GapDetails
 from barnum.paths.code import Code, CodeReader, load_code
 from barnum.paths.kinds import GAPS, Gap
@@ -196,14 +196,16 @@ class Decoding:
             done["broken"] = raw.broken
             _log.warning("%s: %s; what comes before is decoded", stream.path, raw.broken)
             self._gaps.append((self.steps, Gap.LOST, number, raw.size, 0, 0))
+            self._causes[Gap.LOST] += 1
 
     def _sum_up(self, decoder: Any, number: int, first: int) -> None:
         self._statistics.update(decoder.statistics())
         self._unmapped.update(decoder.unmapped())
-        self._gaps.extend(
-            (first + step, cause, number, offset, address, bytes_lost)
-            for step, cause, offset, address, bytes_lost in decoder.gaps()
-        )
+        for step, cause, offset, address, bytes_lost in decoder.gaps():
+            self._gaps.append((first + step, cause, number, offset, address, bytes_lost))
+            if first + step >= self.steps:
+                # at the end of a stream no step tells of it
+                self._causes[cause] += 1
 
     def _space(self, process: int) -> Any:
         if process not in self._spaces:
@@ -227,10 +229,13 @@ def _chosen(sample: Sample, numbers: Sequence[int] | None) -> list[Stream]:
 
 def _address_space(code: Code) -> Any:
     space = _native.AddressSpace(code.mode)
-    for piece in code.pieces:
-        space.add_file(str(piece.file), piece.offset, piece.size, piece.address)
-    for record in code.records:
-        space.add_bytes(record.data, record.address, record.epoch)
+    try:
+        for piece in code.pieces:
+            space.add_file(str(piece.file), piece.offset, piece.size, piece.address)
+        for record in code.records:
+            space.add_bytes(record.data, record.address, record.epoch)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"an image cannot be mapped: {error}") from None
     return space
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.paths.blocks import U8, U32, U64
+from barnum.paths.blocks import U32, U64
 
-_HEX: U8 = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint8).reshape(256, 2)
+_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+# the four digits of every 16-bit number, as they lie in memory
+_HEX: U32 = (
+    np.ascontiguousarray(_DIGITS[np.arange(1 << 16)[:, None] >> np.array([12, 8, 4, 0]) & 15])
+    .view(np.uint32)
+    .ravel()
+)
 
 
-def hex_lines(addresses: U64, end: bytes = b"\n") -> NDArray[Any]:
+def hex_lines(addresses: U64, end: bytes = b"\n") -> NDArray[np.uint8]:
     """A matrix u8[n, 16 + len(end)]: each address as 16 hex digits, then ``end``."""
     out = np.empty((len(addresses), 16 + len(end)), np.uint8)
-    octets = addresses.astype(">u8").view(np.uint8).reshape(-1, 8)
-    out[:, :16] = _HEX[octets].reshape(-1, 16)
+    words = np.ascontiguousarray(addresses, "<u8").view("<u2").reshape(-1, 4)[:, ::-1]
+    out[:, :16] = _HEX[words].view(np.uint8)
     out[:, 16:] = np.frombuffer(end, np.uint8)
     return out
 
@@ -41,10 +46,3 @@ def block_lines(start: U64, end: U64, count: U32) -> list[bytes]:
     """``start end count``, a line for each block."""
     heads = np.concatenate([hex_lines(start, b" "), hex_lines(end, b" ")], axis=1)
     return [head.tobytes() + b"%d\n" % number for head, number in zip(heads, count.tolist(), strict=True)]
-
-
-def instruction_lines(addresses: U64, count: U32) -> list[bytes]:
-    """The addresses of each block's instructions, a line each, given those of all blocks in turn."""
-    data = hex_lines(addresses).tobytes()
-    ends = (17 * np.cumsum(count.astype(np.int64))).tolist()
-    return [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
