@@ -1,14 +1,11 @@
 /* the code a process runs: its bytes by version, and the table of translated blocks */
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
 #include "recorder.h"
 
-enum { BUCKETS = 1 << 18, ARENA = 1 << 20, TB_ROOM = 16 * 1024 };
+enum { BUCKETS = 1 << 18, ARENA = 1 << 20, TB_ROOM = 16 * 1024, PIECE = 1 << 16 };
 
 /* what is known of one page of code */
 struct page {
@@ -86,12 +83,8 @@ bool code_begin(void)
 {
     char path[OWN_ROOM];
     own_path(path, "code", process);
-    int fd = open_own(path, O_CREAT | O_EXCL | O_RDWR);
-    if (fd < 0)
-        return false;
-    close(fd);
     used = 0;
-    if (!grow_create(&file, path))
+    if (!file_append(path, "", 0) || !grow_create(&file, path, LONG_FILE))
         return false;
     append("BRNMCODE", 8);
     return !lost;
@@ -102,24 +95,15 @@ void code_fork(void)
 {
     struct grow parent = file;
     uint64_t size = used;
-    parent.window = NULL;
     grow_forget(&file);
     bool begun = code_begin();
-    uint8_t piece[16 * PAGE];
-    int fd = open_own(parent.path, O_RDONLY);
-    for (uint64_t at = 8; begun && !lost && at < size;) {
-        size_t want = size - at < sizeof piece ? size - at : sizeof piece;
-        ssize_t got = fd < 0 ? -1 : pread(fd, piece, want, (off_t)at);
-        if (got <= 0) {
-            lost = true;
-            note("lost", "code bytes of the parent process could not be read");
-            break;
-        }
-        append(piece, (size_t)got);
-        at += (uint64_t)got;
-    }
-    if (fd >= 0)
-        close(fd);
+    uint8_t *old = file_map(parent.path, false, 0, size);
+    for (uint64_t at = 8; begun && old && at < size; at += PIECE)
+        append(old + at, size - at < PIECE ? size - at : PIECE);
+    if (old)
+        munmap(old, size);
+    else
+        note("lost", "the code bytes of the parent process");
 }
 
 /* a child that cannot be recorded writes nothing */

@@ -1,38 +1,169 @@
-/* files in the work folder; none stays open, because the program may close descriptors it never opened */
+/* files of the work folder and of /proc; none stays open, because the program may close descriptors it never opened */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "recorder.h"
 
-enum { WINDOW = 64 << 20, FIRST_STEP = 64 << 10, LARGEST_STEP = 8 << 20 };
+enum { FEW_DESCRIPTORS = 16 };
 
-/* open with close-on-exec; when the program has used up its descriptors, borrow one above its soft limit */
-int open_own(const char *path, int flags)
+/* what is to be done with a file while it is open */
+struct job {
+    const char *path;
+    int flags;
+    int (*act)(struct job *job, int fd); /* 0 or an error number */
+    const void *data;
+    uint64_t from, size;
+    void *result;
+    int error;
+};
+
+static void perform(struct job *job)
 {
-    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd >= 0 || errno != EMFILE)
-        return fd;
-    struct rlimit old;
-    if (getrlimit(RLIMIT_NOFILE, &old) != 0)
-        return -1;
-    struct rlimit wide = {old.rlim_max, old.rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &wide) != 0)
-        return -1;
-    fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int error = errno;
-    setrlimit(RLIMIT_NOFILE, &old);
-    errno = error;
-    return fd;
+    int fd = open(job->path, job->flags | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        job->error = errno;
+        return;
+    }
+    job->error = job->act ? job->act(job, fd) : 0;
+    close(fd);
+}
+
+/* in a thread with a table of descriptors of its own, which is empty */
+static void *perform_apart(void *data)
+{
+    if (unshare(CLONE_FILES) != 0)
+        return NULL;
+    if (syscall(SYS_close_range, 0, ~0U, 0) != 0)
+        for (int fd = 0; fd < 4096; fd++)
+            close(fd);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < FEW_DESCRIPTORS) {
+        struct rlimit wide = {FEW_DESCRIPTORS < limit.rlim_max ? FEW_DESCRIPTORS : limit.rlim_max, limit.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &wide);
+        perform(data);
+        setrlimit(RLIMIT_NOFILE, &limit);
+    } else {
+        perform(data);
+    }
+    return NULL;
+}
+
+/* neither a program that has used up its descriptors nor one that limits the size of its files stops the recorder */
+static bool run(struct job *job)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    perform(job);
+    pthread_t helper;
+    if ((job->error == EMFILE || job->error == ENFILE) && pthread_create(&helper, NULL, perform_apart, job) == 0)
+        pthread_join(helper, NULL);
+    if (job->error == EFBIG) {
+        /* the signal that came of the limit is not the program's */
+        struct timespec now = {0, 0};
+        sigset_t limit;
+        sigemptyset(&limit);
+        sigaddset(&limit, SIGXFSZ);
+        sigtimedwait(&limit, NULL, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return job->error == 0;
+}
+
+static int act_append(struct job *job, int fd)
+{
+    for (uint64_t at = 0; at < job->size;) {
+        ssize_t done = write(fd, (const char *)job->data + at, job->size - at);
+        if (done <= 0)
+            return done < 0 ? errno : ENOSPC;
+        at += (uint64_t)done;
+    }
+    return 0;
+}
+
+static int act_allocate(struct job *job, int fd)
+{
+    return posix_fallocate(fd, (off_t)job->from, (off_t)job->size);
+}
+
+static int act_truncate(struct job *job, int fd)
+{
+    return ftruncate(fd, (off_t)job->size) == 0 ? 0 : errno;
+}
+
+static int act_map(struct job *job, int fd)
+{
+    int protection = (job->flags & O_ACCMODE) == O_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE;
+    job->result = mmap(NULL, job->size, protection, MAP_SHARED, fd, (off_t)job->from);
+    return job->result == MAP_FAILED ? errno : 0;
+}
+
+static int act_read(struct job *job, int fd)
+{
+    size_t room = 64 << 10, size = 0;
+    char *text = malloc(room);
+    while (text) {
+        ssize_t got = read(fd, text + size, room - size - 1);
+        if (got <= 0)
+            break;
+        size += (size_t)got;
+        if (room - size < 8192) {
+            char *more = realloc(text, room *= 2);
+            if (!more)
+                break;
+            text = more;
+        }
+    }
+    if (!text)
+        return ENOMEM;
+    text[size] = 0;
+    job->result = text;
+    return 0;
+}
+
+bool file_append(const char *path, const void *data, uint64_t size)
+{
+    struct job job = {path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, act_append, data, 0, size, NULL, 0};
+    return run(&job);
+}
+
+/* room on the disk for the bytes from `from` on; returns 0 or an error number */
+int file_allocate(const char *path, uint64_t from, uint64_t size)
+{
+    struct job job = {path, O_RDWR | O_NOFOLLOW, act_allocate, NULL, from, size, NULL, 0};
+    run(&job);
+    return job.error;
+}
+
+bool file_truncate(const char *path, uint64_t size)
+{
+    struct job job = {path, O_RDWR | O_NOFOLLOW, act_truncate, NULL, 0, size, NULL, 0};
+    return run(&job);
+}
+
+void *file_map(const char *path, bool writable, uint64_t from, uint64_t size)
+{
+    struct job job = {path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW, act_map, NULL, from, size, NULL, 0};
+    return run(&job) ? job.result : NULL;
+}
+
+/* all of a file, with an end of string; the caller frees it */
+char *file_read(const char *path)
+{
+    struct job job = {path, O_RDONLY, act_read, NULL, 0, 0, NULL, 0};
+    return run(&job) ? job.result : NULL;
 }
 
 /* DIR/PREFIX_NUMBER, in OWN_ROOM bytes */
@@ -49,13 +180,12 @@ int create_numbered(const char *prefix, char *path)
     _Atomic int *from = &hint[prefix[0] == 's'];
     for (int number = *from; number < 1000000; number++) {
         own_path(path, prefix, number);
-        int fd = open_own(path, O_CREAT | O_EXCL | O_RDWR);
-        if (fd >= 0) {
-            close(fd);
+        struct job job = {path, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, NULL, NULL, 0, 0, NULL, 0};
+        if (run(&job)) {
             *from = number + 1;
             return number;
         }
-        if (errno != EEXIST)
+        if (job.error != EEXIST)
             return -1;
     }
     return -1;
@@ -70,11 +200,11 @@ void note(const char *key, const char *format, ...)
     int head = snprintf(line, sizeof line, "%s ", key);
     va_list arguments;
     va_start(arguments, format);
-    int body = vsnprintf(line + head, sizeof line - head - 1, format, arguments);
+    int body = vsnprintf(line + head, sizeof line - (size_t)head - 1, format, arguments);
     va_end(arguments);
     if (body < 0)
         return;
-    size_t size = head + (size_t)body;
+    size_t size = (size_t)head + (size_t)body;
     if (size > sizeof line - 2)
         size = sizeof line - 2;
     for (size_t i = 0; i < size; i++)
@@ -82,118 +212,5 @@ void note(const char *key, const char *format, ...)
             line[i] = '?';
     line[size++] = '\n';
     own_path(path, "process", process);
-    int fd = open_own(path, O_WRONLY | O_APPEND);
-    if (fd < 0)
-        return;
-    ssize_t written = write(fd, line, size);
-    (void)written;
-    close(fd);
-}
-
-/* do something that a file size limit of the program may forbid, without the signal that comes of it */
-static int unsignalled(int (*action)(int fd, off_t from, off_t size), int fd, uint64_t from, uint64_t size)
-{
-    sigset_t limit, old;
-    sigemptyset(&limit);
-    sigaddset(&limit, SIGXFSZ);
-    pthread_sigmask(SIG_BLOCK, &limit, &old);
-    int error = action(fd, (off_t)from, (off_t)size);
-    if (error == EFBIG) {
-        struct timespec now = {0, 0};
-        sigtimedwait(&limit, NULL, &now);
-    }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return error;
-}
-
-static int lengthen(int fd, off_t from, off_t size)
-{
-    (void)from;
-    return ftruncate(fd, size) == 0 ? 0 : errno;
-}
-
-/* the file is made long at once, though empty: within its length no limit that the program sets later counts */
-bool grow_create(struct grow *grow, const char *path)
-{
-    memset(grow, 0, sizeof *grow);
-    if ((size_t)snprintf(grow->path, sizeof grow->path, "%s", path) >= sizeof grow->path)
-        return false;
-    int fd = open_own(path, O_RDWR);
-    if (fd < 0)
-        return false;
-    for (int bits = 36; bits >= 28 && unsignalled(lengthen, fd, 0, UINT64_C(1) << bits); bits -= 4)
-        ;
-    close(fd);
-    return true;
-}
-
-static bool allocate(struct grow *grow, int fd, uint64_t size)
-{
-    if (unsignalled(posix_fallocate, fd, grow->allocated, size - grow->allocated))
-        return false;
-    grow->allocated = size;
-    return true;
-}
-
-/* pointer to the byte at `offset`, with at least `want` bytes of file behind it (*room of them); NULL: disk full */
-uint8_t *grow_at(struct grow *grow, uint64_t offset, uint64_t want, uint64_t *room)
-{
-    bool inside = grow->window && offset + want <= grow->window_at + grow->window_size;
-    if (!inside || offset + want > grow->allocated) {
-        int fd = open_own(grow->path, O_RDWR);
-        if (fd < 0)
-            return NULL;
-        if (offset + want > grow->allocated) {
-            uint64_t step = grow->allocated < FIRST_STEP ? FIRST_STEP : grow->allocated;
-            if (step > LARGEST_STEP)
-                step = LARGEST_STEP;
-            uint64_t least = (offset + want + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-            uint64_t size = grow->allocated + step < least ? least : grow->allocated + step;
-            if (!allocate(grow, fd, size) && (size == least || !allocate(grow, fd, least))) {
-                close(fd);
-                return NULL;
-            }
-        }
-        if (!inside) {
-            grow_forget(grow);
-            uint64_t from = offset & ~(uint64_t)(PAGE - 1);
-            void *window = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)from);
-            if (window == MAP_FAILED) {
-                close(fd);
-                return NULL;
-            }
-            grow->window = window;
-            grow->window_at = from;
-            grow->window_size = WINDOW;
-        }
-        close(fd);
-    }
-    uint64_t end = grow->window_at + grow->window_size;
-    if (end > grow->allocated)
-        end = grow->allocated;
-    *room = end - offset;
-    return grow->window + (offset - grow->window_at);
-}
-
-/* unmap without touching the file: a forked child must leave its parent's alone */
-void grow_forget(struct grow *grow)
-{
-    if (grow->window)
-        munmap(grow->window, grow->window_size);
-    grow->window = NULL;
-}
-
-/* cut the file to the bytes in use */
-void grow_close(struct grow *grow, uint64_t size)
-{
-    if (!grow->path[0])
-        return;
-    grow_forget(grow);
-    int fd = open_own(grow->path, O_RDWR);
-    if (fd >= 0) {
-        int failed = ftruncate(fd, (off_t)size);
-        (void)failed;
-        close(fd);
-    }
-    grow->path[0] = 0;
+    file_append(path, line, size);
 }

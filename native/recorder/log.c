@@ -1,7 +1,5 @@
 /* for tests: what was executed, told by a callback at each instruction, knowing nothing of packets */
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "recorder.h"
 
@@ -25,11 +23,8 @@ void log_begin(struct stream *s)
     char path[OWN_ROOM];
     memset(&s->log, 0, sizeof s->log);
     own_path(path, "log", s->number);
-    int fd = open_own(path, O_CREAT | O_RDWR);
-    if (fd >= 0) {
-        close(fd);
-        grow_create(&s->log.file, path);
-    }
+    if (file_append(path, "", 0))
+        grow_create(&s->log.file, path, LOG_FILE);
 }
 
 void log_instruction(unsigned vcpu, void *data)

@@ -1,11 +1,8 @@
 /* what is mapped where in the program's address space: a snapshot whenever new code has come */
-#define _GNU_SOURCE
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "recorder.h"
 
@@ -42,31 +39,6 @@ static int add_region(void *data, uint64_t start, uint64_t end, unsigned long fl
     }
     regions[region_count++] = (struct region){start, end, (unsigned)flags};
     return 0;
-}
-
-/* a whole file of /proc, with an end of string; the caller frees it */
-static char *slurp(const char *path)
-{
-    size_t room = 64 << 10, size = 0;
-    char *text = malloc(room);
-    int fd = text ? open_own(path, O_RDONLY) : -1;
-    while (fd >= 0) {
-        ssize_t got = read(fd, text + size, room - size - 1);
-        if (got <= 0)
-            break;
-        size += (size_t)got;
-        if (room - size < 8192) {
-            char *more = realloc(text, room *= 2);
-            if (!more)
-                break;
-            text = more;
-        }
-    }
-    if (fd >= 0)
-        close(fd);
-    if (text)
-        text[size] = 0;
-    return text;
 }
 
 struct line {
@@ -148,18 +120,9 @@ static void append(uint32_t epoch, const char *text, size_t size)
 {
     char path[OWN_ROOM], head[32];
     own_path(path, "maps", process);
-    int fd = open_own(path, O_CREAT | O_WRONLY | O_APPEND);
-    if (fd < 0)
-        return;
     int n = snprintf(head, sizeof head, "@ %u\n", epoch);
-    if (write(fd, head, (size_t)n) == n)
-        for (size_t at = 0; at < size;) {
-            ssize_t done = write(fd, text + at, size - at);
-            if (done <= 0)
-                break;
-            at += (size_t)done;
-        }
-    close(fd);
+    if (!file_append(path, head, (size_t)n) || !file_append(path, text, size))
+        note("lost", "a change of the memory map: no room in the work folder");
 }
 
 /* code is being translated that was in no map seen so far, or mappings have changed since */
@@ -173,7 +136,7 @@ void map_cover(uint64_t start, uint64_t end)
     read_generation = map_generation;
     region_count = 0;
     walk_regions(NULL, add_region);
-    char *host = slurp("/proc/self/maps");
+    char *host = file_read("/proc/self/maps");
     size_t size;
     char *text = host ? describe(host, &size) : NULL;
     free(host);
@@ -199,21 +162,9 @@ void map_fork(int parent)
 {
     char path[OWN_ROOM];
     own_path(path, "maps", parent);
-    char *text = slurp(path);
-    if (text) {
-        char own[OWN_ROOM];
-        own_path(own, "maps", process);
-        int fd = open_own(own, O_CREAT | O_WRONLY | O_APPEND);
-        size_t size = strlen(text);
-        if (fd >= 0) {
-            for (size_t at = 0; at < size;) {
-                ssize_t done = write(fd, text + at, size - at);
-                if (done <= 0)
-                    break;
-                at += (size_t)done;
-            }
-            close(fd);
-        }
-    }
+    char *text = file_read(path);
+    own_path(path, "maps", process);
+    if (text && !file_append(path, text, strlen(text)))
+        note("lost", "the memory map of the parent process: no room in the work folder");
     free(text);
 }

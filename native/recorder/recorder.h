@@ -55,6 +55,7 @@ struct grow {
     uint64_t window_at;   /* its offset in the file */
     uint64_t window_size;
     uint64_t allocated;   /* bytes of the file that have room on the disk */
+    int error;            /* why it could not grow */
 };
 
 struct insn {
@@ -105,7 +106,7 @@ _Static_assert(offsetof(struct stream, lost_blocks) == 40, "layout");
 _Static_assert(offsetof(struct stream, flags) == 48, "layout");
 _Static_assert(offsetof(struct stream, ip) == 56, "layout");
 
-enum { LOST_NONE, LOST_MAX_SIZE, LOST_DISK_FULL };
+enum { LOST_NONE, LOST_MAX_SIZE, LOST_DISK_FULL, LOST_REFUSED };
 
 struct options {
     char dir[OWN_ROOM - 32]; /* room is left for the names of files in it */
@@ -132,11 +133,18 @@ extern _Atomic unsigned vcpu_top;      /* one above the highest vCPU seen */
 extern _Thread_local int this_vcpu __attribute__((tls_model("initial-exec"))); /* -1 until the thread has executed something */
 
 /* files.c */
+bool file_append(const char *path, const void *data, uint64_t size);
+int file_allocate(const char *path, uint64_t from, uint64_t size);
+bool file_truncate(const char *path, uint64_t size);
+void *file_map(const char *path, bool writable, uint64_t from, uint64_t size);
+char *file_read(const char *path);
 void own_path(char *to, const char *prefix, int number);
 int create_numbered(const char *prefix, char *path);
-int open_own(const char *path, int flags);
 void note(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool grow_create(struct grow *grow, const char *path);
+
+/* grow.c */
+enum { LONG_FILE = 36, LOG_FILE = 22 };
+bool grow_create(struct grow *grow, const char *path, int bits);
 uint8_t *grow_at(struct grow *grow, uint64_t offset, uint64_t want, uint64_t *room);
 void grow_close(struct grow *grow, uint64_t size);
 void grow_forget(struct grow *grow);

@@ -1,6 +1,6 @@
 /* one thread's stream: from the blocks it enters to PT packets */
 #define _GNU_SOURCE
-#include <fcntl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -170,7 +170,7 @@ static bool refill(struct stream *s, uint64_t ip)
     uint64_t room;
     uint8_t *at = grow_at(&s->file, PAGE + s->bytes, 2 * SLACK, &room);
     if (!at) {
-        stop(s, ip, LOST_DISK_FULL);
+        stop(s, ip, s->file.error == ENOSPC || s->file.error == EDQUOT ? LOST_DISK_FULL : LOST_REFUSED);
         return false;
     }
     s->base = at - s->bytes;
@@ -214,16 +214,11 @@ static struct stream *begin(struct stream *unborn)
     int number = create_numbered("stream", path);
     struct grow file;
     uint64_t room;
-    struct stream *s = MAP_FAILED;
-    if (number >= 0 && grow_create(&file, path) && grow_at(&file, 0, 2 * PAGE, &room)) {
-        int fd = open_own(path, O_RDWR);
-        if (fd >= 0) {
-            s = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-            close(fd);
-        }
-    }
-    if (s == MAP_FAILED) {
-        note("lost", "thread %ld could not be recorded: no stream file", syscall(SYS_gettid));
+    struct stream *s = NULL;
+    if (number >= 0 && grow_create(&file, path, LONG_FILE) && grow_at(&file, 0, 2 * PAGE, &room))
+        s = file_map(path, true, 0, PAGE);
+    if (!s) {
+        note("lost", "a thread could not be recorded: no room for its stream");
         unborn->previous = &state_lost;
         return NULL;
     }

@@ -40,7 +40,8 @@ int main(void)
     /* no descriptor is left open, no file may grow, none may be opened */
     for (int fd = 3; fd < 1024; fd++)
         close(fd);
-    struct rlimit none = {0, 0};
+    struct rlimit none = {0, RLIM_INFINITY}, few = {200, 200};
+    setrlimit(RLIMIT_NOFILE, &few);
     setrlimit(RLIMIT_FSIZE, &none);
     int last = 0;
     for (int fd; (fd = dup(1)) >= 0;)
@@ -48,12 +49,14 @@ int main(void)
     signal(SIGUSR1, handler);
     raise(SIGUSR1);
     unsigned sum = 0;
-    for (unsigned i = 0; i < 300000; i++) {
+    for (unsigned i = 0; i < 100000; i++) {
         sum = sum * 1103515245 + 12345;
         if (sum & 0x10000)
             sum ^= i;
     }
-    /* children that do as much */
+    /* children that have no descriptors either */
+    none.rlim_cur = RLIM_INFINITY;
+    setrlimit(RLIMIT_FSIZE, &none);
     for (int i = 0; i < 6; i++)
         if (fork() == 0) {
             fork();

@@ -108,9 +108,8 @@ def finish(
         packed += (sample / name).stat().st_size
         _keep_log(folder, stream, sample / f"log_{len(streams)}")
         if stream.lost:
-            lost.append(
-                f"{name}: recording stopped at the size allowed; {stream.lost_blocks:,} blocks ran after that"
-            )
+            why = "at the size allowed" if stream.lost == "max-size" else "as the system gave no room for more"
+            lost.append(f"{name}: recording stopped {why}; {stream.lost_blocks:,} blocks ran after that")
         streams.append(
             StreamMeta(
                 file=name,

@@ -29,7 +29,7 @@ _STREAM_MAGIC = b"BRNMPT01"
 # magic, process, thread, bytes, pending TNT bits below a leading 1, unused, why lost, blocks lost
 _STREAM_HEADER = struct.Struct("<8sIIQQIIQ")
 _CODE_RECORD = struct.Struct("<IIQ")
-LOST = {0: None, 1: "max-size", 2: "disk full"}
+LOST = {0: None, 1: "max-size", 2: "disk full", 3: "refused"}
 _FILE = re.compile(r"(process|stream)_(0|[1-9][0-9]{0,5})", re.ASCII)
 _MAPS_LINE = re.compile(
     rb"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([r-])([w-])([x-])[ps-] ([0-9a-f]{1,16}) "
