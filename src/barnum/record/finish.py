@@ -235,8 +235,12 @@ def _pack_stream(folder: RawFolder, stream: RawStream, target: Path, check: Call
 def _keep_log(folder: RawFolder, stream: RawStream, target: Path) -> None:
     """The plugin's own log of executed blocks, where one was asked for."""
     try:
-        with open_regular(folder.folder / f"log_{stream.index}") as source, target.open("wb") as out:
-            shutil.copyfileobj(os.fdopen(os.dup(source), "rb"), out)
+        with (
+            open_regular(folder.folder / f"log_{stream.index}") as source,
+            os.fdopen(os.dup(source), "rb") as rows,
+            target.open("wb") as out,
+        ):
+            shutil.copyfileobj(rows, out)
     except FileNotFoundError:
         return
 
