@@ -64,7 +64,9 @@ int main(int argc, char **argv)
     else if (!strcmp(what, "break"))
         __asm__ volatile("int3");
     else if (!strcmp(what, "divide"))
-        return 1 / zero;
+        return 1000 / zero;
+    else if (!strcmp(what, "spin"))
+        spin((void *)&count);
     else if (!strcmp(what, "overflow"))
         return endless(&zero);
     else if (!strcmp(what, "ret"))
