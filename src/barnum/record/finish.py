@@ -108,7 +108,7 @@ def finish(
         packed += (sample / name).stat().st_size
         _keep_log(folder, stream, sample / f"log_{len(streams)}")
         if stream.lost:
-            why = "at the size allowed" if stream.lost == "max-size" else "as the system gave no room for more"
+            why = "at the size allowed" if stream.lost == "max-size" else "as its file could not grow"
             lost.append(f"{name}: recording stopped {why}; {stream.lost_blocks:,} blocks ran after that")
         streams.append(
             StreamMeta(
