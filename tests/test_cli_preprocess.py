@@ -309,3 +309,45 @@ def test_nothing_to_make_it_from(tmp_path):
     assert done.returncode == 10
     assert b"no raw trace" in done.stderr
     assert (sample / "trace_parsed.parquet").exists()
+
+
+def test_a_killed_run_takes_its_processes_along_and_force_cleans_up(tmp_path):
+    images = make_images(tmp_path / "extract")
+    sample = long_sample(tmp_path / "long")
+    command = [sys.executable, "-c", "from barnum.cli.main import main; main()"]
+    run = subprocess.Popen([*command, "preprocess", str(sample), str(images)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not any(name.startswith(".trace_parsed") for name in names(sample)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.kill()
+    run.wait()
+    data = next(file for file in sample.iterdir() if file.name.startswith(".trace_parsed"))
+    # nobody writes on: the process that decoded ended with the one that asked for it
+    size = -1
+    while size != data.stat().st_size and time.monotonic() < deadline:
+        size = data.stat().st_size
+        time.sleep(1)
+    assert "trace_parsed.parquet" not in names(sample)
+    refused = barnum("preprocess", sample, images)
+    assert refused.returncode == 16
+    assert b"which is gone: use --force" in refused.stderr
+    assert barnum("preprocess", "-f", "-t", 0.2, sample, images).returncode == 0
+    assert leftovers(sample) == set()
+
+
+def test_decoding_on_the_way_learns_the_same_transfers(data_dir, tmp_path):
+    from barnum.paths.decode import Decoding
+    from barnum.paths.preprocess import Request, preprocess
+    from barnum.samples import Sample
+
+    source = data_dir / "intel-pt" / "griffin_last"
+    output = tmp_path / "trace_parsed.parquet"
+    result = preprocess(Request(folder=str(source), bin_dir=str(source / "extract"), output=str(output)))
+    parsed = transfers(open_path(output))
+    live = transfers(Decoding(Sample.open(source), source / "extract"))
+    assert len(parsed) > 1000
+    assert result.steps == open_path(output).rows
+    for column in ("source", "target", "position", "first"):
+        assert np.array_equal(getattr(parsed, column), getattr(live, column))
+    assert np.array_equal(parsed.blocks.bbid, live.blocks.bbid)
+    assert parsed.blocks.modules == live.blocks.modules

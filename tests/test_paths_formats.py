@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from barnum.errors import ParsedTraceError
-from barnum.paths import Gap, Kind, open_path
+from barnum.paths import Blocks, Gap, GapDetails, Kind, open_path, parquet
+from barnum.paths import Path as WholePath
 from barnum.paths.parquet import Ending, write_parquet
 from barnum.paths.rowwriter import texts_of, write_rows
 
@@ -235,3 +236,54 @@ def test_a_table_that_claims_to_inflate_without_bound_is_refused(tmp_path):
             tables.unpack_gaps(packed)
     finally:
         tables.MAX_TABLE = limit
+
+
+@st.composite
+def paths(draw):
+    count = draw(st.integers(1, 30))
+    steps = draw(st.integers(0, 300))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    modules = tuple(draw(st.lists(st.text(max_size=20), max_size=4, unique=True)))
+    blocks = Blocks(
+        bbid=random.integers(0, 2**64, count, np.uint64),
+        kind=random.integers(0, 9, count, np.uint8),
+        module=random.integers(-1, len(modules), count, np.int32),
+        modules=modules,
+        offset=random.integers(0, 2**64, count, np.uint64),
+        start=random.integers(0, 2**64, count, np.uint64),
+        length=random.integers(0, 2**32, count, np.uint32),
+        count=random.integers(0, 2**32, count, np.uint32),
+        process=random.integers(0, 2**16, count, np.uint16),
+    )
+    gaps = draw(st.integers(0, 5))
+    return WholePath(
+        blocks,
+        random.integers(0, count, steps, np.uint32),
+        random.integers(0, 8, steps, np.uint8),
+        random.integers(0, 2**16, steps, np.uint16),
+        {"schema": 1, "source": "pt", "name": draw(st.text(max_size=30))},
+        GapDetails(
+            *(random.integers(0, 200, gaps).astype(kind) for kind in ("u8", "u1", "u2", "u8", "u8", "u8"))
+        ),
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(paths(), st.integers(1, 100), st.integers(1, 64))
+def test_any_decoded_path_comes_back_from_parquet(tmp_path, path, size, group):
+    file = tmp_path / "a.parquet"
+    before, parquet.ROW_GROUP = parquet.ROW_GROUP, group
+    try:
+        ending = Ending(path.blocks, path.header, path.gaps)
+        assert write_parquet(file, path.chunks(size), lambda: ending) == len(path)
+    finally:
+        parquet.ROW_GROUP = before
+    back = open_path(file).read()
+    assert back.header == path.header
+    for column in ("block", "gap", "stream"):
+        assert np.array_equal(getattr(back, column), getattr(path, column))
+    for column in ("bbid", "kind", "offset", "start", "length", "count", "process", "module"):
+        assert np.array_equal(getattr(back.blocks, column), getattr(path.blocks, column))
+    assert back.blocks.modules == path.blocks.modules
+    for column in ("step", "cause", "stream", "offset", "address", "bytes_lost"):
+        assert np.array_equal(getattr(back.gaps, column), getattr(path.gaps, column))

@@ -194,7 +194,8 @@ class _Run:
             f"{sum(result.steps for result in results):,} blocks, "
             f"{sum(result.gaps for result in results):,} gaps, "
             f"{sum(result.bytes_lost for result in results):,} bytes lost, "
-            f"{sum(result.unmapped for result in results):,} pages unmapped"
+            f"{sum(result.unmapped for result in results):,} pages unmapped; "
+            f"{max((result.peak_memory for result in results), default=0) >> 20:,} MiB of memory at most"
         )
 
 

@@ -14,7 +14,7 @@ from barnum.paths.kinds import Gap, Kind
 
 
 class Source(Protocol):
-    """Anything that holds a path: a reader, or a Path in memory."""
+    """Anything that holds a path: a reader, a Path in memory, or a Decoding, whose table grows on the way."""
 
     @property
     def blocks(self) -> Blocks: ...
@@ -91,6 +91,10 @@ def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None =
     for chunk in path.chunks():
         if not len(chunk.block):
             continue
+        if int(chunk.block.max()) >= len(chosen):
+            # a path that is being decoded: its table grows with it
+            blocks = path.blocks
+            chosen = learn.mask(blocks)
         block = np.concatenate([last, chunk.block])
         joined = chosen[block[:-1]]
         gap = chunk.gap[len(chunk.block) - len(joined) :]
@@ -122,7 +126,7 @@ def transfers(path: Source, learn: Learn | None = None, limit: int | None = None
         nothing = np.zeros(0, np.uint32)
         return Transfers(path.blocks, nothing, nothing, np.zeros(0, np.uint64), np.zeros(0, np.bool_))
     return Transfers(
-        path.blocks,
+        parts[-1].blocks,
         np.concatenate([part.source for part in parts]),
         np.concatenate([part.target for part in parts]),
         np.concatenate([part.position for part in parts]),

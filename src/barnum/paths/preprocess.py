@@ -39,13 +39,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What was made.
 
     ``steps`` of the path, ``gaps`` but for starts of streams, ``bytes_lost``, pages of code that were
-    ``unmapped``, and why it was ``truncated``.
+    ``unmapped``, ``peak_memory`` of the process in bytes, and why it was ``truncated``.
     """
 
     steps: int
     gaps: int = 0
     bytes_lost: int = 0
     unmapped: int = 0
+    peak_memory: int = 0
     truncated: str | None = None
 
 

@@ -144,7 +144,9 @@ def _child(pipe: Connection, request: Request, work: Work, set_up: Callable[[], 
     if set_up:
         set_up()
     try:
-        answer = _Answer(result=work(request))
+        result = work(request)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        answer = _Answer(result=msgspec.structs.replace(result, peak_memory=peak))
     except MemoryError:
         message = f"{request.folder}: takes more than {MAX_MEMORY >> 30} GiB of memory: damaged or hostile"
         answer = _Answer(error="TraceError", message=message)
