@@ -92,7 +92,8 @@ void Walker::set_epoch(uint64_t payload) {
     if (payload > 0xffffffffull) return;
     const auto epoch = static_cast<uint32_t>(payload);
     if (epoch == view_.epoch()) return;
-    const auto [low, high] = std::minmax(epoch, view_.epoch());
+    const uint32_t before = view_.epoch();  // minmax returns references: to something that lasts
+    const auto [low, high] = std::minmax(epoch, before);
     const auto& records = view_.space().records();
     auto record = std::upper_bound(records.begin(), records.end(), low,
                                    [](uint32_t e, const CodeRecord& r) { return e < r.epoch; });
