@@ -24,7 +24,7 @@
         .globl _start
         .text
 _start: xor     ebx, ebx
-        mov     ebp, 40
+        mov     ebp, 12
 outer:  lea     AX, [table]
         mov     ecx, ebp
         and     ecx, 3
