@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
-#include <system_error>
 
 namespace barnum {
 
@@ -19,12 +18,13 @@ constexpr size_t kMaxPages = 1 << 14;
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path, uint64_t offset, uint64_t size) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) throw std::system_error(errno, std::generic_category(), path);
+    // without blocking: the name may be that of a pipe
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) throw FileError(errno, path);
     struct stat info {};
     if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         ::close(fd);
-        throw std::system_error(EINVAL, std::generic_category(), path + " is no regular file");
+        throw FileError(EINVAL, path);
     }
     const auto whole = static_cast<uint64_t>(info.st_size);
     // bytes past the end of the file are not mapped at all: reading them would kill the process
@@ -40,7 +40,7 @@ MappedFile::MappedFile(const std::string& path, uint64_t offset, uint64_t size) 
     ::close(fd);
     if (base_ == MAP_FAILED) {
         base_ = nullptr;
-        throw std::system_error(error, std::generic_category(), path);
+        throw FileError(error, path);
     }
     data_ = static_cast<const uint8_t*>(base_) + (offset - begin);
 }

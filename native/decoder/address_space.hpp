@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <unordered_map>
 #include <vector>
 
@@ -14,6 +15,17 @@ constexpr uint64_t kPageBits = 12;
 constexpr uint64_t kPageSize = 1ull << kPageBits;
 
 constexpr uint64_t page_of(uint64_t address) { return address >> kPageBits; }
+
+// A file that cannot be mapped; code() says why.
+class FileError : public std::system_error {
+public:
+    FileError(int error, std::string path)
+        : std::system_error(error, std::generic_category(), path), path_(std::move(path)) {}
+    const std::string& path() const { return path_; }
+
+private:
+    std::string path_;
+};
 
 // A read-only mapping of a part of a file; unmapped when the last user is gone.
 class MappedFile {

@@ -59,10 +59,7 @@ Walker::Settled Walker::settle(Output& out) {
 Walker::Settled Walker::settle_sync(Output& out) {
     if (!event_.has_ip) {
         set_mode(event_.mode);
-        if (!enabled_) return Settled::done;
-        // the packet that ended tracing was missed
-        lose(Gap::lost, ip_);
-        found();
+        doubt_ = enabled_;
         return Settled::done;
     }
     if (!enabled_) {
@@ -77,6 +74,15 @@ Walker::Settled Walker::settle_sync(Output& out) {
     from_ = masked(event_.ip);
     set_mode(event_.mode);
     return Settled::done;
+}
+
+// what follows PSB+ tells why it had no address: by an overflow, or as tracing had ended without a packet
+void Walker::settle_doubt(EventType next) {
+    if (next == EventType::other || next == EventType::exec_mode || next == EventType::epoch) return;
+    doubt_ = false;
+    if (next == EventType::overflow) return;
+    lose(Gap::lost, ip_);
+    found();
 }
 
 Walker::Settled Walker::settle_enabled(Output& out) {

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
-#include <system_error>
 
 #include "address_space.hpp"
 #include "baseline.hpp"
@@ -188,9 +187,9 @@ NB_MODULE(_native, m) {
     nb::register_exception_translator([](const std::exception_ptr& p, void*) {
         try {
             std::rethrow_exception(p);
-        } catch (const std::system_error& error) {
+        } catch (const FileError& error) {
             errno = error.code().value();
-            PyErr_SetFromErrno(PyExc_OSError);
+            PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
         }
     });
 

@@ -193,6 +193,7 @@ void Walker::lose(Gap cause, uint64_t address) {
     off_ = Gap::lost;
     stack_.clear();
     searching_ = true;
+    doubt_ = false;
 }
 
 // the walker knows its place again

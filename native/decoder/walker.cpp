@@ -212,8 +212,9 @@ void Walker::run_fast(Source& source, Output& out) {
             }
             case Flow::unready:
                 if (ready(*node)) continue;
-                goto out;
+                [[fallthrough]];
             case Flow::broken:
+                loop_steps_ = 1;  // what is not plain is for step()
                 goto out;
         }
         if (next == nullptr) {
@@ -255,6 +256,11 @@ Stop Walker::run(Source& source, Output& out) {
             }
             held_ = true;
             quiet_over();
+        }
+        if (doubt_) {
+            look_up(source);
+            settle_doubt(held_ ? event_.type : EventType::none);
+            if (!held_) continue;
         }
         if (held_) {
             look_up(source);

@@ -142,6 +142,7 @@ private:
     // -- what events do (events.cpp)
     Settled settle(Output& out);
     Settled settle_sync(Output& out);
+    void settle_doubt(EventType next);
     Settled settle_enabled(Output& out);
     Settled settle_disabled(Output& out);
     void search_event(const Event& event, Output& out);
@@ -184,6 +185,7 @@ private:
 
     bool held_ = false;      // event_ waits until the walker is where it belongs
     Event event_;
+    bool doubt_ = false;      // PSB+ had no address: tracing is off, or an overflow cut it short
     bool searching_ = false;  // after an error: for a place to go on
     Gap gap_ = Gap::start;    // of the next step
 
