@@ -79,3 +79,20 @@ def test_text_is_as_the_original_has_it(code, text):
     from barnum.paths.texts import Texts
 
     assert Texts(64).text(bytes.fromhex(code), 0x401000) == text
+
+
+def test_code_is_read_from_images_overlaid_by_records(tmp_path):
+    from barnum.paths.code import Code, CodeReader, Piece, Record
+
+    image = tmp_path / "image"
+    image.write_bytes(bytes(range(64)))
+    pieces = [Piece(image, 0, 16, 0x1000), Piece(image, 32, 16, 0x1010)]
+    records = [Record(0, 0x1004, b"\xaa"), Record(0, 0x5FFF, b"\x01\x02\x03"), Record(1, 0x1004, b"\xbb\xcc")]
+    reader = CodeReader(Code(64, pieces, records, []))
+    assert reader.read(0x1000, 4) == bytes([0, 1, 2, 3])
+    assert reader.read(0x1003, 4) == bytes([3, 0xBB, 0xCC, 6])
+    assert reader.read(0x100E, 4) == bytes([14, 15, 32, 33])
+    assert reader.read(0x5FFF, 3) == b"\x01\x02\x03"
+    assert reader.read(0x101E, 4) == b""
+    assert reader.read(0xFFF, 2) == b""
+    assert reader.read(0x9000, 1) == b""

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _MAGIC = b"BRNMCODE"
 _RECORD = struct.Struct("<IIQ")
 _MAX_RECORD = 1 << 16
+_PAGE_BITS = 12
 MAX_CODE = 1 << 30  # bytes of all code records of a process
 
 
@@ -123,34 +124,39 @@ class CodeReader:
         self._pieces = sorted(code.pieces, key=lambda piece: piece.address)
         self._starts = [piece.address for piece in self._pieces]
         self._maps: dict[FilePath, mmap.mmap] = {}
-        self._records = sorted(code.records, key=lambda record: record.address)
-        self._record_starts = [record.address for record in self._records]
+        # records by the pages they touch, in order of epoch
+        self._records: dict[int, list[Record]] = {}
+        for record in code.records:
+            last = record.address + len(record.data) - 1
+            for page in range(record.address >> _PAGE_BITS, (last >> _PAGE_BITS) + 1):
+                self._records.setdefault(page, []).append(record)
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes at address, at most size, from one record or one image; none where nothing is known."""
-        found = b""
-        epoch = -1
-        # records are at most 64 KiB, but several may cover an address: the one of the last epoch holds
-        index = bisect_right(self._record_starts, address) - 1
-        while index >= 0 and self._record_starts[index] + _MAX_RECORD > address:
-            record = self._records[index]
-            if record.address + len(record.data) >= address + size and record.epoch > epoch:
-                epoch = record.epoch
-                found = record.data[address - record.address :][:size]
-            index -= 1
-        if found:
-            return found
-        index = bisect_right(self._starts, address) - 1
-        if index >= 0:
-            piece = self._pieces[index]
-            offset = address - piece.address
-            if offset < piece.size:
-                begin = piece.offset + offset
-                return self._map(piece.file)[begin : begin + min(size, piece.size - offset)]
-        return b""
+        """The size bytes at address, or none where not all of them are known."""
+        found = bytearray(size)
+        known = bytearray(size)
+        index = bisect_right(self._starts, address + size - 1) - 1
+        # an instruction lies in one piece, or across two
+        for piece in reversed(self._pieces[max(index - 1, 0) : index + 1]):
+            image = memoryview(self._map(piece.file))[piece.offset : piece.offset + piece.size]
+            _overlay(found, known, address, image, piece.address)
+        # records hold only the bytes that differ from the images, so they may cover a part of an instruction
+        for page in range(address >> _PAGE_BITS, (address + size - 1 >> _PAGE_BITS) + 1):
+            for record in self._records.get(page, ()):
+                _overlay(found, known, address, record.data, record.address)
+        return bytes(found) if all(known) else b""
 
     def _map(self, file: FilePath) -> mmap.mmap:
         if file not in self._maps:
             with file.open("rb") as raw:
                 self._maps[file] = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
         return self._maps[file]
+
+
+def _overlay(found: bytearray, known: bytearray, address: int, data: bytes | memoryview, start: int) -> None:
+    """Copy what data, which lies at start, has of the bytes from address on."""
+    begin = max(address, start)
+    end = min(address + len(found), start + len(data))
+    if begin < end:
+        found[begin - address : end - address] = data[begin - start : end - start]
+        known[begin - address : end - address] = bytes([1]) * (end - begin)
