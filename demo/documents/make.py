@@ -59,7 +59,7 @@ def all_documents() -> list[Document]:
     add("pdf-locked", "pdf", 3, _locked)
     add("pdf-packed", "pdf", 3, _packed)
     add("pdf-cairo", "pdf", 3, _cairo)
-    add("pdf-groff", "pdf", 3, lambda n: _groff("report", n + 3, "pdf"))
+    add("pdf-charts", "pdf", 3, lambda n: _convert(postscript.variant("charts", n + 4), "ps", _gs("pdfwrite", "-dEPSCrop")))
     for path in sorted(ABUSE.glob("*.ps")):
         found.append(Document(path.name, "abuse", False, lambda path=path: _abuse(path)))  # type: ignore[misc]
     return found
@@ -142,7 +142,10 @@ def _groff(kind: str, n: int, device: str = "ps") -> bytes:
 
 
 def _gs(device: str, *options: str) -> list[str]:
-    return ["gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", f"-sDEVICE={device}", *options, "-sOutputFile=OUT", "IN"]
+    command = ["gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", f"-sDEVICE={device}", *options, "-sOutputFile=OUT"]
+    # fonts go into a PDF, also those that every reader is said to have
+    embed = ["-c", "<< /NeverEmbed [] >> setdistillerparams", "-f"] if device == "pdfwrite" else []
+    return [*command, *embed, "IN"]
 
 
 def _distil(data: bytes, *options: str) -> bytes:
@@ -157,13 +160,13 @@ def _listing(n: int) -> bytes:
     """A program listing by enscript: plain, highlighted, in two columns, with line numbers."""
     module = ("bisect", "heapq", "textwrap", "shlex")[n % 4]
     options = ([], ["-Epython", "--color"], ["-2r"], ["-C", "-G"])[n % 4]
-    return _convert(texts.source(module, 10 * n, 90).encode(), "py", ["enscript", "-q", *options, "-pOUT", "IN"])
+    return _convert(texts.source(module, 10 * n, 40).encode(), "py", ["enscript", "-q", *options, "-pOUT", "IN"])
 
 
 def _from_pdf(n: int) -> bytes:
     """PostScript out of a PDF, as a print system makes it."""
     tool = (["pdftops", "-level2"], ["pdftocairo", "-ps"], ["pdftops", "-level3"])[n % 3]
-    return _convert((pdf.fonts, pdf.graphics, pdf.forms)[n % 3](n + 2), "pdf", [*tool, "IN", "OUT"])
+    return _convert((pdf.damaged(2), _distilled(n + 4), _distilled(n + 4))[n % 3], "pdf", [*tool, "IN", "OUT"])
 
 
 def _rewritten(n: int) -> bytes:
@@ -194,7 +197,7 @@ def _packed(n: int) -> bytes:
 
 def _cairo(n: int) -> bytes:
     """PDF drawn anew by cairo."""
-    return _convert((pdf.forms, pdf.graphics, pdf.fonts)[n % 3](n + 4), "pdf", ["pdftocairo", "-pdf", "IN", "OUT"])
+    return _convert((pdf.forms(5), _distilled(5), pdf.damaged(6))[n % 3], "pdf", ["pdftocairo", "-pdf", "IN", "OUT"])
 
 
 def _abuse(path: Path) -> bytes:
@@ -204,8 +207,11 @@ def _abuse(path: Path) -> bytes:
     if not found:
         return program
     carrier = _groff(found[1].decode(), int(found[2]))
-    page = re.search(rb"^%%Page: " + found[3] + rb" .*?%%EndPageSetup\n", carrier, re.M | re.S)
-    if not page:
-        raise DocumentError(f"{path.name}: its carrier has no page {int(found[3])}")
+    page = re.search(rb"^%%Page: " + found[3] + rb" .*?%%EndPageSetup\n(.*?)^%%", carrier, re.M | re.S)
+    # half way down the page, between two pieces of text
+    places = [piece.end() for piece in re.finditer(rb"\)[^()\n]*\bQ\n", page[1])] if page else []
+    if not page or not places:
+        raise DocumentError(f"{path.name}: its carrier has no page {int(found[3])} with text")
+    place = page.start(1) + places[len(places) // 2]
     code = b"".join(line for line in program.splitlines(keepends=True) if not line.startswith(b"%"))
-    return carrier[: page.end()] + code + carrier[page.end() :]
+    return carrier[:place] + code + carrier[place:]

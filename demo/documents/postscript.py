@@ -17,7 +17,7 @@ def variant(name: str, n: int) -> bytes:
     """The program ``harmless/<name>.ps`` with ``variant`` n and words of a licence."""
     text = (HARMLESS / f"{name}.ps").read_text("ascii")
     if name == "strings":
-        chosen = [part[:400] for part in texts.prose(LICENCES[n % len(LICENCES)], n, 2)]
+        chosen = [part[:200] for part in texts.prose(LICENCES[n % len(LICENCES)], n, 2)]
     else:
         count = 12 if name == "barcodes" else 6
         chosen = texts.words(LICENCES[n % len(LICENCES)], 13 * n, count)
@@ -116,18 +116,18 @@ def marked(n: int) -> bytes:
     out = [b"%!PS-Adobe-3.0\n/pdfmark where { pop } { userdict /pdfmark /cleartomark load put } ifelse\n"]
     out.append(b"[ /Title (Marked) /Author (The project) /Subject (links) /DOCINFO pdfmark\n")
     out.append(b"[ /PageMode /UseOutlines /DOCVIEW pdfmark\n")
-    for page in range(1, 4):
+    for page in range(1, 3):
         text = texts.prose(LICENCES[(n + page) % len(LICENCES)], n, 1)[0]
         name = texts.postscript_string(" ".join(text.split()[:4])).encode()
         out.append(b"/Times-Bold 16 selectfont 72 720 moveto %s show\n" % name)
         out.append(b"[ /Page %d /Title %s /Count 0 /OUT pdfmark\n" % (page, name))
         out.append(b"[ /Dest /page%d /Page %d /View [/XYZ 0 792 null] /DEST pdfmark\n" % (page, page))
         out.append(b"/Times-Roman 10 selectfont\n")
-        for i, line in enumerate(texts.wrapped(text, 85)[:20]):
+        for i, line in enumerate(texts.wrapped(text, 85)[:8]):
             out.append(b"72 %d moveto %s show\n" % (690 - 13 * i, texts.postscript_string(line).encode()))
-        out.append(b"[ /Rect [72 300 200 320] /Border [0 0 1] /Color [0 0 1] /Dest /page%d\n" % (page % 3 + 1))
+        out.append(b"[ /Rect [72 300 200 320] /Border [0 0 1] /Color [0 0 1] /Dest /page%d\n" % (page % 2 + 1))
         out.append(b"/Subtype /Link /ANN pdfmark\n72 305 moveto (another page) show\n")
-        out.append(b"[ /Rect [300 300 400 400] /Contents (a note) /Title (Note) /Open false /ANN pdfmark\n")
+        out.append(b"[ /Rect [300 300 400 400] /Border [0 0 0] /Page 1 /Subtype /Link /ANN pdfmark\n")
         out.append(b"[ /Rect [72 200 200 220] /Action << /Subtype /URI /URI (http://localhost/) >>\n")
         out.append(b"/Subtype /Link /ANN pdfmark\nshowpage\n")
     return b"".join(out)

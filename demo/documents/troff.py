@@ -21,12 +21,12 @@ def _title(text: str, count: int) -> str:
 
 
 def _prose(n: int, count: int) -> list[str]:
-    return [_plain(text) for text in texts.prose(LICENCES[n % len(LICENCES)], 5 * n, count)]
+    return [_plain(text[:420]) for text in texts.prose(LICENCES[n % len(LICENCES)], 5 * n, count)]
 
 
 def report(n: int) -> tuple[list[str], str]:
     """A report in the ms macros: title, abstract, headings, lists, footnotes, keeps, two columns."""
-    title, abstract, *body = _prose(n, 9)
+    title, abstract, *body = _prose(n, 5)
     out = [".TL", title[:60], ".AU", "A. Writer", ".AI", "The Office", ".AB", abstract, ".AE"]
     if n % 2:
         out += [".2C"]
@@ -43,7 +43,7 @@ def report(n: int) -> tuple[list[str], str]:
 
 def letter(n: int) -> tuple[list[str], str]:
     """A letter in the mm macros: lists of each kind, displays, a table of contents."""
-    body = _prose(n + 2, 7)
+    body = _prose(n + 2, 4)
     out = [".nr Pt 1", f'.PH "\'left {n}\'centre\'right\'"']
     for i, text in enumerate(body):
         out += [f'.H {1 + i % 2} "{_title(text, 3)}"', ".P", text]
@@ -55,7 +55,7 @@ def letter(n: int) -> tuple[list[str], str]:
 
 def essay(n: int) -> tuple[list[str], str]:
     """An essay in the me macros: sections, indexes, floats, quotations, several sizes of type."""
-    body = _prose(n + 4, 8)
+    body = _prose(n + 4, 5)
     out = [".ce", f"\\s+4An essay, {n}\\s0", ".sp 2"]
     for i, text in enumerate(body):
         out += [f'.sh {1 + i % 3} "{_title(text, 3)}"', ".pp" if i % 2 else ".lp", text]
@@ -78,7 +78,7 @@ def table(n: int) -> tuple[list[str], str]:
         out += ["Name@Version@KiB@What it is" if k else "What is installed"]
         if not k:
             out += ["_"]
-        for name, version, size, text in rows[12 * k : 12 * k + 12]:
+        for name, version, size, text in rows[7 * k : 7 * k + 7]:
             out += [f"{name}@{version[:14]}@{size}@T{{\n{_plain(text[:60])}\nT}}"]
         out += [".TE", ".PP", _prose(n, 1)[0]]
     return ["-t", "-ms"], "\n".join(out) + "\n"
@@ -101,8 +101,8 @@ _EQUATIONS = (
 def equations(n: int) -> tuple[list[str], str]:
     """Mathematics, displayed and in the line."""
     out = [".EQ", "delim $$", ".EN", ".TL", "Formulas"]
-    for i, text in enumerate(_prose(n + 1, 6)):
-        out += [".PP", text[:300], f"where $alpha sub {i} != {{ beta sup {n} }} over gamma$ holds:"]
+    for i, text in enumerate(_prose(n + 1, 4)):
+        out += [".PP", text[:160], f"where $alpha sub {i} != {{ beta sup {n} }} over gamma$ holds:"]
         out += [".EQ (%d)" % (i + 1), _EQUATIONS[(3 * n + i) % len(_EQUATIONS)], ".EN"]
     return ["-e", "-ms"], "\n".join(out) + "\n"
 
@@ -129,7 +129,7 @@ def drawing(n: int) -> tuple[list[str], str]:
 def manual(n: int) -> tuple[list[str], str]:
     """A manual page for a program of the name of a package."""
     name, version, _, what = texts.packages()[3 * n]
-    body = _prose(n + 1, 7)
+    body = [text[:150] for text in _prose(n + 1, 7)]
     out = [f'.TH {name.upper()} 1 "" "{version}"', ".SH NAME", f"{name} \\- {_plain(what)}", ".SH SYNOPSIS"]
     out += [f".B {name}", "[\\fIoptions\\fR] \\fIfile\\fR ...", ".SH DESCRIPTION", body[0], ".SH OPTIONS"]
     for option, text in zip(("\\-a", "\\-b, \\-\\-both", "\\-c \\fIn\\fR"), body[1:4], strict=True):
