@@ -1,1 +1,1 @@
-"""First layer: one short file a model, the trainer and checkpoints."""
+"""First layer: networks that predict the next transfer, their training and scoring."""

@@ -1,0 +1,161 @@
+"""The distinct transfers (edges) of one run: how often each was taken and when first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from barnum.paths import Blocks, Transfers
+from barnum.sequences.parts import joined, part_of
+
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+
+# above this many cells a dense table of (source block, target block) costs more than sorting
+_DENSE_CELLS = 1 << 25
+
+
+def site_tokens(blocks: Blocks) -> U64:
+    """u64[k]: the token of each block as a source: BBID of the byte after the branch that ends it.
+
+    Blocks that begin at different places and end on the same branch share it: whoever jumps into the middle of a
+    block still leaves it by the same instruction. Blocks imported as text know no length; their token is the BBID.
+    """
+    tokens: U64 = blocks.bbid + blocks.length.astype(np.uint64)
+    return tokens
+
+
+def target_tokens(blocks: Blocks) -> U64:
+    """u64[k]: the token of each block as a target: its BBID."""
+    return blocks.bbid
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The e distinct transfers of a run of ``transfers`` transfers.
+
+    ``site`` u64[e] and ``target`` u64[e] are tokens; ``count`` i64[e]; ``first`` i64[e] is the index, among the
+    transfers of the run that pass the filter, of the first time it was taken. Sorted by (site, target).
+    """
+
+    site: U64
+    target: U64
+    count: I64
+    first: I64
+    transfers: int
+
+    def __len__(self) -> int:
+        return len(self.site)
+
+
+# a run is kept as STRETCHES to 2 * STRETCHES stretches, of at least _SHORTEST transfers each
+STRETCHES = 16
+_SHORTEST = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunEdges:
+    """Edges of a whole run, and of the stretches that it was counted in (one after the other, of equal length)."""
+
+    whole: Edges
+    stretches: tuple[Edges, ...]
+
+
+def edges_of(parts: Iterable[Transfers]) -> RunEdges:
+    """Count the distinct transfers of a run that comes part by part; all parts number the same blocks.
+
+    Memory is that of the distinct transfers, however long the run.
+    """
+    done: list[Edges] = []
+    length = _SHORTEST
+    rest: list[Transfers] = []
+    waiting, total = 0, 0
+    for part in parts:
+        begin = 0
+        while begin < len(part):
+            end = min(len(part), begin + length - waiting)
+            rest.append(part_of(part, begin, end))
+            waiting += end - begin
+            begin = end
+            if waiting < length:
+                continue
+            done.append(_count(joined(rest), total))
+            total, waiting, rest = total + length, 0, []
+            if len(done) == 2 * STRETCHES:
+                done = [add_up(done[i : i + 2]) for i in range(0, len(done), 2)]
+                length *= 2
+    if rest:
+        done.append(_count(joined(rest), total))
+    return RunEdges(add_up(done), tuple(done))
+
+
+def _count(part: Transfers, offset: int) -> Edges:
+    key, count, first = distinct_pairs(part.source, part.target)
+    site = site_tokens(part.blocks)[(key >> np.uint64(32)).astype(np.int64)]
+    target = target_tokens(part.blocks)[(key & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    return _merge(site, target, count, first + offset, len(part))
+
+
+def add_up(parts: Sequence[Edges]) -> Edges:
+    """The edges of several stretches as those of one."""
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return Edges(none.astype(np.uint64), none.astype(np.uint64), none, none, 0)
+    return _merge(
+        np.concatenate([part.site for part in parts]),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.count for part in parts]),
+        np.concatenate([part.first for part in parts]),
+        sum(part.transfers for part in parts),
+    )
+
+
+def _merge(site: U64, target: U64, count: I64, first: I64, transfers: int) -> Edges:
+    """Add up rows of the same (site, target)."""
+    order = np.lexsort((target, site))
+    site, target, count, first = site[order], target[order], count[order], first[order]
+    new = np.ones(len(site), np.bool_)
+    new[1:] = (site[1:] != site[:-1]) | (target[1:] != target[:-1])
+    begin = np.flatnonzero(new)
+    if not len(begin):
+        return Edges(site, target, count, first, transfers)
+    return Edges(
+        site[begin],
+        target[begin],
+        np.add.reduceat(count, begin),
+        np.minimum.reduceat(first, begin),
+        transfers,
+    )
+
+
+def distinct_pairs(source: U32, target: U32) -> tuple[U64, I64, I64]:
+    """Distinct (source << 32 | target) of u32[m] and u32[m], how often each occurs, and where first."""
+    sources, targets = _compact(source), _compact(target)
+    cells = len(sources[0]) * len(targets[0])
+    key = sources[1].astype(np.int64) * len(targets[0]) + targets[1]
+    if cells <= max(_DENSE_CELLS, 4 * len(source)):
+        table = np.bincount(key, minlength=cells)
+        used = np.flatnonzero(table)
+        count = table[used]
+        where = np.zeros(cells, np.int64)
+        where[key[::-1]] = np.arange(len(key) - 1, -1, -1)  # the last write wins: the first occurrence
+        first = where[used]
+    else:
+        used, first, count = np.unique(key, return_index=True, return_counts=True)
+    wide = sources[0][used // len(targets[0])].astype(np.uint64) << np.uint64(32)
+    return wide | targets[0][used % len(targets[0])].astype(np.uint64), count, first
+
+
+def _compact(ids: U32) -> tuple[U32, I64]:
+    """Values in use, ascending, and the index of each element among them; cheaper than sorting all of them."""
+    present = np.zeros(int(ids.max()) + 1, np.bool_)
+    present[ids] = True
+    values = np.flatnonzero(present)
+    index = np.zeros(len(present), np.int64)
+    index[values] = np.arange(len(values))
+    return values.astype(np.uint32), index[ids]

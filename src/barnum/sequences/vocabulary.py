@@ -1,0 +1,195 @@
+"""What the training runs showed: sites, targets, and which targets each site led to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from barnum.errors import ModelError, SetsError
+from barnum.paths import Transfers
+from barnum.sequences.edges import Edges, site_tokens, target_tokens
+
+Bool = NDArray[np.bool_]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+
+# Transfer.seen: how much of a transfer training knew
+NEVER_SEEN, TARGET_SEEN, EDGE_SEEN = 0, 1, 2
+
+_DENSE_CELLS = 1 << 25
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Sites (sources of transfers), targets and edges of the training runs; nothing comes from anywhere else.
+
+    ``site`` u64[S] and ``target`` u64[T] are tokens, ascending. Edges are sorted by site and, within a site, from
+    the most frequent down, so that an edge's *rank* is its place there: edges of site i are
+    ``site_first[i] : site_first[i + 1]`` (i64[S + 1]). ``edge_target`` i32[E] numbers ``target``, ``edge_count``
+    i64[E] is how often the edge was taken, ``edge_runs`` i32[E] in how many runs, ``site_runs`` i32[S] in how many
+    runs a site was executed, of ``runs`` (i64[1]).
+    """
+
+    site: U64
+    target: U64
+    site_first: I64
+    site_runs: I32
+    edge_target: I32
+    edge_count: I64
+    edge_runs: I32
+    runs: I64
+
+    @classmethod
+    def fit(cls, runs: Sequence[Edges]) -> Vocabulary:
+        """Learn from the edges of each training run.
+
+        Raises:
+            SetsError: the runs hold no transfer.
+        """
+        if not sum(len(run) for run in runs):
+            raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
+        site, in_site = np.unique(np.concatenate([run.site for run in runs]), return_inverse=True)
+        target, in_target = np.unique(np.concatenate([run.target for run in runs]), return_inverse=True)
+        key, in_edge = np.unique(in_site * len(target) + in_target, return_inverse=True)
+        count = np.zeros(len(key), np.int64)
+        np.add.at(count, in_edge, np.concatenate([run.count for run in runs]))
+        run_of = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
+        pairs = np.unique(in_site * len(runs) + run_of)
+        edge_site = key // len(target)
+        order = np.lexsort((key, -count, edge_site))
+        return cls(
+            site=site,
+            target=target,
+            site_first=np.searchsorted(edge_site, np.arange(len(site) + 1)).astype(np.int64),
+            site_runs=np.bincount(pairs // len(runs), minlength=len(site)).astype(np.int32),
+            edge_target=(key % len(target))[order].astype(np.int32),
+            edge_count=count[order],
+            edge_runs=np.bincount(in_edge, minlength=len(key))[order].astype(np.int32),
+            runs=np.array([len(runs)], np.int64),
+        )
+
+    @property
+    def edge_site(self) -> I32:
+        """i32[E]: the site of each edge."""
+        return np.repeat(np.arange(len(self.site), dtype=np.int32), np.diff(self.site_first))
+
+    @property
+    def edge_rank(self) -> I32:
+        """i32[E]: place of each edge among those of its site, the most frequent 0."""
+        starts = np.repeat(self.site_first[:-1], np.diff(self.site_first))
+        return (np.arange(len(self.edge_target)) - starts).astype(np.int32)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All arrays by name, for a checkpoint."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Vocabulary:
+        """The reverse of arrays().
+
+        Raises:
+            ModelError: arrays are missing or do not fit together.
+        """
+        types = {
+            "site": np.uint64,
+            "target": np.uint64,
+            "site_first": np.int64,
+            "site_runs": np.int32,
+            "edge_target": np.int32,
+            "edge_count": np.int64,
+            "edge_runs": np.int32,
+            "runs": np.int64,
+        }
+        for name, dtype in types.items():
+            if name not in arrays or arrays[name].dtype != dtype or arrays[name].ndim != 1:
+                raise ModelError(
+                    f"the weights hold no usable vocabulary: {name} is missing or of another type"
+                )
+        made = cls(**{name: arrays[name] for name in types})  # type: ignore[arg-type]
+        sites, edges = len(made.site), len(made.edge_target)
+        whole = (
+            len(made.site_first) == sites + 1
+            and len(made.site_runs) == sites
+            and len(made.edge_count) == len(made.edge_runs) == edges
+            and len(made.runs) == 1
+            and sites > 0
+            and made.site_first[0] == 0
+            and made.site_first[-1] == edges
+            and bool((np.diff(made.site_first) > 0).all())
+            and bool((made.site[1:] > made.site[:-1]).all() and (made.target[1:] > made.target[:-1]).all())
+            and int(made.edge_target.min()) >= 0
+            and int(made.edge_target.max()) < len(made.target)
+            and int(made.edge_count.min()) > 0
+        )
+        if not whole:
+            raise ModelError("the weights hold a vocabulary that contradicts itself")
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """m transfers in a vocabulary's numbers.
+
+    ``site`` i32[m] (S: never seen), ``target`` i32[m] (T: never seen), ``edge`` i32[m] (-1: never seen),
+    ``first`` bool[m]: state restarts before this transfer.
+    """
+
+    site: I32
+    target: I32
+    edge: I32
+    first: Bool
+
+    def __len__(self) -> int:
+        return len(self.site)
+
+
+class Encoder:
+    """Turns the transfers of one sample into a vocabulary's numbers, part by part."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._blocks: object = None
+        self._site: I32 = np.zeros(0, np.int32)
+        self._target: I32 = np.zeros(0, np.int32)
+        keys = vocabulary.edge_site.astype(np.int64) * (len(vocabulary.target) + 1) + vocabulary.edge_target
+        self._order = np.argsort(keys)
+        self._keys = keys[self._order]
+        cells = (len(vocabulary.site) + 1) * (len(vocabulary.target) + 1)
+        self._dense: I32 | None = None
+        if cells <= _DENSE_CELLS:
+            self._dense = np.full(cells, -1, np.int32)
+            self._dense[keys] = np.arange(len(keys))
+
+    def encode(self, transfers: Transfers) -> Encoded:
+        """Numbers of sites, targets and edges of m transfers."""
+        if transfers.blocks is not self._blocks:
+            self._blocks = transfers.blocks
+            self._site = _look_up(self.vocabulary.site, site_tokens(transfers.blocks))
+            self._target = _look_up(self.vocabulary.target, target_tokens(transfers.blocks))
+        site, target = self._site[transfers.source], self._target[transfers.target]
+        return Encoded(site, target, self._edges(site, target), transfers.first)
+
+    def _edges(self, site: I32, target: I32) -> I32:
+        key = site.astype(np.int64) * (len(self.vocabulary.target) + 1) + target
+        if self._dense is not None:
+            found: I32 = self._dense[key]
+            return found
+        at = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
+        return np.where(self._keys[at] == key, self._order[at], -1).astype(np.int32)
+
+
+def _look_up(known: U64, tokens: U64) -> I32:
+    """i32[k]: index of each token among the known, their number where it is none of them."""
+    at = np.minimum(np.searchsorted(known, tokens), len(known) - 1)
+    return np.where(known[at] == tokens, at, len(known)).astype(np.int32)
+
+
+def seen_level(encoded: Encoded, vocabulary: Vocabulary) -> NDArray[np.uint8]:
+    """u8[m]: 2 the transfer was seen in training, 1 only its target, 0 not even that."""
+    known = (encoded.target < len(vocabulary.target)).astype(np.uint8)
+    known[encoded.edge >= 0] = EDGE_SEEN
+    return known
