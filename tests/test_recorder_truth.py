@@ -1,4 +1,4 @@
-"""What the recorder wrote and the decoder read is what ran: by single steps, and by the recorder's own log."""
+"""What the recorder wrote and the decoder read is what ran: by single steps, and by the recorder's log."""
 
 from __future__ import annotations
 
