@@ -88,7 +88,9 @@ def picture(width: int, height: int, channels: int, seed: int) -> bytes:
     for y in range(height):
         for x in range(width):
             for c in range(channels):
-                wave = math.sin(x / (3 + seed + c)) + math.cos(y / (4 + c)) + math.sin((x * y) / (40 + 9 * seed))
+                wave = (
+                    math.sin(x / (3 + seed + c)) + math.cos(y / (4 + c)) + math.sin((x * y) / (40 + 9 * seed))
+                )
                 out.append(int(127 + 42 * wave))
     return bytes(out)
 

@@ -59,7 +59,12 @@ def all_documents() -> list[Document]:
     add("pdf-locked", "pdf", 3, _locked)
     add("pdf-packed", "pdf", 3, _packed)
     add("pdf-cairo", "pdf", 3, _cairo)
-    add("pdf-charts", "pdf", 3, lambda n: _convert(postscript.variant("charts", n + 4), "ps", _gs("pdfwrite", "-dEPSCrop")))
+    add(
+        "pdf-charts",
+        "pdf",
+        3,
+        lambda n: _convert(postscript.variant("charts", n + 4), "ps", _gs("pdfwrite", "-dEPSCrop")),
+    )
     for path in sorted(ABUSE.glob("*.ps")):
         found.append(Document(path.name, "abuse", False, lambda path=path: _abuse(path)))  # type: ignore[misc]
     return found
@@ -116,11 +121,17 @@ def act_of(path: Path) -> tuple[str, str]:
 
 def _run(command: list[str], data: bytes = b"", allowed: tuple[int, ...] = (0,)) -> bytes:
     try:
-        done = subprocess.run(command, input=data, capture_output=True, env=_ENVIRONMENT, timeout=60, check=False)
+        done = subprocess.run(
+            command, input=data, capture_output=True, env=_ENVIRONMENT, timeout=60, check=False
+        )
     except FileNotFoundError as error:
-        raise DocumentError(f"{command[0]} is missing: run make setup, or make demo, which installs it") from error
+        raise DocumentError(
+            f"{command[0]} is missing: run make setup, or make demo, which installs it"
+        ) from error
     if done.returncode not in allowed:
-        said = done.stderr.decode("utf-8", "replace").strip() or done.stdout.decode("utf-8", "replace").strip()
+        said = (
+            done.stderr.decode("utf-8", "replace").strip() or done.stdout.decode("utf-8", "replace").strip()
+        )
         raise DocumentError(f"{' '.join(command)} failed: {said[:500]}")
     return done.stdout
 
@@ -142,7 +153,16 @@ def _groff(kind: str, n: int, device: str = "ps") -> bytes:
 
 
 def _gs(device: str, *options: str) -> list[str]:
-    command = ["gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", f"-sDEVICE={device}", *options, "-sOutputFile=OUT"]
+    command = [
+        "gs",
+        "-q",
+        "-dSAFER",
+        "-dBATCH",
+        "-dNOPAUSE",
+        f"-sDEVICE={device}",
+        *options,
+        "-sOutputFile=OUT",
+    ]
     # fonts go into a PDF, also those that every reader is said to have
     embed = ["-c", "<< /NeverEmbed [] >> setdistillerparams", "-f"] if device == "pdfwrite" else []
     return [*command, *embed, "IN"]
@@ -153,20 +173,26 @@ def _distil(data: bytes, *options: str) -> bytes:
 
 
 def _jpeg(n: int) -> bytes:
-    return _convert(postscript.variant("patterns", n), "ps", _gs("jpeg", "-g64x64", "-r8", f"-dJPEGQ={60 + 10 * n}"))
+    return _convert(
+        postscript.variant("patterns", n), "ps", _gs("jpeg", "-g64x64", "-r8", f"-dJPEGQ={60 + 10 * n}")
+    )
 
 
 def _listing(n: int) -> bytes:
     """A program listing by enscript: plain, highlighted, in two columns, with line numbers."""
     module = ("bisect", "heapq", "textwrap", "shlex")[n % 4]
     options = ([], ["-Epython", "--color"], ["-2r"], ["-C", "-G"])[n % 4]
-    return _convert(texts.source(module, 10 * n, 40).encode(), "py", ["enscript", "-q", *options, "-pOUT", "IN"])
+    return _convert(
+        texts.source(module, 10 * n, 40).encode(), "py", ["enscript", "-q", *options, "-pOUT", "IN"]
+    )
 
 
 def _from_pdf(n: int) -> bytes:
     """PostScript out of a PDF, as a print system makes it."""
     tool = (["pdftops", "-level2"], ["pdftocairo", "-ps"], ["pdftops", "-level3"])[n % 3]
-    return _convert((pdf.damaged(2), _distilled(n + 4), _distilled(n + 4))[n % 3], "pdf", [*tool, "IN", "OUT"])
+    return _convert(
+        (pdf.damaged(2), _distilled(n + 4), _distilled(n + 4))[n % 3], "pdf", [*tool, "IN", "OUT"]
+    )
 
 
 def _rewritten(n: int) -> bytes:
@@ -192,12 +218,16 @@ def _locked(n: int) -> bytes:
 def _packed(n: int) -> bytes:
     """PDF rearranged by qpdf: object streams, linearised, uncompressed."""
     how = (["--object-streams=generate"], ["--linearize"], ["--qdf", "--object-streams=disable"])[n % 3]
-    return _convert(_distil(_groff("manual", n + 4)), "pdf", ["qpdf", *how, "--deterministic-id", "IN", "OUT"])
+    return _convert(
+        _distil(_groff("manual", n + 4)), "pdf", ["qpdf", *how, "--deterministic-id", "IN", "OUT"]
+    )
 
 
 def _cairo(n: int) -> bytes:
     """PDF drawn anew by cairo."""
-    return _convert((pdf.forms(5), _distilled(5), pdf.damaged(6))[n % 3], "pdf", ["pdftocairo", "-pdf", "IN", "OUT"])
+    return _convert(
+        (pdf.forms(5), _distilled(5), pdf.damaged(6))[n % 3], "pdf", ["pdftocairo", "-pdf", "IN", "OUT"]
+    )
 
 
 def _abuse(path: Path) -> bytes:

@@ -49,7 +49,10 @@ class Writer:
         shift = 17 if damaged == "offsets" else 0
         out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(offsets) + 1)
         out += b"".join(b"%010d 00000 n \n" % (offset + shift) for offset in offsets)
-        out += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(offsets) + 1, start + shift)
+        out += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (
+            len(offsets) + 1,
+            start + shift,
+        )
         return bytes(out[:start] if damaged == "cut" else out)
 
 
@@ -76,7 +79,9 @@ def _strokes(writer: Writer) -> str:
 def _lines(n: int, top: int, size: int, count: int) -> str:
     """Operators that show a paragraph in font F1."""
     text = " ".join(texts.prose(LICENCES[n % len(LICENCES)], n, 3))
-    shown = "".join(f"{texts.postscript_string(line)} Tj T*\n" for line in texts.wrapped(text, 800 // size)[:count])
+    shown = "".join(
+        f"{texts.postscript_string(line)} Tj T*\n" for line in texts.wrapped(text, 800 // size)[:count]
+    )
     return f"BT /F1 {size} Tf {size + 3} TL 60 {top} Td\n{shown}ET\n"
 
 
@@ -84,11 +89,16 @@ def graphics(n: int) -> bytes:
     """Paths, clips, transparency, blend modes, soft masks, shadings, patterns, form XObjects."""
     writer = Writer("1.6")
     ramp = writer.add("<< /FunctionType 2 /Domain [0 1] /C0 [1 0.2 0] /C1 [0 0.3 1] /N 1.5 >>")
-    typed = writer.stream("{ dup mul exch 0.5 mul exch 2 copy add 2 div }", "/FunctionType 4 /Domain [0 1 0 1] /Range [0 1 0 1 0 1]")
+    typed = writer.stream(
+        "{ dup mul exch 0.5 mul exch 2 copy add 2 div }",
+        "/FunctionType 4 /Domain [0 1 0 1] /Range [0 1 0 1 0 1]",
+    )
     shade = f"/ColorSpace /DeviceRGB /Function {ramp}"
     axial = writer.add(f"<< /ShadingType 2 {shade} /Coords [0 0 200 {20 * n}] /Extend [true true] >>")
     radial = writer.add(f"<< /ShadingType 3 {shade} /Coords [100 80 10 120 80 80] /Extend [false true] >>")
-    free = writer.add(f"<< /ShadingType 1 /ColorSpace /DeviceRGB /Matrix [150 0 0 150 0 0] /Function {typed} >>")
+    free = writer.add(
+        f"<< /ShadingType 1 /ColorSpace /DeviceRGB /Matrix [150 0 0 150 0 0] /Function {typed} >>"
+    )
     tile = writer.stream(
         "0.8 0.2 0.2 rg 0 0 8 8 re f 0.2 0.2 0.8 rg 8 8 6 6 re f",
         f"/PatternType 1 /PaintType 1 /TilingType 1 /BBox [0 0 16 16] /XStep {16 + n} /YStep 16 /Resources << >>",
@@ -98,17 +108,24 @@ def graphics(n: int) -> bytes:
         "0 0.5 0 rg 0 0 100 60 re f /G gs 1 1 0 rg 30 20 100 60 re f",
         f"/Type /XObject /Subtype /Form /BBox [0 0 140 90] {group} /Resources << /ExtGState << /G << /ca 0.5 >> >> >>",
     )
-    mask = writer.stream("0.7 g 0 0 300 300 re f 0 g 40 40 100 100 re f", f"/Type /XObject /Subtype /Form /BBox [0 0 300 300] {group}")
+    mask = writer.stream(
+        "0.7 g 0 0 300 300 re f 0 g 40 40 100 100 re f",
+        f"/Type /XObject /Subtype /Form /BBox [0 0 300 300] {group}",
+    )
     modes = ("Multiply", "Screen", "Overlay", "Darken", "ColorDodge", "Difference", "Luminosity", "Hue")
     states = " ".join(f"/B{i} << /BM /{modes[(n + i) % 8]} /ca 0.{4 + i} /CA 0.8 >>" for i in range(4))
     content = _lines(n, 740, 9, 6) + "q 60 450 200 160 re W n 1 0 0 1 60 450 cm /Axial sh Q\n"
     content += "q 1 0 0 1 300 450 cm 0 0 220 160 re W n /Radial sh Q\nq 1 0 0 1 60 270 cm /Free sh Q\n"
     content += "/Pattern cs /Tile scn 250 270 120 150 re f\n"
-    content += "".join(f"q /B{i} gs 0.{3 + i} 0.5 0.9 rg {400 + 30 * i} {280 + 20 * i} 80 80 re f Q\n" for i in range(4))
+    content += "".join(
+        f"q /B{i} gs 0.{3 + i} 0.5 0.9 rg {400 + 30 * i} {280 + 20 * i} 80 80 re f Q\n" for i in range(4)
+    )
     content += "q 1 0 0 1 60 150 cm /Form Do 0.7 0.7 -0.7 0.7 250 0 cm /Form Do Q\n"
     content += "q /Soft gs 0.9 0.1 0.5 rg 0 0 300 300 re f Q 2 J 1 j 3 w [6 2] 0 d 350 100 m 400 200 450 0 500 100 c S\n"
     content += "0 0 0 1 k 350 60 m 400 60 l 375 90 l h B* 0.5 G 1 i 420 60 40 30 re s\n"
-    resources = f"/Font << /F1 {_strokes(writer)} >> /Shading << /Axial {axial} /Radial {radial} /Free {free} >> "
+    resources = (
+        f"/Font << /F1 {_strokes(writer)} >> /Shading << /Axial {axial} /Radial {radial} /Free {free} >> "
+    )
     resources += f"/Pattern << /Tile {tile} >> /XObject << /Form {form} >> "
     resources += f"/ExtGState << {states} /Soft << /SMask << /S /Luminosity /G {mask} >> >> >>"
     writer.page(content, resources, group)
@@ -161,7 +178,10 @@ def fonts(n: int) -> bytes:
     writer = Writer("1.3")
     names = [_BASE14[(n * 4 + i) % len(_BASE14)] for i in range(1)]
     encoding = "/Encoding << /BaseEncoding /WinAnsiEncoding /Differences [65 /Aacute /germandbls /Lslash] >>"
-    references = [_font(writer, name, encoding if n % 2 and "Symbol" not in name else "") for i, name in enumerate(names)]
+    references = [
+        _font(writer, name, encoding if n % 2 and "Symbol" not in name else "")
+        for i, name in enumerate(names)
+    ]
     square = writer.stream("800 0 0 0 700 700 d1 0 0 700 700 re f")
     ring = writer.stream("800 0 d0 0.8 0.3 0 RG 60 w 100 100 500 500 re S")
     shapes = writer.add(
@@ -169,16 +189,24 @@ def fonts(n: int) -> bytes:
         f"/Widths [800 800] /Encoding << /Differences [97 /square /ring] >> /CharProcs << /square {square} /ring {ring} >> >>"
     )
     system = "/CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >>"
-    flags = writer.add("<< /Type /FontDescriptor /FontName /Elsewhere /Flags 4 /FontBBox [0 0 1000 1000] /ItalicAngle 0 /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >>")
-    inner = writer.add(f"<< /Type /Font /Subtype /CIDFontType0 /BaseFont /Elsewhere {system} /FontDescriptor {flags} /DW 600 >>")
-    wide = writer.add(f"<< /Type /Font /Subtype /Type0 /BaseFont /Elsewhere /Encoding /Identity-H /DescendantFonts [{inner}] >>")
+    flags = writer.add(
+        "<< /Type /FontDescriptor /FontName /Elsewhere /Flags 4 /FontBBox [0 0 1000 1000] /ItalicAngle 0 /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >>"
+    )
+    inner = writer.add(
+        f"<< /Type /Font /Subtype /CIDFontType0 /BaseFont /Elsewhere {system} /FontDescriptor {flags} /DW 600 >>"
+    )
+    wide = writer.add(
+        f"<< /Type /Font /Subtype /Type0 /BaseFont /Elsewhere /Encoding /Identity-H /DescendantFonts [{inner}] >>"
+    )
     content = "BT 20 TL 60 740 Td\n"
     for i, name in enumerate(names):
         content += f"/F{i + 1} {14 + i % 3} Tf ({name} ABC) Tj T*\n"
     content += f"/F1 12 Tf {n} Tr 2 Tc 5 Tw 110 Tz (spread out) Tj 0 Tc 0 Tw 100 Tz 0 Tr T*\n"
     content += "[(k) 120 (e) -80 (r) 50 (n)] TJ 5 Ts (raised) Tj 0 Ts (next) ' 2 1 (and next) \" T*\n"
     content += f"/Shapes {20 + n} Tf (abab) Tj T* /Wide 12 Tf <00410042> Tj 1 0 0.3 1 60 400 Tm /F1 20 Tf (slanted) Tj ET\n"
-    content += "q BT /F1 80 Tf 7 Tr 60 280 Td (CLIP) Tj ET 0.4 0.6 0.9 rg 60 280 300 40 re f Q\n" + _lines(n, 240, 8, 12)
+    content += "q BT /F1 80 Tf 7 Tr 60 280 Td (CLIP) Tj ET 0.4 0.6 0.9 rg 60 280 300 40 re f Q\n" + _lines(
+        n, 240, 8, 12
+    )
     all_fonts = " ".join(f"/F{i + 1} {reference}" for i, reference in enumerate(references))
     writer.page(content, f"/Font << {all_fonts} /Shapes {shapes} /Wide {wide} >>", compress=n % 2 == 0)
     return writer.write()
@@ -209,13 +237,20 @@ def forms(n: int) -> bytes:
         ]
         references = [writer.add(f"<< /Type /Annot /F 4 {field} >>") for field in fields[: 6 + 2 * n]]
         every += references[:2]
-        content = _lines(n + page, 400, 9, 6) + "/OC /L BDC 0.8 g 60 640 200 20 re f EMC\n/Span << /Lang (en) >> BDC EMC\n"
+        content = (
+            _lines(n + page, 400, 9, 6)
+            + "/OC /L BDC 0.8 g 60 640 200 20 re f EMC\n/Span << /Lang (en) >> BDC EMC\n"
+        )
         annotations = f"/Annots [{' '.join(references)}] /Rotate {90 * (n % 2 * page)}"
         writer.page(content, f"/Font << /F1 {font} >> /Properties << /L {layer} >>", annotations)
     outline = writer.add("<< /Title (only entry) /Dest [0 /Fit] >>")
     outlines = writer.add(f"<< /Type /Outlines /First {outline} /Last {outline} /Count 1 >>")
-    catalogue = f"/Outlines {outlines} /AcroForm << /Fields [{' '.join(every)}] /DR << /Font << /F1 {font} >> >> >> "
-    catalogue += f"/OCProperties << /OCGs [{layer}] /D << /ON [{layer}] >> >> /PageLabels << /Nums [0 << /S /r >>] >>"
+    catalogue = (
+        f"/Outlines {outlines} /AcroForm << /Fields [{' '.join(every)}] /DR << /Font << /F1 {font} >> >> >> "
+    )
+    catalogue += (
+        f"/OCProperties << /OCGs [{layer}] /D << /ON [{layer}] >> >> /PageLabels << /Nums [0 << /S /r >>] >>"
+    )
     return writer.write(catalogue)
 
 
@@ -228,4 +263,9 @@ def damaged(n: int) -> bytes:
     return writer.write(damaged=("offsets", "cut")[n % 2])
 
 
-MAKERS: dict[str, Callable[[int], bytes]] = {"graphics": graphics, "fonts": fonts, "forms": forms, "damaged": damaged}
+MAKERS: dict[str, Callable[[int], bytes]] = {
+    "graphics": graphics,
+    "fonts": fonts,
+    "forms": forms,
+    "damaged": damaged,
+}

@@ -52,21 +52,33 @@ def images(n: int, jpeg: bytes) -> bytes:
     out.append("/FlateDecode filter >> image\n")
     out.append(encode.ascii85(encode.flate(encode.predicted(colour, 72))).decode() + "\ngrestore\n")
     out.append("gsave 242 270 translate 150 140 scale 0.6 0.1 0.2 setrgbcolor\n")
-    out.append("48 48 true [48 0 0 -48 0 48] { currentfile line 0 6 getinterval readhexstring pop } bind imagemask\n")
+    out.append(
+        "48 48 true [48 0 0 -48 0 48] { currentfile line 0 6 getinterval readhexstring pop } bind imagemask\n"
+    )
     out.append(encode.bitmap(48, 48, n).hex() + "\ngrestore\n")
     out.append("gsave 412 270 translate 150 140 scale 64 64 8 [64 0 0 -64 0 64]\n")
     out.append("currentfile /ASCII85Decode filter /DCTDecode filter false 3 colorimage\n")
     out.append(encode.ascii85(jpeg).decode() + "\ngrestore\n")
-    out.append("gsave 72 100 translate 150 140 scale [/Indexed /DeviceRGB 15 {15 div dup 1 exch sub 0.5} ] setcolorspace\n")
-    out.append("<< /ImageType 1 /Width 48 /Height 48 /BitsPerComponent 1 /Decode [0 15] /ImageMatrix [48 0 0 48 0 0]\n")
+    out.append(
+        "gsave 72 100 translate 150 140 scale [/Indexed /DeviceRGB 15 {15 div dup 1 exch sub 0.5} ] setcolorspace\n"
+    )
+    out.append(
+        "<< /ImageType 1 /Width 48 /Height 48 /BitsPerComponent 1 /Decode [0 15] /ImageMatrix [48 0 0 48 0 0]\n"
+    )
     out.append("/DataSource currentfile /ASCIIHexDecode filter >> image\n")
     out.append(encode.asciihex(encode.bitmap(48, 48, n + 3)).decode() + "\ngrestore\n")
-    out.append("gsave 242 100 translate 150 140 scale\n/s 576 string def currentfile s readhexstring pop pop\n")
+    out.append(
+        "gsave 242 100 translate 150 140 scale\n/s 576 string def currentfile s readhexstring pop pop\n"
+    )
     out.append(colour[:576].hex() + "\n16 12 8 [16 0 0 12 0 0] s false 3 colorimage grestore\n")
     out.append("gsave 412 100 translate 150 140 scale\n")
-    out.append("currentfile /ASCIIHexDecode filter << /Intent 0 /AsyncRead false >> /ReusableStreamDecode filter\n")
+    out.append(
+        "currentfile /ASCIIHexDecode filter << /Intent 0 /AsyncRead false >> /ReusableStreamDecode filter\n"
+    )
     out.append(encode.asciihex(plain).decode() + "\n/data exch def\n")
-    out.append("2 { data 0 setfileposition 32 32 8 [32 0 0 32 0 0] data image 0.5 0.5 scale } repeat grestore\nshowpage\n")
+    out.append(
+        "2 { data 0 setfileposition 32 32 8 [32 0 0 32 0 0] data image 0.5 0.5 scale } repeat grestore\nshowpage\n"
+    )
     return "".join(out).encode()
 
 
@@ -84,8 +96,10 @@ def wrapped(program: bytes, n: int) -> bytes:
     """PostScript that runs the program out of a filter on the file it stands in."""
     kind = n % (len(_WRAPPERS) + 2)
     if kind == len(_WRAPPERS):
-        return b"currentfile eexec\n" + encode.eexec(b"userdict begin\n" + program + b"\nend mark currentfile closefile\n") + (
-            b"\n" + (b"0" * 64 + b"\n") * 8 + b"cleartomark\n"
+        return (
+            b"currentfile eexec\n"
+            + encode.eexec(b"userdict begin\n" + program + b"\nend mark currentfile closefile\n")
+            + (b"\n" + (b"0" * 64 + b"\n") * 8 + b"cleartomark\n")
         )
     if kind == len(_WRAPPERS) + 1:
         return b"currentfile 0 (%%EndOfThis) /SubFileDecode filter cvx exec\n" + program + b"\n%%EndOfThis\n"
@@ -125,7 +139,9 @@ def marked(n: int) -> bytes:
         out.append(b"/Times-Roman 10 selectfont\n")
         for i, line in enumerate(texts.wrapped(text, 85)[:8]):
             out.append(b"72 %d moveto %s show\n" % (690 - 13 * i, texts.postscript_string(line).encode()))
-        out.append(b"[ /Rect [72 300 200 320] /Border [0 0 1] /Color [0 0 1] /Dest /page%d\n" % (page % 2 + 1))
+        out.append(
+            b"[ /Rect [72 300 200 320] /Border [0 0 1] /Color [0 0 1] /Dest /page%d\n" % (page % 2 + 1)
+        )
         out.append(b"/Subtype /Link /ANN pdfmark\n72 305 moveto (another page) show\n")
         out.append(b"[ /Rect [300 300 400 400] /Border [0 0 0] /Page 1 /Subtype /Link /ANN pdfmark\n")
         out.append(b"[ /Rect [72 200 200 220] /Action << /Subtype /URI /URI (http://localhost/) >>\n")

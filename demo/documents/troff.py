@@ -44,7 +44,7 @@ def report(n: int) -> tuple[list[str], str]:
 def letter(n: int) -> tuple[list[str], str]:
     """A letter in the mm macros: lists of each kind, displays, a table of contents."""
     body = _prose(n + 2, 4)
-    out = [".nr Pt 1", f'.PH "\'left {n}\'centre\'right\'"']
+    out = [".nr Pt 1", f".PH \"'left {n}'centre'right'\""]
     for i, text in enumerate(body):
         out += [f'.H {1 + i % 2} "{_title(text, 3)}"', ".P", text]
         kind = (".BL", ".AL", ".DL", ".AL a")[i % 4]
@@ -62,9 +62,24 @@ def essay(n: int) -> tuple[list[str], str]:
         if i % 3 == 0:
             out += [".(q", text[:150], ".)q", ".np", text[:100], ".np", text[100:170] or text]
         if i % 3 == 1:
-            out += [".(f", text[:100], ".)f", f".sz {8 + n % 3}", _plain(text[:120]), ".sz 10", ".bu", text[:60]]
+            out += [
+                ".(f",
+                text[:100],
+                ".)f",
+                f".sz {8 + n % 3}",
+                _plain(text[:120]),
+                ".sz 10",
+                ".bu",
+                text[:60],
+            ]
         if i % 3 == 2:
-            out += [".(c", *texts.wrapped(text[:100], 30), ".)c", f".u {text.split()[0]}", f".b {text.split()[1]}"]
+            out += [
+                ".(c",
+                *texts.wrapped(text[:100], 30),
+                ".)c",
+                f".u {text.split()[0]}",
+                f".b {text.split()[1]}",
+            ]
     return ["-me"], "\n".join(out) + "\n"
 
 
@@ -74,7 +89,12 @@ def table(n: int) -> tuple[list[str], str]:
     styles = ("allbox", "box center", "doublebox", "center")
     out = [".TL", "Packages of this machine"]
     for k in range(2):
-        out += [".TS", f"{styles[(n + k) % len(styles)]} tab(@);", "cB cB cB cB" if k else "cB s s s", "l l n lx."]
+        out += [
+            ".TS",
+            f"{styles[(n + k) % len(styles)]} tab(@);",
+            "cB cB cB cB" if k else "cB s s s",
+            "l l n lx.",
+        ]
         out += ["Name@Version@KiB@What it is" if k else "What is installed"]
         if not k:
             out += ["_"]
@@ -103,14 +123,16 @@ def equations(n: int) -> tuple[list[str], str]:
     out = [".EQ", "delim $$", ".EN", ".TL", "Formulas"]
     for i, text in enumerate(_prose(n + 1, 4)):
         out += [".PP", text[:160], f"where $alpha sub {i} != {{ beta sup {n} }} over gamma$ holds:"]
-        out += [".EQ (%d)" % (i + 1), _EQUATIONS[(3 * n + i) % len(_EQUATIONS)], ".EN"]
+        out += [f".EQ ({i + 1})", _EQUATIONS[(3 * n + i) % len(_EQUATIONS)], ".EN"]
     return ["-e", "-ms"], "\n".join(out) + "\n"
 
 
 def drawing(n: int) -> tuple[list[str], str]:
     """Diagrams in pic: boxes, circles, arrows, splines, loops, macros."""
     names = texts.words(LICENCES[n % len(LICENCES)], 31 * n, 8)
-    boxes = "\n".join(f'box "{name}" wid 0.8 {"dashed" if i % 2 else ""}; arrow 0.3' for i, name in enumerate(names[:4]))
+    boxes = "\n".join(
+        f'box "{name}" wid 0.8 {"dashed" if i % 2 else ""}; arrow 0.3' for i, name in enumerate(names[:4])
+    )
     out = [
         ".TL", "Drawings", ".LP",
         ".PS", boxes, f'circle "{names[4]}"', ".PE", ".PP", _prose(n, 1)[0],
@@ -134,7 +156,12 @@ def manual(n: int) -> tuple[list[str], str]:
     out += [f".B {name}", "[\\fIoptions\\fR] \\fIfile\\fR ...", ".SH DESCRIPTION", body[0], ".SH OPTIONS"]
     for option, text in zip(("\\-a", "\\-b, \\-\\-both", "\\-c \\fIn\\fR"), body[1:4], strict=True):
         out += [".TP", f".B {option}", text[:260], ".RS", ".IP \\(bu 2", text[:80], ".RE"]
-    out += [".SH EXAMPLES", ".nf", *(_plain(line) for line in texts.source("this", 0, 12).splitlines()), ".fi"]
+    out += [
+        ".SH EXAMPLES",
+        ".nf",
+        *(_plain(line) for line in texts.source("this", 0, 12).splitlines()),
+        ".fi",
+    ]
     for heading, text in zip(("FILES", "NOTES", "BUGS"), body[4:], strict=True):
         out += [f".SH {heading}", text, f".SS More on {heading.lower()}", text[:200]]
     return ["-man"], "\n".join(out) + "\n"
