@@ -99,15 +99,20 @@ bool Decoder::next_piece() {
             const uint8_t* past = data + piece_.size();
             const bool last = fed_all_ && begin_ == buffer_.size();
             plain_ = use_plain_ && PlainSource::survey(data, past, config_.errata);
+            if (!plain_ && !query_source_.open(config_, data, past)) {
+                // libipt takes a PSB+ that nothing follows for the end of all trace
+                plain_ = !use_plain_ && PlainSource::survey(data, past, config_.errata);
+                if (!plain_) {
+                    walker_.lose_bytes(offset);
+                    continue;
+                }
+            }
             if (plain_) {
                 plain_source_.open(data, past);
                 walker_.begin(plain_source_, offset, last);
                 ++walker_.statistics().plain;
-            } else if (query_source_.open(config_, data, past)) {
-                walker_.begin(query_source_, offset, last);
             } else {
-                walker_.lose_bytes(offset);
-                continue;
+                walker_.begin(query_source_, offset, last);
             }
             in_piece_ = true;
             return true;

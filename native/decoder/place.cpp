@@ -111,7 +111,7 @@ void Walker::make_room() {
     cache_->flush();
     stack_.forget_nodes();
     node_ = nullptr;
-    loop_mark_ = nullptr;
+    quiet_mark_ = nullptr;
 }
 
 void Walker::emit(const Node& node, Output& out) {
@@ -209,15 +209,17 @@ void Walker::found() {
 void Walker::resume(uint64_t ip) {
     enabled_ = true;
     async_ = false;
+    quiet_over();
     go(ip);
 }
 
-// whether the walk goes round since the trace last told it something (Brent's way to find that)
+// counts a step without the trace; whether the walk goes round since it last told something (Brent's way)
 bool Walker::is_loop() {
-    if (node_ != nullptr && node_ == loop_mark_) return true;
-    if (++loop_steps_ >= loop_next_) {
-        loop_next_ *= 2;
-        loop_mark_ = &here();
+    const Node* node = &here();
+    if (node == quiet_mark_) return true;
+    if (++quiet_ >= quiet_next_) {
+        quiet_next_ *= 2;
+        quiet_mark_ = node;
     }
     return false;
 }

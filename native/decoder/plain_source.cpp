@@ -62,7 +62,7 @@ int quiet_size(const uint8_t* p, const uint8_t* end, const pt_errata* errata) {
             if (left < 2) return -1;
             switch (p[1]) {
                 case kExtCbr:
-                    return left >= 4 ? 4 : -1;
+                    return left >= 4 && p[2] != 0 ? 4 : -1;
                 case kExtTma:
                     // reserved bits are set by an erratum, which libipt knows to handle
                     return left >= 7 && p[4] == 0 && (p[6] & 0xfe) == 0 ? 7 : -1;
@@ -268,7 +268,7 @@ void PlainSource::look_ahead() {
             return;
         }
         const int quiet = quiet_size(at_, end_, nullptr);
-        if (quiet > 0) {
+        if (quiet > 0 && (b != kExtended || at_[1] != kExtCbr)) {
             at_ += quiet;
             continue;
         }
@@ -291,10 +291,14 @@ int PlainSource::event(Event& event) {
     event = Event{};
     event.has_ip = true;
     const uint8_t low = *at_ & 0x1f;
-    if (*at_ == kExtended) {
+    if (*at_ == kExtended && at_[1] == kExtMnt) {
         event.type = EventType::epoch;
         event.payload = read_bytes(at_ + 3, 8);
         at_ += kMntSize;
+    } else if (*at_ == kExtended) {
+        // moves nothing, but branch bits before it cannot wait for what comes after it
+        event.type = EventType::other;
+        at_ += quiet_size(at_, end_, nullptr);
     } else if (mode_waits_ && (low == kTip || enabled_told_)) {
         // the mode holds from the address of this packet on, which itself is still to be read
         const uint8_t* packet = at_;

@@ -131,8 +131,7 @@ void Walker::run_fast(Source& source, Output& out) {
     uint32_t* const limit = out.ids + out.limit;
     uint32_t* at = first;
     uint64_t instructions = 0;
-    uint64_t quiet = 0;  // direct branches in a row
-    bool asked = false;
+    uint64_t quiet = quiet_;
     int answer = 0;
 
     const auto link = [&](Node*& slot, uint64_t ip) {
@@ -147,31 +146,22 @@ void Walker::run_fast(Source& source, Output& out) {
                 *at++ = node->id;
                 instructions += node->count;
                 if (answer < 0) break;
-                asked = true;
+                quiet = 0;
                 next = answer != 0 ? link(node->after[1], node->target) : link(node->after[0], node->next);
                 break;
             case Flow::call:
-                stack_.push(node->next, node);
-                [[fallthrough]];
             case Flow::jump:
+                if (quiet + 1 >= kQuiet) goto out;  // perhaps a loop without end: step() finds out
+                ++quiet;
+                if (node->flow == Flow::call) stack_.push(node->next, node);
                 *at++ = node->id;
                 instructions += node->count;
                 next = link(node->after[1], node->target);
-                if (++quiet == 64) {
-                    if (!asked) {
-                        // perhaps a loop without end: step() finds out
-                        loop_steps_ = 1;
-                        node = next;
-                        goto out;
-                    }
-                    asked = false;
-                    quiet = 0;
-                }
                 break;
             case Flow::ret: {
                 *at++ = node->id;
                 instructions += node->count;
-                asked = true;
+                quiet = 0;
                 answer = source.conditional();
                 if (answer == 1) {
                     ReturnStack::Entry entry;
@@ -196,7 +186,7 @@ void Walker::run_fast(Source& source, Output& out) {
             case Flow::far:
                 *at++ = node->id;
                 instructions += node->count;
-                asked = true;
+                quiet = 0;
             indirect: {
                 uint64_t ip = 0;
                 answer = source.indirect(ip);
@@ -214,7 +204,7 @@ void Walker::run_fast(Source& source, Output& out) {
                 if (ready(*node)) continue;
                 [[fallthrough]];
             case Flow::broken:
-                loop_steps_ = 1;  // what is not plain is for step()
+                careful_ = true;
                 goto out;
         }
         if (next == nullptr) {
@@ -223,6 +213,7 @@ void Walker::run_fast(Source& source, Output& out) {
             statistics_.instructions += instructions;
             node_ = node;
             ip_ = from_ = node->start;
+            quiet_over();
             look_up(source);
             lose(Gap::lost, node->last);
             return;
@@ -237,6 +228,7 @@ out:
     if (at != first) from_ = node->start;
     node_ = node;
     ip_ = node->start;
+    quiet_ = quiet;
 }
 
 template <class Source>
@@ -297,7 +289,8 @@ Stop Walker::run(Source& source, Output& out) {
             if (!last_piece_ || !run_out(out)) return Stop::end;
             continue;
         }
-        if (gap_ != Gap::none || loop_steps_ != 0) {
+        if (gap_ != Gap::none || careful_ || quiet_ + 1 >= kQuiet) {
+            careful_ = false;
             const Step done = step(source, out, true);
             if (done == Step::stop) return Stop::end;
             continue;

@@ -134,9 +134,9 @@ private:
     void resume(uint64_t ip);
     bool is_loop();
     void quiet_over() {
-        loop_mark_ = nullptr;
-        loop_steps_ = 0;
-        loop_next_ = 2;
+        quiet_ = 0;
+        quiet_next_ = kQuiet;
+        quiet_mark_ = nullptr;
     }
 
     // -- what events do (events.cpp)
@@ -189,9 +189,12 @@ private:
     bool searching_ = false;  // after an error: for a place to go on
     Gap gap_ = Gap::start;    // of the next step
 
-    // steps for which the trace was not asked: a loop among them has no end
-    const Node* loop_mark_ = nullptr;
-    uint64_t loop_steps_ = 0, loop_next_ = 2;
+    // steps since the trace last told something: a loop among them has no end. Counted alike on all ways,
+    // so that what is given before a loop is found does not depend on how the trace was fed or read
+    static constexpr uint64_t kQuiet = 64;
+    uint64_t quiet_ = 0, quiet_next_ = kQuiet;
+    const Node* quiet_mark_ = nullptr;
+    bool careful_ = false;  // the next block is none for run_fast()
 
     bool last_piece_ = false;
     uint64_t base_ = 0;   // of the piece in the stream
