@@ -66,8 +66,9 @@ def command(
 ) -> int:
     """Turn the evaluation files in EVAL_DIR into verdicts.
 
-    Prints a table (document, true label, score, verdict) and the error rates. No run is judged by a threshold that
-    it helped to set: each is left out in turn. With --load the saved classifier judges all of them.
+    Prints a table (document, true label, score, verdict) and the error rates. No run is judged by a
+    threshold that it helped to set: each is left out in turn. With --load the saved classifier judges all of
+    them.
     """
     set_up_logging(logging_level)
     from barnum.verdicts import methods

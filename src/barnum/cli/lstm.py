@@ -64,8 +64,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "--max-transfers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Most transfers that the network learns of a trace, in windows spread evenly over it. Which transfers "
-    "occur at all is always learnt from the whole, and evaluation scores whole traces.  [default: all]",
+    help="Most transfers that the network learns of a trace, in windows spread evenly over it. Which "
+    "transfers occur at all is always learnt from the whole, and evaluation scores whole traces.  [default: all]",
 )
 @click.option("-e", "--epochs", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option(
@@ -100,10 +100,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def command(context: click.Context, /, **options: Any) -> None:
     """Learn nominal control flow and evaluate runs against it.
 
-    PT_DIRECTORY holds sample folders. Benign samples are drawn at random to learn (--train-size) and to hold out,
-    malicious ones to evaluate; the same --seed draws the same ones. Then come three phases: training, test (loss
-    and accuracy on held-out benign samples), evaluation (a file of predictions for each held-out and each malicious
-    sample, which `barnum classifier` reads).
+    PT_DIRECTORY holds sample folders. Benign samples are drawn at random to learn (--train-size) and to hold
+    out, malicious ones to evaluate; the same --seed draws the same ones. Then come three phases: training,
+    test (loss and accuracy on held-out benign samples), evaluation (a file of predictions for each held-out
+    and each malicious sample, which `barnum classifier` reads).
     """
     set_up_logging(options["logging_level"])
     _Run(context, options).all()
@@ -169,8 +169,8 @@ class _Run:
             )
         if len(malicious) < sizes[2]:
             raise SetsError(
-                f"{self._root}: has {len(malicious)} usable malicious samples, but {sizes[2]} were asked for: "
-                "lower --test-size-malicious"
+                f"{self._root}: has {len(malicious)} usable malicious samples, but {sizes[2]} were "
+                "asked for: lower --test-size-malicious"
             )
         draw = np.random.default_rng(options["seed"])
         order = [benign[i] for i in draw.permutation(len(benign)).tolist()]
@@ -279,8 +279,8 @@ class _Run:
         )
         if given and asked != model.document.learn:
             raise ModelError(
-                f"{self._options['use_model']}: has learnt {_named(model.document.learn)}, the options ask for "
-                f"{_named(asked)}: leave them out"
+                f"{self._options['use_model']}: has learnt {_named(model.document.learn)}, the options "
+                f"ask for {_named(asked)}: leave them out"
             )
         return model
 
@@ -371,8 +371,8 @@ class _Run:
         if not self._options["skip_test"] and held_out[0]:
             count, surprisal, right = held_out
             click.echo(
-                f"test: {len(b_test)} benign samples held out, {count:,} transfers: loss {surprisal / count:.4f} "
-                f"nats, accuracy {right / count:.4f}"
+                f"test: {len(b_test)} benign samples held out, {count:,} transfers: "
+                f"loss {surprisal / count:.4f} nats, accuracy {right / count:.4f}"
             )
         if eval_dir is not None:
             click.echo(

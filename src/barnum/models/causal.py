@@ -1,8 +1,8 @@
 """The causal network: one step of a GRU a transfer, and a softmax over the known targets of the site.
 
-A site leads to few targets, so the network never chooses among all of them: it predicts the *rank* of the target
-among the site's own (by how often training took it). Its logits add to the logarithm of those frequencies, so that
-a site seen once is predicted by counting and one seen often by what came before.
+A site leads to few targets, so the network never chooses among all of them: it predicts the *rank* of the
+target among the site's own (by how often training took it). Its logits add to the logarithm of those
+frequencies, so that a site seen once is predicted by counting and one seen often by what came before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A learnt model in two files: a JSON document that says what it is, and safetensors with all its numbers.
 
-The weights hold the network's tensors (``network.*``), the vocabulary (``vocabulary.*``) and the rates of what is
-new (``rates.*``). Both files carry the same identity, so that weights are not read under another model's document.
+The weights hold the network's tensors (``network.*``), the vocabulary (``vocabulary.*``) and the rates of
+what is new (``rates.*``). Both files carry the same identity, so that weights are not read under another
+model's document.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ def load_document(file: Path) -> ModelDocument:
         head = msgspec.json.decode(data, type=dict[str, Any])
         if head.get("schema") != SCHEMA:
             raise ModelError(
-                f"{file}: has schema {head.get('schema')!r}, this version reads {SCHEMA}: learn the model anew"
+                f"{file}: has schema {head.get('schema')!r}, this version reads {SCHEMA}: "
+                "learn the model anew"
             )
         document = msgspec.json.decode(data, type=ModelDocument)
     except msgspec.MsgspecError as error:
@@ -157,7 +159,8 @@ def load_model(document_file: Path, weights_file: Path) -> Model:
     """Read both files of a model.
 
     Raises:
-        ModelError: a file is missing or broken, the weights belong to another model, have other shapes, or are not
+        ModelError: a file is missing or broken, the weights belong to another model, have other shapes, or
+        are not
             finite.
     """
     document = load_document(document_file)
@@ -194,7 +197,8 @@ def _network(
     if wanted != found:
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise ModelError(
-            f"{file}: {odd[0]} is {found.get(odd[0], 'missing')}, the model wants {wanted.get(odd[0], 'none')}"
+            f"{file}: {odd[0]} is {found.get(odd[0], 'missing')}, "
+            f"the model wants {wanted.get(odd[0], 'none')}"
         )
     for name, array in arrays.items():
         if array.dtype != np.float32 or not bool(np.isfinite(array).all()):

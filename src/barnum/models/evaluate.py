@@ -32,9 +32,9 @@ class Evaluator:
     def columns(self, path: PathReader, advance: Callable[[int], None]) -> Iterator[Columns]:
         """The columns of an evaluation part by part, each an array of the part's m predictions:
 
-        ``correct`` bool, ``predicted`` and ``actual`` u64 BBIDs, ``confidence`` f32 probability of the predicted
-        target, ``surprisal`` f32 nats, ``seen`` u8 (2: transfer seen in training, 1: its target, 0: neither),
-        ``novelty`` f32 nats, ``position`` u64 step of the target in the path.
+        ``correct`` bool, ``predicted`` and ``actual`` u64 BBIDs, ``confidence`` f32 probability of the
+        predicted target, ``surprisal`` f32 nats, ``seen`` u8 (2: transfer seen in training, 1: its target,
+        0: neither), ``novelty`` f32 nats, ``position`` u64 step of the target in the path.
         """
         encoder = Encoder(self._model.vocabulary)
         novelty = RunNovelty(self._model.vocabulary, self._model.rates)

@@ -1,7 +1,8 @@
 """Scores every transfer of a run under the causal network, in order.
 
-A run is cut into lanes of LANE transfers that are scored side by side. Each lane first steps through the WARM
-transfers before it, so that its state is that of the run; what is scored depends neither on batches nor on threads.
+A run is cut into lanes of LANE transfers that are scored side by side. Each lane first steps through the
+WARM transfers before it, so that its state is that of the run; what is scored depends neither on batches nor
+on threads.
 
 The probability of what happened, given site s and history:
 
@@ -10,9 +11,10 @@ The probability of what happened, given site s and history:
     q(y) = (1 - unseen) · (sites that led to y) / E           for a target that training saw
     q(y) = unseen                                             for all targets it never saw, together
 
-``share`` is the share of transfers that left-out training runs send from such sites to a new target for the first
-time (pooled, see sequences/rates.py), ``unseen`` the share of new transfers that go to never-seen targets. Where the network's last
-rank stands for several targets, they share its probability by their counts.
+``share`` is the share of transfers that left-out training runs send from such sites to a new target for the
+first time (pooled, see sequences/rates.py), ``unseen`` the share of new transfers that go to never-seen
+targets. Where the network's last rank stands for several targets, they share its probability by their
+counts.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """m predictions. ``predicted`` u64[m] BBID of the likeliest target, ``confidence`` f32[m] its probability,
-    ``correct`` bool[m], ``surprisal`` f32[m] in nats: -ln p of what happened."""
+    """m predictions. ``predicted`` u64[m] BBID of the likeliest target, ``confidence`` f32[m] its
+    probability, ``correct`` bool[m], ``surprisal`` f32[m] in nats: -ln p of what happened."""
 
     predicted: NDArray[np.uint64]
     confidence: F32
@@ -199,7 +201,8 @@ def _joined(a: Encoded, b: Encoded) -> Encoded:
 
 
 def _within_rank(vocabulary: Vocabulary, ranks: int) -> NDArray[np.float64]:
-    """f64[E]: logarithm of an edge's share of its rank; 0 but where the last rank stands for several edges."""
+    """f64[E]: logarithm of an edge's share of its rank; 0 but where the last rank stands for several
+    edges."""
     rank = np.minimum(vocabulary.edge_rank, ranks - 1)
     group = vocabulary.edge_site.astype(np.int64) * ranks + rank
     weight = vocabulary.edge_count + 0.5

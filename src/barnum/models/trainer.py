@@ -37,7 +37,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What an epoch brought: mean ``loss`` in nats a transfer, ``accuracy`` 0…1, ``transfers`` learnt, seconds."""
+    """What an epoch brought: mean ``loss`` in nats a transfer, ``accuracy`` 0…1, ``transfers`` learnt,
+    seconds."""
 
     number: int
     loss: float
@@ -49,8 +50,8 @@ class Epoch:
 def set_up(seed: int) -> None:
     """Make torch's results depend on nothing but the seed.
 
-    Work is split into shards by size alone and each shard runs on one thread, for a recurrent network's many small
-    products gain nothing from two threads each.
+    Work is split into shards by size alone and each shard runs on one thread, for a recurrent network's many
+    small products gain nothing from two threads each.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -66,7 +67,8 @@ def new_network(vocabulary: Vocabulary, units: int) -> Causal:
 
 
 def prior_of(vocabulary: Vocabulary, ranks: int) -> NDArray[np.float32]:
-    """f32[S + 1, ranks]: logarithm of (count + 1/2), normalised a site; further targets add up in the last rank."""
+    """f32[S + 1, ranks]: logarithm of (count + 1/2), normalised a site; further targets add up in the last
+    rank."""
     sites = len(vocabulary.site)
     table = np.zeros((sites + 1, ranks))
     rank = np.minimum(vocabulary.edge_rank, ranks - 1)
@@ -91,8 +93,8 @@ def train(
 ) -> list[Epoch]:
     """Train in place; ``advance`` is told of transfers done.
 
-    A token that training saw c times is shown as never seen with chance 1/(1 + c), at least 1/1000: so the network
-    learns what to expect after a target it does not know.
+    A token that training saw c times is shown as never seen with chance 1/(1 + c), at least 1/1000: so the
+    network learns what to expect after a target it does not know.
     """
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
     steps = len(lanes.site) // STEPS
@@ -191,6 +193,7 @@ class _Shard:
 
 
 def _hide(token: NDArray[np.int32], count: NDArray[np.int64], size: int) -> Tensor:
-    """f32[size]: chance that a token is shown as never seen; 0 for the tokens that stand for none or never seen."""
+    """f32[size]: chance that a token is shown as never seen; 0 for the tokens that stand for none or never
+    seen."""
     seen = np.bincount(token, count, minlength=size)
     return torch.from_numpy(np.where(seen > 0, np.maximum(1 / (1 + seen), 1e-3), 0).astype(np.float32))

@@ -15,6 +15,7 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
+U8 = NDArray[np.uint8]
 
 # above this many cells a dense table of (source block, target block) costs more than sorting
 _DENSE_CELLS = 1 << 25
@@ -23,8 +24,9 @@ _DENSE_CELLS = 1 << 25
 def site_tokens(blocks: Blocks) -> U64:
     """u64[k]: the token of each block as a source: BBID of the byte after the branch that ends it.
 
-    Blocks that begin at different places and end on the same branch share it: whoever jumps into the middle of a
-    block still leaves it by the same instruction. Blocks imported as text know no length; their token is the BBID.
+    Blocks that begin at different places and end on the same branch share it: whoever jumps into the middle
+    of a block still leaves it by the same instruction. Blocks imported as text know no length; their token
+    is the BBID.
     """
     tokens: U64 = blocks.bbid + blocks.length.astype(np.uint64)
     return tokens
@@ -39,12 +41,14 @@ def target_tokens(blocks: Blocks) -> U64:
 class Edges:
     """The e distinct transfers of a run of ``transfers`` transfers.
 
-    ``site`` u64[e] and ``target`` u64[e] are tokens; ``count`` i64[e]; ``first`` i64[e] is the index, among the
-    transfers of the run that pass the filter, of the first time it was taken. Sorted by (site, target).
+    ``site`` u64[e] and ``target`` u64[e] are tokens; ``kind`` u8[e] is that of the
+    site (see paths.Kind); ``count`` i64[e]; ``first`` i64[e] is the index, among
+    the transfers of the run that pass the filter, of the first time it was taken. Sorted by (site, target).
     """
 
     site: U64
     target: U64
+    kind: U8
     count: I64
     first: I64
     transfers: int
@@ -60,7 +64,8 @@ _SHORTEST = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class RunEdges:
-    """Edges of a whole run, and of the stretches that it was counted in (one after the other, of equal length)."""
+    """Edges of a whole run, and of the stretches that it was counted in (one after the other, of equal
+    length)."""
 
     whole: Edges
     stretches: tuple[Edges, ...]
@@ -96,40 +101,54 @@ def edges_of(parts: Iterable[Transfers]) -> RunEdges:
 
 def _count(part: Transfers, offset: int) -> Edges:
     key, count, first = distinct_pairs(part.source, part.target)
-    site = site_tokens(part.blocks)[(key >> np.uint64(32)).astype(np.int64)]
-    target = target_tokens(part.blocks)[(key & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-    return _merge(site, target, count, first + offset, len(part))
+    source = (key >> np.uint64(32)).astype(np.int64)
+    target = (key & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    blocks = part.blocks
+    return _merge(
+        Edges(
+            site_tokens(blocks)[source],
+            target_tokens(blocks)[target],
+            blocks.kind[source],
+            count,
+            first + offset,
+            len(part),
+        )
+    )
 
 
 def add_up(parts: Sequence[Edges]) -> Edges:
     """The edges of several stretches as those of one."""
     if not parts:
         none = np.zeros(0, np.int64)
-        return Edges(none.astype(np.uint64), none.astype(np.uint64), none, none, 0)
+        return Edges(none.astype(np.uint64), none.astype(np.uint64), none.astype(np.uint8), none, none, 0)
     return _merge(
-        np.concatenate([part.site for part in parts]),
-        np.concatenate([part.target for part in parts]),
-        np.concatenate([part.count for part in parts]),
-        np.concatenate([part.first for part in parts]),
-        sum(part.transfers for part in parts),
+        Edges(
+            np.concatenate([part.site for part in parts]),
+            np.concatenate([part.target for part in parts]),
+            np.concatenate([part.kind for part in parts]),
+            np.concatenate([part.count for part in parts]),
+            np.concatenate([part.first for part in parts]),
+            sum(part.transfers for part in parts),
+        )
     )
 
 
-def _merge(site: U64, target: U64, count: I64, first: I64, transfers: int) -> Edges:
-    """Add up rows of the same (site, target)."""
-    order = np.lexsort((target, site))
-    site, target, count, first = site[order], target[order], count[order], first[order]
+def _merge(edges: Edges) -> Edges:
+    """Sort, and add up rows of the same (site, target)."""
+    order = np.lexsort((edges.target, edges.site))
+    site, target = edges.site[order], edges.target[order]
     new = np.ones(len(site), np.bool_)
     new[1:] = (site[1:] != site[:-1]) | (target[1:] != target[:-1])
     begin = np.flatnonzero(new)
     if not len(begin):
-        return Edges(site, target, count, first, transfers)
+        return edges
     return Edges(
         site[begin],
         target[begin],
-        np.add.reduceat(count, begin),
-        np.minimum.reduceat(first, begin),
-        transfers,
+        edges.kind[order][begin],
+        np.add.reduceat(edges.count[order], begin),
+        np.minimum.reduceat(edges.first[order], begin),
+        edges.transfers,
     )
 
 
@@ -152,7 +171,8 @@ def distinct_pairs(source: U32, target: U32) -> tuple[U64, I64, I64]:
 
 
 def _compact(ids: U32) -> tuple[U32, I64]:
-    """Values in use, ascending, and the index of each element among them; cheaper than sorting all of them."""
+    """Values in use, ascending, and the index of each element among them; cheaper than sorting all of
+    them."""
     present = np.zeros(int(ids.max()) + 1, np.bool_)
     present[ids] = True
     values = np.flatnonzero(present)

@@ -1,10 +1,12 @@
 """What training runs bring that is new when each is left out: the rates behind novelty and surprisal.
 
-Everything here is leave-one-out counting over *units*: training runs, or stretches of them where the runs are few.
+Everything here is leave-one-out counting over *units*: training runs, or stretches of them where the runs
+are few.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,26 +20,25 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-# a site that at least this share of the units executed is settled
+# a site is settled that at least this share of the units executed, with at most so many known targets
 _SETTLED = 0.98
+_FEW_TARGETS = 3
 _CLASSES = 64  # of units that executed a site; the last is "settled"
 _WIDTHS = 32  # of known targets
-LEVELS = 24  # 1, 2, 4, … new transfers of a kind
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Rates of new transfers in left-out units; ``units`` i64[1] is their number N.
 
-    ``escape`` f64[64, 32]: chance that a further unit shows a new target at a site, by class of the number of units
-    that executed it and of its number of known targets. ``share`` f64[64, 32]: the share of transfers from such a
-    site that go to a new target. ``unseen`` f64[1]: among those, the share whose target no other unit reached at all.
-    ``kind`` i64[c, 2]: kinds of new transfers, ascending (module of site << 32 | module of target, flags: 1 site
-    known, 2 target known). ``kind_units`` i64[c, 24]: number of units that bring at least 2^j of a kind.
+    ``share`` f64[64, 32]: the share of transfers from a site that go to a new target for the first time, by
+    class of the number of units that executed the site and of its number of known targets. ``unseen``
+    f64[1]: among new transfers, the share whose target no other unit reached at all. ``kind`` i64[c, 2]:
+    kinds of new transfers, ascending (module pair and flags; see flags_of()), and ``kind_units`` i64[c]: in
+    how many units, left out, one of the kind is new.
     """
 
     units: I64
-    escape: F64
     share: F64
     unseen: F64
     kind: I64
@@ -57,18 +58,17 @@ class Rates:
         kinds = len(arrays.get("kind", ()))
         expected: dict[str, tuple[type, tuple[int, ...]]] = {
             "units": (np.int64, (1,)),
-            "escape": (np.float64, (_CLASSES, _WIDTHS)),
             "share": (np.float64, (_CLASSES, _WIDTHS)),
             "unseen": (np.float64, (1,)),
             "kind": (np.int64, (kinds, 2)),
-            "kind_units": (np.int64, (kinds, LEVELS)),
+            "kind_units": (np.int64, (kinds,)),
         }
         for name, (dtype, shape) in expected.items():
             array = arrays.get(name)
             if array is None or array.dtype != dtype or array.shape != shape:
                 raise ModelError(f"the weights hold no usable rates: {name} is missing or of another shape")
         made = cls(**{name: arrays[name] for name in expected})  # type: ignore[arg-type]
-        for rates in (made.escape, made.share, made.unseen):
+        for rates in (made.share, made.unseen):
             if not bool(((rates > 0) & (rates <= 1)).all()):
                 raise ModelError("the weights hold rates that are no probabilities")
         if int(made.units[0]) < 1:
@@ -76,22 +76,30 @@ class Rates:
         return made
 
     def cell(self, executed: I64, targets: I64) -> tuple[I64, I64]:
-        """Row and column in escape and share of sites that ``executed`` units executed, with ``targets`` known."""
+        """Row and column in share of sites that ``executed`` units executed, with ``targets``
+        known."""
         return _class_of(executed, int(self.units[0])), _width_of(targets)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The distinct transfers of several units in one vocabulary's numbers, a row a (unit, edge)."""
+    """The distinct transfers of several units in one vocabulary's numbers, a row a (unit, edge).
+
+    Sorted by unit, then site. ``new_site`` and ``new_target`` bool[rows]: the first row of its (unit, site),
+    and of its (unit, target).
+    """
 
     unit: I64
     site: I64
     target: I64
     edge: I64
+    kind: I64
     count: I64
+    new_site: Bool
+    new_target: Bool
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, units: list[Edges]) -> Rows:
+    def of(cls, vocabulary: Vocabulary, units: Sequence[Edges]) -> Rows:
         """Rows of units that the vocabulary was learnt from."""
         site = np.searchsorted(vocabulary.site, np.concatenate([unit.site for unit in units]))
         target = np.searchsorted(vocabulary.target, np.concatenate([unit.target for unit in units]))
@@ -99,17 +107,37 @@ class Rows:
         order = np.argsort(keys)
         edge = order[np.searchsorted(keys[order], site * len(vocabulary.target) + target)]
         unit = np.repeat(np.arange(len(units)), [len(each) for each in units])
-        return cls(unit, site, target, edge, np.concatenate([each.count for each in units]))
+        new_target = np.zeros(len(unit), np.bool_)
+        by_target = np.lexsort((target, unit))
+        new_target[by_target] = _changes(unit[by_target] * len(vocabulary.target) + target[by_target])
+        return cls(
+            unit=unit,
+            site=site,
+            target=target,
+            edge=edge,
+            kind=np.concatenate([each.kind for each in units]).astype(np.int64),
+            count=np.concatenate([each.count for each in units]),
+            new_site=_changes(unit * len(vocabulary.site) + site),
+            new_target=new_target,
+        )
 
     def chosen(self, keep: Bool) -> Rows:
         """The rows of some units: bool[units]."""
         rows = keep[self.unit]
-        return Rows(self.unit[rows], self.site[rows], self.target[rows], self.edge[rows], self.count[rows])
+        return Rows(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def _changes(values: I64) -> Bool:
+    """bool[n]: whether each value differs from the one before."""
+    new = np.ones(len(values), np.bool_)
+    new[1:] = values[1:] != values[:-1]
+    return new
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What some of the units know: in how many of them each site, target and edge occurs, targets a site, rates."""
+    """What some of the units know: in how many of them each site, target and edge occurs, targets a site,
+    rates."""
 
     site_units: I64
     site_targets: I64
@@ -121,48 +149,52 @@ class Knowledge:
     def fit(cls, vocabulary: Vocabulary, rows: Rows, units: int) -> Knowledge:
         """Count over rows of ``units`` units."""
         sites, targets = len(vocabulary.site), len(vocabulary.target)
-        most = int(rows.unit.max(initial=0)) + 1
+        begin = np.flatnonzero(rows.new_site)  # of each (site, unit): one trial each
+        trial = rows.site[begin]
         edge_units = np.bincount(rows.edge, minlength=len(vocabulary.edge_target))
-        pairs = np.unique(rows.site * most + rows.unit)  # (site, unit): one trial each
-        site_units = np.bincount(pairs // most, minlength=sites)
-        reached = np.unique(rows.target * most + rows.unit)
-        target_units = np.bincount(reached // most, minlength=targets)
+        site_units = np.bincount(trial, minlength=sites)
+        target_units = np.bincount(rows.target[rows.new_target], minlength=targets)
         site_targets = np.bincount(vocabulary.edge_site[edge_units > 0], minlength=sites)
 
         # left out, a unit brings as new what it alone has
         own = edge_units[rows.edge] == 1
-        own_pairs, brought = np.unique(rows.site[own] * most + rows.unit[own], return_counts=True)
-        new = np.zeros(len(pairs), np.int64)
-        new[np.searchsorted(pairs, own_pairs)] = brought
-        trial = pairs // most
+        new = np.add.reduceat(own.astype(np.int64), begin)
         others = site_units[trial] - 1
         judged = others > 0
-        cell = (_class_of(others, units - 1) * _WIDTHS + _width_of(site_targets[trial] - new))[judged]
+        classes, widths = _class_of(others, units - 1), _width_of(site_targets[trial] - new)
+        cell = (classes * _WIDTHS + widths)[judged]
         size = _CLASSES * _WIDTHS
-        trials = np.bincount(cell, minlength=size)
-        events = np.bincount(cell[new[judged] > 0], minlength=size)
-
-        # the same by transfers; a new target counts once, however often the unit goes there
-        visits = np.zeros(len(pairs))
-        row_pair = np.searchsorted(pairs, rows.site * most + rows.unit)
-        np.add.at(visits, row_pair, rows.count)
+        # a new target counts once, however often the unit goes there
+        visits = np.add.reduceat(rows.count, begin)
         all_visits = np.bincount(cell, visits[judged], minlength=size)
         new_edges = np.bincount(cell, new[judged], minlength=size)
+        trial_of = (np.cumsum(rows.new_site) - 1)[own]
+        flags = flags_of(
+            others[trial_of],
+            (site_targets[trial] - new)[trial_of],
+            target_units[rows.target[own]] > 1,
+            rows.kind[own],
+            units - 1,
+        )
+        pair = module_pair(vocabulary.site[rows.site[own]], vocabulary.target[rows.target[own]])
+        kind, kind_units = _kinds(pair, flags, rows.unit[own])
         unseen = own & (target_units[rows.target] == 1)
         rates = Rates(
             units=np.array([units], np.int64),
-            escape=_rates(events, trials),
             share=_rates(new_edges, all_visits),
             unseen=np.array([(unseen.sum() + 0.5) / (own.sum() + 1)]),
-            **_kinds(vocabulary, rows, own, site_units, target_units),
+            kind=kind,
+            kind_units=kind_units,
         )
         return cls(site_units, site_targets, target_units, edge_units, rates)
 
 
 def _rates(events: NDArray[np.generic], trials: NDArray[np.generic]) -> F64:
-    """f64[64, 32]: chance of the event in each cell; cells with few trials lean on all cells of as many targets.
+    """f64[64, 32]: chance of the event in each cell; cells with few trials lean on all cells of as many
+    targets.
 
-    (events + 1/2) / (trials + 1/(2m)), where m is the chance in the column, got from the whole in the same way.
+    (events + 1/2) / (trials + 1/(2m)), where m is the chance in the column, got from the whole in the same
+    way.
     """
     happened = events.astype(np.float64).reshape(_CLASSES, _WIDTHS)
     tried = trials.astype(np.float64).reshape(_CLASSES, _WIDTHS)
@@ -172,23 +204,26 @@ def _rates(events: NDArray[np.generic], trials: NDArray[np.generic]) -> F64:
     return np.minimum(rates, 1)
 
 
-def _kinds(
-    vocabulary: Vocabulary, rows: Rows, own: Bool, site_units: I64, target_units: I64
-) -> dict[str, I64]:
-    site, target, unit = rows.site[own], rows.target[own], rows.unit[own]
-    flags = (site_units[site] > 1) + 2 * (target_units[target] > 1).astype(np.int64)
-    pair = module_pair(vocabulary.site[site], vocabulary.target[target])
-    (
-        kind,
-        of,
-    ) = np.unique(np.stack([pair, flags], axis=1), axis=0, return_inverse=True)
-    most = int(unit.max(initial=0)) + 1
-    found, brought = np.unique(of.reshape(-1) * most + unit, return_counts=True)
-    level = np.minimum(np.log2(brought).astype(np.int64), LEVELS - 1)
-    at = np.zeros((len(kind), LEVELS), np.int64)
-    np.add.at(at, (found // most, level), 1)
-    # at least 2^j: everything from the level up
-    return {"kind": kind.reshape(-1, 2), "kind_units": at[:, ::-1].cumsum(axis=1)[:, ::-1].copy()}
+def _kinds(pair: I64, flags: I64, unit: I64) -> tuple[I64, I64]:
+    order = np.lexsort((unit, flags, pair))
+    pair, flags, unit = pair[order], flags[order], unit[order]
+    new_kind = _changes(pair) | _changes(flags)
+    begin = new_kind | _changes(unit)  # of each (kind, unit)
+    kind = np.stack([pair[new_kind], flags[new_kind]], axis=1)
+    return kind, np.bincount((np.cumsum(new_kind) - 1)[begin], minlength=len(kind))
+
+
+def flags_of(executed: I64, targets: I64, target_known: Bool, kind: I64, units: int) -> I64:
+    """i64[n]: what tells kinds of new transfers apart beside their modules.
+
+    ``kind`` of the site's instruction × 6 + 3 if the target is known + 2 if the site is settled, 1 if it is
+    known otherwise. ``executed`` of ``units`` units executed the site, and ``targets`` of its targets are
+    known.
+    """
+    settled = (executed >= max(_SETTLED * units, 1)) & (targets <= _FEW_TARGETS)
+    state = np.where(executed == 0, 0, np.where(settled, 2, 1))
+    flags: I64 = kind * 6 + target_known * 3 + state
+    return flags
 
 
 def module_pair(site: NDArray[np.uint64], target: NDArray[np.uint64]) -> I64:
@@ -199,7 +234,8 @@ def module_pair(site: NDArray[np.uint64], target: NDArray[np.uint64]) -> I64:
 
 
 def _class_of(executed: I64, units: int) -> I64:
-    """Class of sites by how many of the units executed them: 0 none, then three a doubling, the last settled."""
+    """Class of sites by how many of the units executed them: 0 none, then three a doubling, the last
+    settled."""
     fine = 1 + (3 * np.log2(np.maximum(executed, 1))).astype(np.int64)
     settled = executed >= max(_SETTLED * units, 1)
     return np.where(executed == 0, 0, np.where(settled, _CLASSES - 1, np.minimum(fine, _CLASSES - 2)))

@@ -27,11 +27,11 @@ _DENSE_CELLS = 1 << 25
 class Vocabulary:
     """Sites (sources of transfers), targets and edges of the training runs; nothing comes from anywhere else.
 
-    ``site`` u64[S] and ``target`` u64[T] are tokens, ascending. Edges are sorted by site and, within a site, from
-    the most frequent down, so that an edge's *rank* is its place there: edges of site i are
-    ``site_first[i] : site_first[i + 1]`` (i64[S + 1]). ``edge_target`` i32[E] numbers ``target``, ``edge_count``
-    i64[E] is how often the edge was taken, ``edge_runs`` i32[E] in how many runs, ``site_runs`` i32[S] in how many
-    runs a site was executed, of ``runs`` (i64[1]).
+    ``site`` u64[S] and ``target`` u64[T] are tokens, ascending. Edges are sorted by site and, within a site,
+    from the most frequent down, so that an edge's *rank* is its place there: edges of site i are
+    ``site_first[i] : site_first[i + 1]`` (i64[S + 1]). ``edge_target`` i32[E] numbers ``target``,
+    ``edge_count`` i64[E] is how often the edge was taken, ``edge_runs`` i32[E] in how many runs,
+    ``site_runs`` i32[S] in how many runs a site was executed, of ``runs`` (i64[1]).
     """
 
     site: U64

@@ -19,8 +19,8 @@ WINDOW_TRANSFERS = 4096
 class Spread:
     """Keeps at most ``cap`` of the transfers that pass by, in windows spread evenly over all of them.
 
-    The number of transfers need not be known: when too many windows are held, every second one is dropped and only
-    every second of those that follow is kept. So memory is bounded by twice the cap.
+    The number of transfers need not be known: when too many windows are held, every second one is dropped
+    and only every second of those that follow is kept. So memory is bounded by twice the cap.
     """
 
     def __init__(self, cap: int | None, window: int = WINDOW_TRANSFERS) -> None:
@@ -80,10 +80,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Training data side by side: each array is [length, lanes], time first; every lane is one after the other.
+    """Training data side by side: each array is [length, lanes], time first; every lane is one after the
+    other.
 
-    ``site`` i32, ``previous`` i32 (target of the transfer before; T: never seen, T + 1: none, state restarts),
-    ``rank`` i32 (place of the target among those of its site; -1: not to be learnt, which fills the last lane up).
+    ``site`` i32, ``previous`` i32 (target of the transfer before; T: never seen, T + 1: none, state
+    restarts), ``rank`` i32 (place of the target among those of its site; -1: not to be learnt, which fills
+    the last lane up).
     """
 
     site: NDArray[np.int32]
@@ -108,7 +110,8 @@ def previous_targets(encoded: Encoded, none: int) -> NDArray[np.int32]:
 def lay_lanes(
     windows: Sequence[Encoded], edge_rank: NDArray[np.int32], none: int, lanes: int, steps: int, seed: int
 ) -> Lanes:
-    """Put windows (in an order drawn by seed) one after another and cut that into ``lanes`` lanes of equal length.
+    """Put windows (in an order drawn by seed) one after another and cut that into ``lanes`` lanes of equal
+    length.
 
     The length is a multiple of ``steps``. A lane may begin inside a window; its state then starts anew.
     """

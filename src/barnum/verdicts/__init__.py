@@ -1,1 +1,2 @@
-"""Second layer: evaluation files, features of runs, classifiers. Numbers only: it knows no paths and no networks."""
+"""Second layer: evaluation files, features of runs, classifiers. Numbers only: it knows no paths and no
+networks."""

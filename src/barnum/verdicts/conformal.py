@@ -1,7 +1,8 @@
 """Verdicts from nominal runs alone: is this run stranger than nominal runs are?
 
-Calibration scores are those of nominal runs that had no part in what judges them: training runs, each scored by
-rates that were learnt without it (they come in the evaluation's header), and held-out benign runs. A run's p-value is
+Calibration scores are those of nominal runs that had no part in what judges them: training runs, each scored
+by rates that were learnt without it (they come in the evaluation's header), and held-out benign runs. A
+run's p-value is
 
     p = (1 + number of calibration scores that are at least its score) / (1 + number of calibration scores)
 
@@ -52,9 +53,10 @@ class ConformalClassifier:
 
     def describe(self) -> str:
         return (
-            f"conformal, from nominal runs alone: the largest sum of novelty within {self._window:,} transfers, "
-            f"against {len(self._scores)} nominal runs that were left out when they were scored; anomalous above "
-            f"{self.threshold:.2f} nats; at most {100 * self.rate:.1f} % false alarms among runs like these"
+            f"conformal, from nominal runs alone: the largest sum of novelty within {self._window:,} "
+            f"transfers, against {len(self._scores)} nominal runs that were left out when they were scored; "
+            f"anomalous above {self.threshold:.2f} nats; at most {100 * self.rate:.1f} % false alarms among "
+            "runs like these"
         )
 
     def judge(self, run: Run) -> Verdict:

@@ -47,7 +47,8 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file says of its sample. ``transfers`` rows; ``model`` is the identity of the model that scored it."""
+    """What a file says of its sample. ``transfers`` rows; ``model`` is the identity of the model that scored
+    it."""
 
     schema: int
     version: str

@@ -21,11 +21,12 @@ SURPRISAL_WINDOW = 1000
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One evaluated run.
 
-    ``wrong`` share of wrong predictions; ``wrong_confidence`` mean confidence of the wrong ones (the original's two
-    features; 0 where none is wrong); ``surprisal`` mean nats a transfer; ``surprisal_window`` the largest mean over
-    1,000 neighbouring transfers; ``new`` share of transfers that training never saw, ``unknown`` of those whose
-    target it never saw; ``novelty`` sum of novelty in nats, ``novelty_window`` its largest sum within the window
-    that the calibration names, ``novelty_position`` the step of the trace where that window begins.
+    ``wrong`` share of wrong predictions; ``wrong_confidence`` mean confidence of the wrong ones (the
+    original's two features; 0 where none is wrong); ``surprisal`` mean nats a transfer; ``surprisal_window``
+    the largest mean over 1,000 neighbouring transfers; ``new`` share of transfers that training never saw,
+    ``unknown`` of those whose target it never saw; ``novelty`` sum of novelty in nats, ``novelty_window``
+    its largest sum within the window that the calibration names, ``novelty_position`` the step of the trace
+    where that window begins.
     """
 
     name: str

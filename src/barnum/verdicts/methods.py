@@ -62,7 +62,8 @@ class Method(Protocol):
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """The file of a classifier. ``model`` is the identity of the model whose evaluations it was learnt from."""
+    """The file of a classifier. ``model`` is the identity of the model whose evaluations it was learnt
+    from."""
 
     schema: int
     version: str

@@ -1,6 +1,7 @@
 """The original's classifier: a line between benign and malicious, by two features.
 
-x is the share of wrong predictions, y the mean confidence of the wrong ones; score = w·(x, y) + b, malicious above 0.
+x is the share of wrong predictions, y the mean confidence of the wrong ones; score = w·(x, y) + b, malicious
+above 0.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class SvmClassifier:
 
     def describe(self) -> str:
         return (
-            "svm, the original's: a line by share of wrong predictions x and mean confidence of the wrong ones y; "
+            "svm, the original's: a line by share of wrong predictions x and mean confidence of the wrong y; "
             f"anomalous where {self._weights[0]:.3f} x {self._weights[1]:+.3f} y {self._bias:+.3f} > 0"
         )
 
@@ -73,8 +74,8 @@ class Svm:
         labels = np.array([run.malicious for run in runs])
         if not labels.any() or labels.all():
             raise EvaluationError(
-                "svm: needs runs of both labels, and one more of each to judge them by others: evaluate more, or "
-                "use --method conformal"
+                "svm: needs runs of both labels, and one more of each to judge them by others: "
+                "evaluate more, or use --method conformal"
             )
         from sklearn.svm import SVC
 
