@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from barnum.errors import ParsedTraceError
-from barnum.paths import Blocks, Gap, GapDetails, Kind, open_path, parquet
+from barnum.paths import Blocks, Gap, GapDetails, Kind, open_path, parquet, rows
 from barnum.paths import Path as WholePath
 from barnum.paths.parquet import Ending, write_parquet
 from barnum.paths.rowwriter import texts_of, write_rows
@@ -89,6 +90,33 @@ def test_rows_that_do_not_follow_each_other_are_gaps(tmp_path):
     assert path.blocks.bbid[path.block].tolist() == [0, 1, 5, 6, 0, 1, 2]
     assert path.gap.tolist() == [Gap.START, 0, Gap.LOST, 0, Gap.START, 0, 0]
     assert inflated(to_gz(open_path(tmp_path / "a.gz"), tmp_path / "b.gz")) == b"".join(rows)
+
+
+def test_rows_that_never_follow_each_other_take_little_memory(tmp_path):
+    count = 200_000
+    file = write_gz(tmp_path / "a.gz", row(5, 6, b"ret \n") * count)
+    tracemalloc.start()
+    try:
+        reader = open_path(file, {})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert reader.rows == 2 * count
+    assert peak < 200 * count
+    path = reader.read()
+    assert path.gap.tolist() == [Gap.START, 0] + [Gap.LOST, 0] * (count - 1)
+    assert path.blocks.bbid[path.block].tolist() == [5, 6] * count
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"), [("MAX_BREAKS", "do not follow"), ("MAX_TEXT", "distinct blocks")]
+)
+def test_rows_beyond_bounds_are_refused(tmp_path, monkeypatch, bound, message):
+    file = write_gz(tmp_path / "a.gz", *(row(2 * i, 3, b"ret \n") for i in range(20)))
+    assert open_path(file, {}).rows == 40
+    monkeypatch.setattr(rows, bound, 10)
+    with pytest.raises(ParsedTraceError, match=message):
+        open_path(file, {})
 
 
 texts = st.one_of(

@@ -29,6 +29,8 @@ LONGEST = _TAIL + 2 * 255
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 MAX_ROWS = 1 << 28
 MAX_BLOCKS = 1 << 22
+MAX_BREAKS = 1 << 24  # rows that do not go on where the row before ended
+MAX_TEXT = 1 << 28  # bytes of all distinct blocks
 
 
 class RowsReader:
@@ -80,8 +82,10 @@ class _Scan:
         self._rest = b""
         self._ids: dict[bytes, int] = {}
         self._parts: list[U32] = []
-        self._break_at: list[int] = []
-        self._break_why: list[int] = []
+        self._text = 0
+        self._break_at: list[U64] = [np.zeros(1, np.uint64)]
+        self._break_why: list[U8] = [np.array([Gap.START], np.uint8)]
+        self._breaks = 0
         self._steps = 0
         self._target = np.uint64(0)
         self.block: U32 = np.zeros(0, np.uint32)
@@ -112,9 +116,9 @@ class _Scan:
             raise ParsedTraceError(f"the file ends in the middle of row {self.rows:,}: it was cut short")
         if not self.rows:
             raise ParsedTraceError("no rows")
-        self._step(self._without_text(self._target), None)
+        self._parts.append(np.array([self._without_text(self._target)], np.uint32))
         self.block = np.concatenate(self._parts)
-        self.breaks = np.array(self._break_at, np.uint64), np.array(self._break_why, np.uint8)
+        self.breaks = np.concatenate(self._break_at), np.concatenate(self._break_why)
 
     def _add(self, ids: U32, sources: U64, targets: U64) -> None:
         before = np.concatenate([[self._target], targets[:-1]])
@@ -122,33 +126,36 @@ class _Scan:
         if not self._steps:
             # nothing stands before the first row, whatever its source is
             broken = broken[broken > 0]
-            self._break_at.append(0)
-            self._break_why.append(Gap.START)
-        begin = 0
-        for index in broken.tolist():
-            self._extend(ids[begin:index])
-            self._step(self._without_text(before[index]), Gap.START if sources[index] == 0 else Gap.LOST)
-            begin = index
-        self._extend(ids[begin:])
+        self._breaks += len(broken)
+        if self._breaks > MAX_BREAKS:
+            raise ParsedTraceError(f"more than {MAX_BREAKS:,} rows that do not follow the row before")
+        # the target that nothing follows is a step of its own before the row that goes on elsewhere
+        self._parts.append(np.insert(ids, broken, self._without_texts(before[broken])))
+        at = broken + np.arange(1, len(broken) + 1) + self._steps
+        self._break_at.append(at.astype(np.uint64))
+        self._break_why.append(np.where(sources[broken] == 0, Gap.START, Gap.LOST).astype(np.uint8))
+        self._steps += len(ids) + len(broken)
         self._target = targets[-1]
 
-    def _extend(self, ids: U32) -> None:
-        self._parts.append(ids)
-        self._steps += len(ids)
-
-    def _step(self, block: int, gap_after: Gap | None) -> None:
-        self._extend(np.array([block], np.uint32))
-        if gap_after is not None:
-            self._break_at.append(self._steps)
-            self._break_why.append(gap_after)
+    def _without_texts(self, bbids: U64) -> U32:
+        distinct, firsts, inverse = np.unique(bbids, return_index=True, return_inverse=True)
+        numbers = np.empty(len(distinct), np.uint32)
+        for index in np.argsort(firsts).tolist():
+            numbers[index] = self._without_text(distinct[index])
+        return numbers[inverse]
 
     def _without_text(self, bbid: np.uint64) -> int:
         return self._id(int(bbid).to_bytes(8, "little"))
 
     def _id(self, key: bytes) -> int:
-        found = self._ids.setdefault(key, len(self._ids))
-        if found >= MAX_BLOCKS:
-            raise ParsedTraceError(f"more than {MAX_BLOCKS:,} distinct blocks")
+        known = len(self._ids)
+        found = self._ids.setdefault(key, known)
+        if found == known:
+            self._text += len(key)
+            if found >= MAX_BLOCKS or self._text > MAX_TEXT:
+                raise ParsedTraceError(
+                    f"more than {MAX_BLOCKS:,} distinct blocks, or {MAX_TEXT:,} bytes of them"
+                )
         return found
 
     def _number(self, raw: U8, at: np.ndarray[Any, np.dtype[np.int64]], lengths: np.ndarray[Any, Any]) -> U32:
