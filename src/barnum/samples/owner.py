@@ -1,0 +1,104 @@
+"""Who makes a result that is under way: machines and containers may share one tree of files.
+
+A host's name does not tell machines apart: two containers, or two machines installed from one image, may
+have the same. What does: the kernel's boot id (one for each start of a machine) and the inode of the PID
+namespace (one for each container). Only where both agree can a process look up another one's number. So an
+owner elsewhere is never judged, nor is one from before a restart of this machine: whoever knows that it is
+gone says so with --force.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from barnum.samples.info import printable
+
+State = Literal["alive", "dead", "elsewhere"]
+
+_UNKNOWN = "-"
+_LINE = re.compile(
+    r"(\S{1,255}) ([0-9a-f-]{1,64}) ([0-9]{1,20}|-) ([0-9]{1,10}) ([0-9]{1,20})(?:\s.*)?",
+    re.ASCII | re.DOTALL,
+)
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A process on some machine.
+
+    Attributes:
+        host: name of its machine, for people; nothing is decided by it.
+        boot: boot id of the kernel it runs on; ``-`` where that is unknown.
+        namespace: inode of its PID namespace; ``-`` where that is unknown.
+        pid: its number there.
+        begun: when it began, in clock ticks since that machine's start.
+    """
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    begun: int
+
+    @classmethod
+    def mine(cls) -> Owner:
+        """This process."""
+        pid = os.getpid()
+        begun = started(pid)
+        return cls(_host(), _boot(), _namespace(), pid, 0 if begun is None else begun)
+
+    @classmethod
+    def parse(cls, text: str) -> Owner | None:
+        """The owner that text begins with, as :meth:`text` writes it; None when it begins with none.
+
+        What follows behind white space is the caller's own.
+        """
+        found = _LINE.fullmatch(text)
+        if not found:
+            return None
+        return cls(printable(found[1]), found[2], found[3], int(found[4]), int(found[5]))
+
+    def text(self) -> str:
+        """Five words on one line, without its end: host, boot id, PID namespace, pid, start time."""
+        return f"{self.host} {self.boot} {self.namespace} {self.pid} {self.begun}"
+
+    def state(self) -> State:
+        """Whether that process still runs; ``elsewhere`` where this process cannot see it."""
+        here = (_boot(), _namespace())
+        if _UNKNOWN in here or (self.boot, self.namespace) != here:
+            return "elsewhere"
+        return "alive" if started(self.pid) == self.begun else "dead"
+
+
+def started(pid: int) -> int | None:
+    """When a process of this number began, in clock ticks since boot; None where this one sees none running."""
+    try:
+        # the name in the second field may hold anything, so count from its closing parenthesis
+        words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if words[0] in (b"Z", b"X") else int(words[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _host() -> str:
+    return re.sub(r"[^!-~]", "-", socket.gethostname())[:255] or "unknown"
+
+
+def _boot() -> str:
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text("ascii", errors="replace").strip()
+    except OSError:
+        return _UNKNOWN
+    return text if re.fullmatch(r"[0-9a-f-]{1,64}", text) else _UNKNOWN
+
+
+def _namespace() -> str:
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)  # noqa: PTH116
+    except OSError:
+        return _UNKNOWN
