@@ -487,7 +487,10 @@ def test_full_disk_keeps_what_is_finished(tmp_path):
         (["--benign", "IN", "--", "cat"], "holds {}"),
         (["--benign", "-e", "two\nlines", "IN", "--", "cat", "{}"], "one line of text"),
         (["--benign", "--max-size", "lots", "IN", "--", "cat", "{}"], "is no size"),
-        (["--benign", "--timeout", "0", "IN", "--", "cat", "{}"], "timeout"),
+        *(
+            (["--benign", "--timeout", time, "IN", "--", "cat", "{}"], f"'{time}' is no time")
+            for time in ("0", "-1", "nan", "inf", "1e999", "soon")
+        ),
         (["--benign", "--jobs", "0", "IN", "--", "cat", "{}"], "jobs"),
         (["--benign", "--engine", "hardware", "IN", "--", "cat", "{}"], "engine"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,24 @@ from typing import Any
 import click
 
 _FORMAT = "%(asctime)s %(processName)s %(levelname)s %(message)s"
+
+
+class _Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        # a comparison with nan is false: it would be no limit at all
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r} is no time: give seconds, more than 0", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds()
+"""Type of an option that takes a time in seconds: a finite number above 0."""
 
 
 def set_up_logging(level: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import logging_option, progress, set_up_logging
+from barnum.cli.common import SECONDS, logging_option, progress, set_up_logging
 
 if TYPE_CHECKING:
     from barnum.record import Failure, Outcome
@@ -86,7 +86,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "-t",
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     metavar="SECONDS",
     help="End a run after this time; what was recorded is kept.",
 )
