@@ -1,13 +1,14 @@
 """What the decoder's tests share: recorded samples, and a trace decoded to its steps."""
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
-from pt_program import Step
 
 from barnum._native import AddressSpace, BlockTable, Decoder
+from pt_program import Step
 
 BASE = 0x400000
 START, OFF, ASYNC, OVERFLOW, LOST, UNMAPPED, CHANGED = range(1, 8)
@@ -48,7 +49,7 @@ def decode(
 ) -> tuple[np.ndarray, np.ndarray]:
     ids, gaps = [np.empty(0, np.uint32)], [np.empty(0, np.uint8)]
     edges = [0, *sorted(cuts or []), len(trace)]
-    for i, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (begin, end) in enumerate(itertools.pairwise(edges)):
         decoder.feed(trace[begin:end], final=i == len(edges) - 2)
         more_ids, more_gaps = drain(decoder, limit)
         ids += more_ids

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decoding import CHANGED, LOST, START, UNMAPPED, Recorded, decode, space_of, steps_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pt_program import Run, make_run
 
 from barnum._native import BlockTable, Decoder, instructions, libipt_blocks
+from decoding import CHANGED, LOST, START, UNMAPPED, Recorded, decode, space_of, steps_of
+from pt_program import Run, make_run
 
 SAMPLES = (
     "cve-2018-12327-ben", "griffin_hello", "griffin_last", "mruby", "ovf-01-ben", "ovf-01-poc",

@@ -64,7 +64,12 @@ Walker::Settled Walker::settle_sync(Output& out) {
     }
     if (!enabled_) {
         emit_part(out);
-        set_gap(off_ == Gap::none ? Gap::lost : off_);
+        if (off_ != Gap::lost && off_ != Gap::overflow && statistics_.blocks != 0) {
+            // the packet that began tracing was missed
+            lose(Gap::lost, 0);
+            found();
+        }
+        set_gap(off_);
         resume(event_.ip);
         set_mode(event_.mode);
         return Settled::done;
