@@ -3,6 +3,9 @@
 import gzip
 import hashlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -116,3 +119,26 @@ def test_bad_words(sample):
     assert barnum("decode", sample, "--cpu", "pentium").returncode == 2
     assert barnum("decode", sample / "none").returncode == 2
     assert barnum("decode", sample.parent).returncode == 10
+
+
+def test_ways_to_print_exclude_each_other(sample):
+    done = barnum("decode", "--blocks", "--summary", sample)
+    assert done.returncode == 2
+    assert b"exclude each other" in done.stderr
+
+
+def test_greedy_input_ends_with_one_clear_line(sample):
+    # the limit of a process that is run is inherited; what is lower than our own stays
+    command = "import resource; resource.setrlimit(resource.RLIMIT_DATA, (220 << 20, 220 << 20)); "
+    command += "from barnum.paths import code; code.load_code = lambda *_: bytearray(1 << 30); "
+    command += "from barnum.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "decode", str(sample)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 11, done.stderr
+    assert b"of memory: damaged or hostile" in done.stderr
+    assert done.stderr.count(b"\n") == 1

@@ -3,6 +3,7 @@
 import pytest
 
 from barnum.paths import GAPS, KINDS, Gap, Kind, kind_of_text
+from barnum.samples import Info, MemoryMap, Process, Sample
 
 
 @pytest.mark.parametrize(
@@ -82,12 +83,25 @@ def test_text_is_as_the_original_has_it(code, text):
 
 
 def test_code_is_read_from_images_overlaid_by_records(tmp_path):
-    from barnum.paths.code import Code, CodeReader, Piece, Record
+    from barnum.paths.code import Code, CodeReader, Piece, Records
 
     image = tmp_path / "image"
     image.write_bytes(bytes(range(64)))
     pieces = [Piece(image, 0, 16, 0x1000), Piece(image, 32, 16, 0x1010)]
-    records = [Record(0, 0x1004, b"\xaa"), Record(0, 0x5FFF, b"\x01\x02\x03"), Record(1, 0x1004, b"\xbb\xcc")]
+    records = Records()
+    for epoch, address, data in (
+        (0, 0x1004, b"\xaa"),
+        (0, 0x5FFF, b"\x01\x02"),
+        (0, 0x6001, b"\x03"),
+        (1, 0x1004, b"\xbb\xcc"),
+    ):
+        records.add(epoch, address, data)
+    # what adjoins is one record
+    assert [(record.epoch, record.address, bytes(record.data)) for record in records] == [
+        (0, 0x1004, b"\xaa"),
+        (0, 0x5FFF, b"\x01\x02\x03"),
+        (1, 0x1004, b"\xbb\xcc"),
+    ]
     reader = CodeReader(Code(64, pieces, records, []))
     assert reader.read(0x1000, 4) == bytes([0, 1, 2, 3])
     assert reader.read(0x1003, 4) == bytes([3, 0xBB, 0xCC, 6])
@@ -96,3 +110,24 @@ def test_code_is_read_from_images_overlaid_by_records(tmp_path):
     assert reader.read(0x101E, 4) == b""
     assert reader.read(0xFFF, 2) == b""
     assert reader.read(0x9000, 1) == b""
+
+
+def test_more_stretches_of_code_than_any_recording_has_are_refused(tmp_path, monkeypatch):
+    import gzip
+    import struct
+
+    from barnum.errors import SampleError
+    from barnum.paths import code
+
+    def write(step: int) -> None:
+        records = (struct.pack("<IIQ", 0, 1, step * index) + b"\x90" for index in range(100))
+        (tmp_path / "code_0.gz").write_bytes(gzip.compress(b"BRNMCODE" + b"".join(records)))
+
+    process = Process(0, MemoryMap.parse("1000-2000 r-xp 0 0:0 0 [vdso]\n"), tmp_path / "code_0.gz", 64)
+    sample = Sample(tmp_path, Info("a", "benign"))
+    monkeypatch.setattr(code, "MAX_RECORDS", 50)
+    write(1)
+    assert len(code.load_code(sample, process, tmp_path).records) == 1
+    write(2)
+    with pytest.raises(SampleError, match="more than 50 stretches of code"):
+        code.load_code(sample, process, tmp_path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barnum.cli.common import logging_option, set_up_logging
-from barnum.errors import ImageError
+from barnum.errors import ImageError, TraceError
 
 if TYPE_CHECKING:
     from barnum.paths.decode import Decoding
@@ -41,13 +41,9 @@ def _parse_cpu(
 
 
 @click.command("decode")
-@click.option(
-    "--blocks", "what", flag_value="blocks", help="A line a block: start, end (hexadecimal), instructions."
-)
-@click.option("--instructions", "what", flag_value="instructions", help="A line an instruction: its address.")
-@click.option(
-    "--summary", "what", flag_value="summary", default=True, help="What was decoded, lost, unmapped."
-)
+@click.option("--blocks", is_flag=True, help="A line a block: start, end (hexadecimal), instructions.")
+@click.option("--instructions", is_flag=True, help="A line an instruction: its address.")
+@click.option("--summary", is_flag=True, help="What was decoded, lost, unmapped.  [default]")
 @click.option(
     "--bin-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -68,7 +64,9 @@ def _parse_cpu(
 @logging_option
 @click.argument("sample", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def command(
-    what: str,
+    blocks: bool,
+    instructions: bool,
+    summary: bool,
     bin_dir: Path | None,
     stream: int | None,
     cpu: tuple[int, int, int] | None,
@@ -80,23 +78,31 @@ def command(
 
     A gap in the trace prints nothing; --summary counts the gaps by cause.
     """
+    if blocks + instructions + summary > 1:
+        raise click.UsageError("--blocks, --instructions and --summary exclude each other: give one of them")
     set_up_logging(logging_level)
+    from barnum.cli.decode_summary import summarize
     from barnum.paths.decode import Decoding
+    from barnum.paths.limits import TOO_MUCH_MEMORY, limit_memory
     from barnum.samples import Sample
 
-    decoding = Decoding(
-        Sample.open(sample),
-        bin_dir or _default_bin_dir(sample),
-        cpu=cpu,
-        streams=None if stream is None else [stream],
-        max_size=max_size,
-    )
-    if what == "summary":
-        from barnum.cli.decode_summary import summarize
-
-        click.echo(summarize(decoding))
-    else:
-        _print(decoding, what)
+    limit_memory()
+    try:
+        decoding = Decoding(
+            Sample.open(sample),
+            bin_dir or _default_bin_dir(sample),
+            cpu=cpu,
+            streams=None if stream is None else [stream],
+            max_size=max_size,
+        )
+        if blocks:
+            _print(_blocks(decoding))
+        elif instructions:
+            _print(_instructions(decoding))
+        else:
+            click.echo(summarize(decoding))
+    except MemoryError:
+        raise TraceError(f"{sample}: {TOO_MUCH_MEMORY}") from None
 
 
 def _default_bin_dir(sample: Path) -> Path:
@@ -107,9 +113,9 @@ def _default_bin_dir(sample: Path) -> Path:
     raise ImageError(f"{sample}: no folder of images (extract) is near it: name one with --bin-dir")
 
 
-def _print(decoding: Decoding, what: str) -> None:
+def _print(parts: Iterator[Any]) -> None:
     out = sys.stdout.buffer
-    for lines in _blocks(decoding) if what == "blocks" else _instructions(decoding):
+    for lines in parts:
         out.write(lines)
     out.flush()
 

@@ -6,6 +6,7 @@ import logging
 import mmap
 import struct
 import zlib
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -22,6 +23,7 @@ _RECORD = struct.Struct("<IIQ")
 _MAX_RECORD = 1 << 16
 _PAGE_BITS = 12
 MAX_CODE = 1 << 30  # bytes of all code records of a process
+MAX_RECORDS = 1 << 20  # stretches of code bytes of a process
 
 
 class Piece(NamedTuple):
@@ -38,7 +40,40 @@ class Record(NamedTuple):
 
     epoch: int
     address: int
-    data: bytes
+    data: bytes | memoryview
+
+
+class Records:
+    """Records in order of epoch, 16 bytes each besides their content; what adjoins is one record."""
+
+    def __init__(self) -> None:
+        self._epochs = array("I")
+        self._addresses = array("Q")
+        self._ends = array("Q")
+        self._data = bytearray()
+        self._next = -1
+
+    def add(self, epoch: int, address: int, data: bytes) -> None:
+        """Append a record; epochs must ascend."""
+        if address == self._next and epoch == self._epochs[-1]:
+            self._ends.pop()
+        else:
+            self._epochs.append(epoch)
+            self._addresses.append(address)
+        self._data += data
+        self._ends.append(len(self._data))
+        self._next = address + len(data)
+
+    def __len__(self) -> int:
+        return len(self._epochs)
+
+    def __getitem__(self, index: int) -> Record:
+        begin = self._ends[index - 1] if index else 0
+        data = memoryview(self._data)[begin : self._ends[index]]
+        return Record(self._epochs[index], self._addresses[index], data)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
 
 
 class Code(NamedTuple):
@@ -46,7 +81,7 @@ class Code(NamedTuple):
 
     mode: int
     pieces: list[Piece]
-    records: list[Record]
+    records: Records
     missing: list[str]
 
 
@@ -69,7 +104,7 @@ def load_code(sample: Sample, process: Process, bin_dir: FilePath) -> Code:
             length = min(region.end - region.start, size - offset)
             if length > 0:
                 pieces.append(Piece(image, offset, length, region.start))
-    records = list(_records(process.code)) if process.code else []
+    records = _read_records(process.code) if process.code else Records()
     if not pieces and not records:
         raise ImageError(
             f"{sample.folder}: none of its {len(missing)} modules has an image in {bin_dir}: "
@@ -78,7 +113,9 @@ def load_code(sample: Sample, process: Process, bin_dir: FilePath) -> Code:
     return Code(process.mode, pieces, records, missing)
 
 
-def _records(file: FilePath) -> Iterator[Record]:
+def _read_records(file: FilePath) -> Records:
+    records = Records()
+
     def broken(why: str) -> SampleError:
         return SampleError(f"{file}: {why}: record the sample again")
 
@@ -108,13 +145,16 @@ def _records(file: FilePath) -> Iterator[Record]:
                 if total > MAX_CODE:
                     raise broken(f"more than {MAX_CODE:,} code bytes")
                 epoch = this_epoch
-                yield Record(epoch, address, rest[at + _RECORD.size : end])
+                records.add(epoch, address, rest[at + _RECORD.size : end])
+                if len(records) > MAX_RECORDS:
+                    raise broken(f"more than {MAX_RECORDS:,} stretches of code")
                 at = end
             rest = rest[at:]
     except (EOFError, zlib.error, OSError) as error:
         raise broken(f"cannot be read ({error})") from None
     if rest or not head_seen:
         raise broken("it is cut short")
+    return records
 
 
 class CodeReader:
@@ -124,12 +164,13 @@ class CodeReader:
         self._pieces = sorted(code.pieces, key=lambda piece: piece.address)
         self._starts = [piece.address for piece in self._pieces]
         self._maps: dict[FilePath, mmap.mmap] = {}
-        # records by the pages they touch, in order of epoch
-        self._records: dict[int, list[Record]] = {}
-        for record in code.records:
+        self._records = code.records
+        # numbers of the records that touch a page, in order of epoch
+        self._by_page: dict[int, list[int]] = {}
+        for index, record in enumerate(code.records):
             last = record.address + len(record.data) - 1
             for page in range(record.address >> _PAGE_BITS, (last >> _PAGE_BITS) + 1):
-                self._records.setdefault(page, []).append(record)
+                self._by_page.setdefault(page, []).append(index)
 
     def read(self, address: int, size: int) -> bytes:
         """The size bytes at address, or none where not all of them are known."""
@@ -142,7 +183,7 @@ class CodeReader:
             _overlay(found, known, address, image, piece.address)
         # records hold only the bytes that differ from the images, so they may cover a part of an instruction
         for page in range(address >> _PAGE_BITS, (address + size - 1 >> _PAGE_BITS) + 1):
-            for record in self._records.get(page, ()):
+            for record in map(self._records.__getitem__, self._by_page.get(page, ())):
                 _overlay(found, known, address, record.data, record.address)
         return bytes(found) if all(known) else b""
 

@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 
 from barnum.errors import BarnumError, InputError, TraceError
+from barnum.paths.limits import TOO_MUCH_MEMORY, limit_memory
 from barnum.paths.preprocess import Request, Result, preprocess
 
 _log = logging.getLogger(__name__)
 
 GRACE = 20.0  # seconds that a process has beyond its time limit to close its file
-MAX_MEMORY = 4 << 30  # bytes of private memory a process may take
 
 # what to run in the process of its own: a function of the module's, so that tests can run another one
 Work = Callable[[Request], Result]
@@ -139,7 +139,7 @@ def _child(pipe: Connection, request: Request, work: Work, set_up: Callable[[], 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
+    limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if set_up:
         set_up()
@@ -148,8 +148,7 @@ def _child(pipe: Connection, request: Request, work: Work, set_up: Callable[[], 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         answer = _Answer(result=msgspec.structs.replace(result, peak_memory=peak))
     except MemoryError:
-        message = f"{request.folder}: takes more than {MAX_MEMORY >> 30} GiB of memory: damaged or hostile"
-        answer = _Answer(error="TraceError", message=message)
+        answer = _Answer(error="TraceError", message=f"{request.folder}: {TOO_MUCH_MEMORY}")
     except InputError as error:
         answer = _Answer(error=type(error).__name__, message=str(error))
     except Exception as error:
