@@ -49,8 +49,9 @@ def test_each_filter_takes_its_kinds(learn, kinds):
     assert set(transfers(path, learn).source.tolist()) == kinds
 
 
-def test_no_transfer_crosses_a_gap_and_lost_data_restarts_the_state():
-    path = path_of([Kind.RETURN], [0] * 6, [Gap.START, 0, Gap.ASYNCHRONOUS, 0, Gap.LOST, 0])
+@pytest.mark.parametrize("loss", [Gap.LOST, Gap.OVERFLOW, Gap.UNMAPPED])
+def test_no_transfer_crosses_a_gap_and_lost_data_restarts_the_state(loss):
+    path = path_of([Kind.RETURN], [0] * 6, [Gap.START, 0, Gap.ASYNCHRONOUS, 0, loss, 0])
     got = transfers(path)
     assert got.position.tolist() == [1, 3, 5]
     assert got.first.tolist() == [True, False, True]

@@ -54,8 +54,9 @@ class Learn(msgspec.Struct, frozen=True):
         return mask
 
 
-# after these nothing that was remembered holds; a signal or a pause of tracing leaves the program as it was
-RESTARTS = (Gap.START, Gap.OVERFLOW, Gap.LOST)
+# after these nothing that was remembered holds: code without an image is left only where tracing starts anew.
+# a signal or a pause of tracing leaves the program as it was
+RESTARTS = (Gap.START, Gap.OVERFLOW, Gap.LOST, Gap.UNMAPPED)
 
 
 @dataclass(frozen=True, slots=True)
