@@ -142,7 +142,7 @@ void CodeView::set_epoch(uint32_t epoch) {
     last_ = nullptr;
     last_number_ = ~0ull;
     const auto& records = space_->records();
-    const auto [low, high] = std::minmax(epoch, epoch_);
+    const auto [low, high] = std::minmax({epoch, epoch_});
     auto record = std::upper_bound(records.begin(), records.end(), low,
                                    [](uint32_t e, const CodeRecord& r) { return e < r.epoch; });
     for (; record != records.end() && record->epoch <= high; ++record) {
