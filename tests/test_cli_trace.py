@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from barnum.samples.owner import Owner
 from recording import BARNUM, PSB, alive, compile_c, document, executable, samples, trace
 
 
@@ -417,21 +418,32 @@ def test_two_runs_share_a_tree(tmp_path):
     assert len(list(root.iterdir())) == 4
 
 
-def test_unfinished_of_another_machine_is_left_alone(tmp_path):
+def _gone() -> Owner:
+    """A process of this machine that has ended."""
+    return msgspec.structs.replace(Owner.mine(), pid=1, begun=99999999999)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"host": "elsewhere.example", "boot": "01234567-89ab-cdef-0123-456789abcdef"}, {"namespace": "12345"}],
+    ids=["machine", "container"],
+)
+def test_unfinished_of_another_machine_is_left_alone(tmp_path, elsewhere):
     file = document(tmp_path)
     part = tmp_path / "traces" / f"{hashlib.sha256(b'one' + bytes([10])).hexdigest()}.part"
     part.mkdir(parents=True)
-    (part / "owner").write_text("elsewhere.example 1 1\n")
+    owner = msgspec.structs.replace(_gone(), **elsewhere)
+    (part / "owner").write_text(f"{owner.text()}\n")
     done = trace(tmp_path, "--benign", file, "--", "cat", "{}")
     assert done.returncode == 0
-    assert "on elsewhere.example records it" in done.stderr
+    assert f"on {owner.host} (another machine or container" in done.stderr
     assert part.is_dir()
     assert trace(tmp_path, "--benign", "--force", file, "--", "cat", "{}").returncode == 0
     assert len(samples(tmp_path)) == 1
     assert not part.exists()
 
 
-@pytest.mark.parametrize("owner", ["", "broken", f"{socket.gethostname()} 1 99999999999"])
+@pytest.mark.parametrize("owner", ["", "broken", _gone().text()], ids=["empty", "broken", "gone"])
 def test_stale_unfinished_is_taken_over(tmp_path, owner):
     part = tmp_path / "traces" / f"{hashlib.sha256(b'one' + bytes([10])).hexdigest()}.part"
     (part / "raw").mkdir(parents=True)

@@ -1,4 +1,8 @@
-"""Who makes a sample: a `.part` folder with an owner, so that several runs can share one tree of samples."""
+"""Who makes a sample: a `.part` folder with an owner, so that several runs can share one tree of samples.
+
+An owner is judged only where this process can see it (see :mod:`owner <barnum.samples.owner>`): on another
+machine, in another container or before a restart it may live or not, and keeps its claim until --force.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,12 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
+from barnum.samples.owner import Owner
 
 _OWNER = "owner"
 _OWNER_LIMIT = 4096
@@ -22,68 +25,36 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """A process on some machine; begun is its start time in clock ticks since that machine's start."""
-
-    host: str
-    pid: int
-    begun: int
-
-    @classmethod
-    def here(cls) -> Owner:
-        """This process."""
-        return cls(socket.gethostname(), os.getpid(), _begun(os.getpid()) or 0)
-
-    @classmethod
-    def of(cls, part: Path) -> Owner | None:
-        """Owner of a `.part` folder; None when it has none that can be read."""
-        try:
-            with (part / _OWNER).open("rb") as file:
-                host, pid, begun = file.read(_OWNER_LIMIT).decode().split()
-            return cls(host, int(pid), int(begun))
-        except (OSError, ValueError):
-            return None
-
-    def text(self) -> str:
-        """Content of the owner file."""
-        return f"{self.host} {self.pid} {self.begun}\n"
-
-    def alive(self) -> bool:
-        """Whether that process, on this machine, still runs."""
-        return _begun(self.pid) == self.begun
-
-
 class Taken(Exception):
     """Another run makes this sample; the text says which."""
 
 
 def claim(root: Path, name: str, force: bool) -> Path:
-    """Make ROOT/NAME.part ours. One whose owner, on this machine, has died is taken over.
+    """Make ROOT/NAME.part ours. One whose owner was seen to be dead, or that names none, is taken over.
 
     Args:
-        force: take over that of another machine too, which may have died or not.
+        force: take over that of an owner elsewhere too, which may have died or not.
 
     Raises:
-        Taken: its owner lives, or is on another machine.
+        Taken: its owner lives, or is elsewhere.
         OSError: root cannot be written.
     """
     part = root / f"{name}.part"
     fresh = root / f".{name}.{secrets.token_hex(4)}"
     fresh.mkdir()
     try:
-        (fresh / _OWNER).write_text(Owner.here().text())
+        (fresh / _OWNER).write_text(f"{Owner.mine().text()}\n")
         with _locked(root):
             if os.path.lexists(part):
-                owner = Owner.of(part)
-                if owner is not None:
-                    if owner.host != socket.gethostname():
-                        if not force:
-                            raise Taken(
-                                f"process {owner.pid} on {owner.host} records it; "
-                                "if that is no longer so, use --force"
-                            )
-                    elif owner.alive():
-                        raise Taken(f"process {owner.pid} records it now")
+                owner = _owner_of(part)
+                state = owner.state() if owner else "dead"
+                if owner and state == "alive":
+                    raise Taken(f"process {owner.pid} records it now")
+                if owner and state == "elsewhere" and not force:
+                    raise Taken(
+                        f"process {owner.pid} on {owner.host} (another machine or container, or this one "
+                        "before a restart) records it; if that is no longer so, use --force"
+                    )
                 old = root / f".{name}.{secrets.token_hex(4)}"
                 part.rename(old)
                 remove(old)
@@ -151,12 +122,13 @@ def _locked(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _begun(pid: int) -> int | None:
+def _owner_of(part: Path) -> Owner | None:
+    """Owner of a `.part` folder; None when it has none that can be read."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        with (part / _OWNER).open("rb") as file:
+            return Owner.parse(file.read(_OWNER_LIMIT).decode("utf-8", errors="replace"))
     except OSError:
         return None
-    return None if text[0] in (b"Z", b"X") else int(text[19])
 
 
 def _exchange(one: Path, other: Path) -> bool:

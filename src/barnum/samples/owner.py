@@ -76,7 +76,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def started(pid: int) -> int | None:
-    """When a process of this number began, in clock ticks since boot; None where this one sees none running."""
+    """When the process of a number began, in clock ticks since boot; None where none is seen to run."""
     try:
         # the name in the second field may hold anything, so count from its closing parenthesis
         words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
