@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from barnum.errors import OutputError, SampleError, TraceError
+from barnum.errors import SampleError, TraceError
 from barnum.paths.blocks import Chunk
 from barnum.paths.packed import MAX_SIZE
 from barnum.samples import Sample
+from barnum.samples.files import output_error
 
 Format = Literal["parquet", "gz"]
 
@@ -58,7 +58,7 @@ def preprocess(request: Request) -> Result:
         result = _decode(sample, request, output) if sample.streams else _convert(sample, request, output)
         _sync(output)
     except OSError as error:
-        raise output_error(output, error) from error
+        raise output_error(error, output.parent) from error
     if not result.steps:
         why = "no time was left" if result.truncated else "its packets lead to no known code"
         raise TraceError(f"{sample.folder}: the path is empty: {why}")
@@ -131,11 +131,14 @@ def _until(
 
     def some() -> Iterator[Chunk]:
         nonlocal truncated
+        late = False
         for chunk in chunks:
-            yield chunk
-            if stop():
+            if late:
+                # only now it is known that something is left out
                 truncated = "timeout"
                 return
+            yield chunk
+            late = stop()
 
     return some(), lambda: truncated
 
@@ -147,12 +150,3 @@ def _sync(file: FilePath) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def output_error(file: FilePath, error: OSError) -> OutputError:
-    """What to say of a file that could not be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    why = "the disk is full" if full else (error.strerror or str(error))
-    return OutputError(
-        f"{file.parent}: the parsed trace cannot be written: {why}; finished ones stay as they are"
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from barnum.errors import EngineError, InputError, OutputError, OutputExistsError, RecordingError, SampleError
+from barnum.errors import EngineError, OutputError, OutputExistsError, RecordingError, SampleError
 from barnum.record.claim import Taken, claim, mark_unfinished, publish, remove
 from barnum.record.engine import EngineFiles, Start, command_line
 from barnum.record.finish import Finished, finish
@@ -19,6 +19,7 @@ from barnum.record.inputs import hash_input
 from barnum.record.program import Program, find_program
 from barnum.record.run import Ended, Interrupted, Runs
 from barnum.samples import Info, Sample, printable
+from barnum.samples.files import output_error
 
 PLACEHOLDER = "{}"
 
@@ -121,7 +122,7 @@ class Recorder:
         except Taken as taken:
             return Outcome(path=path, state="skipped", note=str(taken))
         except OSError as error:
-            raise output_error(error, self.settings.output) from None
+            raise output_error(error, Path(error.filename or self.settings.output)) from None
         try:
             # another run may have finished it between the first look and the claim
             if self._is_done(final):
@@ -133,7 +134,7 @@ class Recorder:
             raise
         except OSError as error:
             remove(part)
-            raise output_error(error, self.settings.output) from None
+            raise output_error(error, Path(error.filename or self.settings.output)) from None
         except BaseException:
             remove(part)
             raise
@@ -218,13 +219,6 @@ class Recorder:
                 f"use --start exec to record from the first instruction{_last_words(ended)}"
             )
         return f"{shown}: {error}{_last_words(ended)}"
-
-
-def output_error(error: OSError, folder: Path) -> InputError:
-    """What went wrong when a result was written, in words for a user."""
-    reason = (error.strerror or str(error)).lower()
-    where = printable(str(error.filename or folder))
-    return OutputError(f"{where}: {reason}; samples finished before are kept")
 
 
 def _outcome(path: Path, final: Path, finished: Finished, ended: Ended, total: float) -> Outcome:

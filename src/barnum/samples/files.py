@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
+import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from barnum.errors import InputError
+from barnum.errors import InputError, OutputError
+
+
+@contextmanager
+def open_regular(file: Path, follow: bool = False) -> Iterator[int]:
+    """Open a regular file for reading, as a descriptor: no pipe is waited for, no link followed unless asked.
+
+    Raises:
+        OSError: it is missing, or is anything else.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(file, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def read_bounded(file: Path, limit: int, error: type[InputError]) -> bytes:
@@ -17,7 +38,7 @@ def read_bounded(file: Path, limit: int, error: type[InputError]) -> bytes:
         InputError: of the class given, when the file is missing, unreadable, broken or larger.
     """
     try:
-        with file.open("rb") as raw:
+        with open_regular(file, follow=True) as descriptor, open(descriptor, "rb", closefd=False) as raw:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             if packed:
@@ -34,6 +55,13 @@ def read_bounded(file: Path, limit: int, error: type[InputError]) -> bytes:
     if len(data) > limit:
         raise error(f"{file}: holds more than {limit:,} bytes, which no such file needs")
     return data
+
+
+def output_error(error: OSError, place: Path) -> OutputError:
+    """What to say of a result that could not be written to place."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    why = "the disk is full" if full else (error.strerror or str(error)).lower()
+    return OutputError(f"{place}: cannot be written: {why}; what was finished before stays as it is")
 
 
 def write_whole(file: Path, data: bytes) -> None:
