@@ -4,11 +4,13 @@ import gzip
 import itertools
 import logging
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from barnum.errors import ImageError, InputError, MappingError, SampleError, SetsError
+from barnum.paths.decode import Decoding
 from barnum.samples import (
     Engine,
     Image,
@@ -193,6 +195,73 @@ def test_meta_cannot_name_files_outside_the_sample(tmp_path, name):
     )
     with pytest.raises(SampleError):
         _ = Sample.open(folder).streams
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"process": -1},
+        {"process": 1 << 16},
+        {"process": 1},
+        {"thread": -1},
+        {"bytes": -1},
+        {"bytes": 1 << 64},
+        {"file": "x" * 300},
+    ],
+)
+def test_numbers_and_names_of_streams_out_of_bounds_are_named(tmp_path, changes):
+    folder = make_sample(tmp_path / "s")
+    fields = {"file": "trace_0.gz", "process": 0, "thread": 0, "bytes": 1} | changes
+    write_meta(folder / "meta.json", make_meta(streams=(StreamMeta(**fields),)))
+    with pytest.raises(SampleError, match=r"meta\.json|which it lacks"):
+        Decoding(Sample.open(folder), tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"index": -1}, {"pid": -1}, {"parent": -1}, {"mapping": "x" * 300}])
+def test_numbers_and_names_of_processes_out_of_bounds_are_named(tmp_path, changes):
+    folder = make_sample(tmp_path / "s")
+    fields = {"index": 0, "pid": 1, "program": "/bin/a", "mapping": "mapping.txt"} | changes
+    write_meta(folder / "meta.json", make_meta(processes=(ProcessMeta(**fields),)))
+    with pytest.raises(SampleError, match=r"meta\.json"):
+        Sample.open(folder).processes(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["processes", "streams"])
+def test_more_processes_or_streams_than_a_path_can_number(tmp_path, what):
+    folder = make_sample(tmp_path / "s")
+    made = getattr(make_meta(), what)
+    if what == "processes":
+        many = tuple(msgspec.structs.replace(made[0], index=index) for index in range(1 << 16))
+    else:
+        many = made * (1 << 16)
+    write_meta(folder / "meta.json", make_meta(**{what: many}))
+    with pytest.raises(SampleError, match="65535"):
+        _ = Sample.open(folder).streams
+
+
+def test_maps_are_read_once_and_only_those_that_are_wanted(tmp_path, monkeypatch):
+    folder = make_sample(tmp_path / "s")
+    read = []
+    monkeypatch.setattr(
+        MemoryMap, "read", lambda file, _size: read.append(file.name) or MemoryMap.parse(MAPS)
+    )
+    (folder / "other.txt").write_text("broken")
+    names = ["mapping.txt"] * 3000 + ["other.txt"]
+    processes = tuple(
+        ProcessMeta(index=index, pid=7, program="/bin/gs", mapping=name) for index, name in enumerate(names)
+    )
+    write_meta(folder / "meta.json", make_meta(processes=processes))
+    found = Sample.open(folder).processes(tmp_path, range(3000))
+    assert [process.index for process in found] == list(range(3000))
+    assert read == ["mapping.txt"]
+
+
+def test_an_image_with_a_name_that_no_file_can_have_is_named(tmp_path):
+    folder = make_sample(tmp_path / "s")
+    module = Sample.open(folder).processes(tmp_path)[0].mapping.modules[0]
+    write_meta(folder / "meta.json", make_meta(images={module.path: Image(file="ü" * 200, sha256="")}))
+    with pytest.raises(ImageError, match="is not in"):
+        Sample.open(folder).image_path(module, tmp_path)
 
 
 def test_images_come_from_the_bin_dir_alone(tmp_path):

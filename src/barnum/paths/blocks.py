@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -64,7 +64,7 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GapDetails:
-    """Gaps one by one, the first 65,536 of a stream.
+    """Gaps one by one, the first 65,536 of a stream and 1,048,576 in all.
 
     ``step`` u64[g] is the step of the path after the gap, ``cause`` u8[g], ``stream`` u16[g], ``offset``
     u64[g] the byte in the raw stream, ``address`` u64[g] the last one known, ``bytes_lost`` u64[g].
@@ -82,6 +82,14 @@ class GapDetails:
         """No gaps."""
         wide = np.zeros(0, np.uint64)
         return cls(wide, np.zeros(0, np.uint8), np.zeros(0, np.uint16), wide, wide, wide)
+
+    @classmethod
+    def join(cls, parts: Sequence[GapDetails]) -> GapDetails:
+        """The gaps of all parts, in turn."""
+        if not parts:
+            return cls.empty()
+        names = ("step", "cause", "stream", "offset", "address", "bytes_lost")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def __len__(self) -> int:
         return len(self.step)

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 Cpu = tuple[int, int, int]
 _STEPS = 1 << 18  # steps of a chunk: small enough that a time limit is noticed at once
-_MAX_STREAMS = 1 << 16
+MAX_GAPS = 1 << 20  # gaps of a sample that are kept in detail
+MAX_PAGES = 1 << 20  # pages without an image that are kept
 
 
 class Decoding:
@@ -53,17 +54,17 @@ class Decoding:
         self._cpu = cpu
         self._max_size = max_size
         self._streams = _chosen(sample, streams)
-        self._processes = sample.processes(bin_dir)
-        wanted = sorted({stream.process for stream in self._streams})
-        if wanted and wanted[-1] >= len(self._processes):
-            raise SampleError(f"{sample.folder}: a stream belongs to process {wanted[-1]}, which it lacks")
-        self._code = {index: load_code(sample, self._processes[index], bin_dir) for index in wanted}
+        self._late = False
+        processes = sample.processes(bin_dir, {stream.process for stream in self._streams})
+        self._code = _load_codes(sample, processes, bin_dir)
         self._spaces: dict[int, Any] = {}
-        self._modules = _Modules(self._processes)
+        self._modules = _Modules(processes)
         self._statistics: Counter[str] = Counter()
-        self._unmapped: Counter[int] = Counter()
+        # by process and address of the page
+        self._unmapped: Counter[tuple[int, int]] = Counter()
         self._done: list[dict[str, Any]] = []
-        self._gaps: list[tuple[int, int, int, int, int, int]] = []
+        self._gaps: list[GapDetails] = []
+        self._details = 0
         self._causes = np.zeros(len(GAPS), np.int64)
         self.steps = 0
 
@@ -73,9 +74,11 @@ class Decoding:
         Raises TraceError where a stream is empty, is no PT, or is too large.
         """
         for number, stream in enumerate(self._streams):
-            yield from self._decode(number, stream, stop)
+            if self._late:
+                self.truncated = "timeout"
             if self.truncated:
                 return
+            yield from self._decode(number, stream, stop)
 
     @property
     def statistics(self) -> dict[str, int]:
@@ -94,8 +97,11 @@ class Decoding:
 
     @property
     def unmapped(self) -> dict[int, int]:
-        """Addresses of pages that no image has, and how often each was met."""
-        return dict(self._unmapped)
+        """Addresses of pages that no image has, and how often each was met; the first 4,096 of a stream."""
+        pages: Counter[int] = Counter()
+        for (_process, page), count in self._unmapped.items():
+            pages[page] += count
+        return dict(pages)
 
     @property
     def missing(self) -> list[str]:
@@ -109,10 +115,31 @@ class Decoding:
 
     @property
     def gaps(self) -> GapDetails:
-        """The gaps met so far."""
-        columns: list[Any] = list(zip(*self._gaps, strict=True)) or [()] * 6
-        kinds = (np.uint64, np.uint8, np.uint16, np.uint64, np.uint64, np.uint64)
-        return GapDetails(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+        """The gaps met so far, the first 65,536 of each stream and 1,048,576 in all."""
+        return GapDetails.join(self._gaps)
+
+    def losses(self) -> list[Loss]:
+        """What was lost, by the module that the walk was in when it was; the first 65,536 of each stream.
+
+        Pages without an image belong to the module whose addresses hold them. Most bytes first.
+        """
+        found: dict[str, Loss] = {}
+
+        def add(process: int, address: int, **counts: int) -> None:
+            path = self._modules.path_at(process, address)
+            loss = found.get(path, Loss(path))
+            found[path] = loss._replace(
+                **{name: getattr(loss, name) + count for name, count in counts.items()}
+            )
+
+        gaps = self.gaps
+        for stream, address, lost in zip(
+            gaps.stream.tolist(), gaps.address.tolist(), gaps.bytes_lost.tolist(), strict=True
+        ):
+            add(self._streams[stream].process, address, bytes_lost=lost, gaps=1)
+        for (process, page), count in self._unmapped.items():
+            add(process, page, unmapped=count, pages=1)
+        return sorted(found.values(), key=lambda loss: (-loss.bytes_lost, -loss.unmapped, loss.module))
 
     def header(self) -> dict[str, Any]:
         """The document that a parsed trace begins with."""
@@ -178,47 +205,92 @@ class Decoding:
             while not final and not self.truncated:
                 piece = next(pieces, b"")
                 final = not piece
+                if self._late and not final:
+                    self.truncated = "timeout"
+                    break
                 decoder.feed(piece, final)
                 while True:
-                    block, gap = decoder.read(_STEPS)
+                    # a path that was done when its time ran out is whole: look whether anything follows
+                    block, gap = decoder.read(1 if self._late else _STEPS)
                     if not len(block):
+                        break
+                    if self._late:
+                        self.truncated = "timeout"
                         break
                     self.steps += len(block)
                     self._causes += np.bincount(gap[gap != 0], minlength=len(GAPS))
                     yield Chunk(block, gap, np.full(len(block), number, np.uint16))
-                    if stop():
-                        self.truncated = "timeout"
-                        break
+                    self._late = stop()
+                self._late = self._late or stop()
         finally:
             done["steps"] = self.steps - first
             self._sum_up(decoder, number, first)
         if raw.broken:
             done["broken"] = raw.broken
             _log.warning("%s: %s; what comes before is decoded", stream.path, raw.broken)
-            self._gaps.append((self.steps, Gap.LOST, number, raw.size, 0, 0))
+            self._keep(number, [(self.steps, Gap.LOST, raw.size, 0, 0)])
             self._causes[Gap.LOST] += 1
 
     def _sum_up(self, decoder: Any, number: int, first: int) -> None:
         self._statistics.update(decoder.statistics())
-        self._unmapped.update(decoder.unmapped())
-        for step, cause, offset, address, bytes_lost in decoder.gaps():
-            self._gaps.append((first + step, cause, number, offset, address, bytes_lost))
+        process = self._streams[number].process
+        for page, count in decoder.unmapped().items():
+            if (process, page) in self._unmapped or len(self._unmapped) < MAX_PAGES:
+                self._unmapped[process, page] += count
+        details = decoder.gaps()
+        self._keep(number, [(first + step, *rest) for step, *rest in details])
+        for step, cause, *_rest in details:
             if first + step >= self.steps:
                 # at the end of a stream no step tells of it
                 self._causes[cause] += 1
 
+    def _keep(self, number: int, details: list[tuple[int, ...]]) -> None:
+        details = details[: MAX_GAPS - self._details]
+        if details:
+            step, cause, offset, address, lost = (
+                np.array(column, np.uint64) for column in zip(*details, strict=True)
+            )
+            stream = np.full(len(step), number, np.uint16)
+            self._gaps.append(GapDetails(step, cause.astype(np.uint8), stream, offset, address, lost))
+            self._details += len(details)
+
     def _space(self, process: int) -> Any:
-        if process not in self._spaces:
-            self._spaces[process] = _address_space(self._code[process])
-        return self._spaces[process]
+        # processes that have the same code share it
+        code = self._code[process]
+        if id(code) not in self._spaces:
+            self._spaces[id(code)] = _address_space(code)
+        return self._spaces[id(code)]
+
+
+class Loss(NamedTuple):
+    """What could not be decoded of one module, whose path is empty where the place is in none.
+
+    ``bytes_lost`` of the stream in ``gaps`` gaps; missing code was met ``unmapped`` times in ``pages`` pages.
+    """
+
+    module: str
+    bytes_lost: int = 0
+    gaps: int = 0
+    unmapped: int = 0
+    pages: int = 0
+
+
+def _load_codes(sample: Sample, processes: list[Process], bin_dir: FilePath) -> dict[int, Code]:
+    """Code of each process by its index; that of processes alike is read once."""
+    known: dict[tuple[int, FilePath | None, int], Code] = {}
+    codes = {}
+    for process in processes:
+        key = (id(process.mapping), process.code, process.mode)
+        if key not in known:
+            known[key] = load_code(sample, process, bin_dir)
+        codes[process.index] = known[key]
+    return codes
 
 
 def _chosen(sample: Sample, numbers: Sequence[int] | None) -> list[Stream]:
     streams = sample.streams
     if not streams:
         raise TraceError(f"{sample.folder}: has no raw trace (trace_0.gz)")
-    if len(streams) > _MAX_STREAMS:
-        raise SampleError(f"{sample.folder}: has {len(streams):,} streams, more than {_MAX_STREAMS:,}")
     if numbers is None:
         return streams
     for number in numbers:
@@ -244,19 +316,27 @@ class _Modules:
 
     def __init__(self, processes: Sequence[Process]) -> None:
         names: dict[str, int] = {}
-        self._tables: list[tuple[U64, U64, I32, U64]] = []
+        self._tables: dict[int, tuple[U64, U64, I32, U64]] = {}
+        made: dict[int, tuple[U64, U64, I32, U64]] = {}
         for process in processes:
-            modules = process.mapping.modules
-            index = [names.setdefault(module.path, len(names)) for module in modules]
-            self._tables.append(
-                (
+            mapping = process.mapping
+            if id(mapping) not in made:
+                modules = mapping.modules
+                index = [names.setdefault(module.path, len(names)) for module in modules]
+                made[id(mapping)] = (
                     np.array([module.base for module in modules], np.uint64),
                     np.array([module.end - 1 for module in modules], np.uint64),
                     np.array(index, np.int32),
                     np.array([module.hash for module in modules], np.uint64),
                 )
-            )
+            self._tables[process.index] = made[id(mapping)]
+        self._maps = {process.index: process.mapping for process in processes}
         self.names = tuple(names)
+
+    def path_at(self, process: int, address: int) -> str:
+        """Path of the module at an address, empty where there is none."""
+        module = self._maps[process].find(address)
+        return module.path if module else ""
 
     def find(self, space: U32, start: U64) -> tuple[I32, U64, U64]:
         """Module (-1: none), offset from its base, and hash of its path, for starts of blocks."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -12,11 +14,12 @@ import msgspec
 from barnum.errors import ImageError, MappingError, SampleError
 from barnum.samples.info import BENIGN, Info, printable, read_info
 from barnum.samples.mapping import MemoryMap, Module
-from barnum.samples.meta import Meta, read_meta
+from barnum.samples.meta import MAX_STREAMS, Meta, read_meta
 
 _log = logging.getLogger(__name__)
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*")
-_MAX_STREAMS = 1 << 16
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,254}")
+_LONGEST_NAME = 255  # bytes
+_PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -50,11 +53,14 @@ class Sample:
         Raises:
             SampleError: it is no folder, its info.txt is wrong, or it has neither trace nor parsed trace.
         """
-        if not folder.is_dir():
-            raise SampleError(f"{folder}: is no sample folder")
-        sample = cls(folder, read_info(folder / "info.txt"))
-        if sample.parsed is None and sample._either("trace_0") is None:
-            raise SampleError(f"{folder}: has neither trace_0.gz nor a parsed trace")
+        try:
+            if not folder.is_dir():
+                raise SampleError(f"{folder}: is no sample folder")
+            sample = cls(folder, read_info(folder / "info.txt"))
+            if sample.parsed is None and sample._either("trace_0") is None:
+                raise SampleError(f"{folder}: has neither trace_0.gz nor a parsed trace")
+        except OSError as error:
+            raise SampleError(f"{folder}: cannot be read ({error.strerror or error})") from None
         return sample
 
     @property
@@ -85,7 +91,7 @@ class Sample:
     @property
     def parsed(self) -> Path | None:
         """The parsed trace: ``trace_parsed.parquet`` before the original's ``trace_parsed.gz``."""
-        for name in ("trace_parsed.parquet", "trace_parsed.gz"):
+        for name in _PARSED:
             file = self.folder / name
             if file.is_file():
                 return file
@@ -104,39 +110,48 @@ class Sample:
                 for stream in self.meta.streams
             ]
         streams = []
-        for index in range(_MAX_STREAMS):
+        for index in range(MAX_STREAMS):
             file = self._either(f"trace_{index}")
             if file is None:
                 break
             streams.append(Stream(file, 0, index))
         return streams
 
-    def processes(self, bin_dir: Path) -> list[Process]:
-        """Memory of each process, by index.
+    def processes(self, bin_dir: Path, wanted: Collection[int] | None = None) -> list[Process]:
+        """Memory of the processes, by index; of all, or of those that are wanted.
+
+        A map that several have is read once.
 
         Raises:
             MappingError: a map is missing or wrong.
-            SampleError: meta.json is wrong.
+            SampleError: meta.json is wrong, or a process that is wanted is not in it.
         """
 
         def image_size(path: str) -> int | None:
             image = self.image_path(Module(path, 0, 0, 0, ()), bin_dir)
             return image.stat().st_size if image else None
 
+        described = self.meta.processes if self.meta else ()
+        if any(process.index != position for position, process in enumerate(described)):
+            raise SampleError(f"{self.folder / 'meta.json'}: processes are not numbered in order")
+        count = len(described) if self.meta else 1
+        indices = range(count) if wanted is None else sorted(set(wanted))
+        if indices and not 0 <= indices[-1] < count:
+            raise SampleError(f"{self.folder}: a stream belongs to process {indices[-1]}, which it lacks")
         if self.meta is None:
             file = self._either("mapping", ".txt")
             if file is None:
                 raise MappingError(
                     f"{self.folder}: has no mapping.txt.gz, so that its trace cannot be decoded"
                 )
-            return [Process(0, MemoryMap.read(file, image_size), None, 64)]
+            return [Process(0, MemoryMap.read(file, image_size), None, 64) for _ in indices]
+        maps: dict[str, MemoryMap] = {}
         processes = []
-        for position, process in enumerate(self.meta.processes):
-            if process.index != position:
-                raise SampleError(f"{self.folder / 'meta.json'}: processes are not numbered in order")
-            mapping = MemoryMap.read(self._own_file(process.mapping), image_size)
+        for process in (described[index] for index in indices):
+            if process.mapping not in maps:
+                maps[process.mapping] = MemoryMap.read(self._own_file(process.mapping), image_size)
             code = self._own_file(process.code) if process.code else None
-            processes.append(Process(position, mapping, code, process.exec_mode))
+            processes.append(Process(process.index, maps[process.mapping], code, process.exec_mode))
         return processes
 
     def image_path(self, module: Module, bin_dir: Path) -> Path | None:
@@ -149,7 +164,8 @@ class Sample:
             return None  # a region of the kernel's, such as [vdso]
         image = self.meta.images.get(module.path) if self.meta else None
         name = image.file if image else module.name
-        if name in ("", ".", "..") or "/" in name or "\0" in name:
+        too_long = len(name.encode("utf-8", errors="replace")) > _LONGEST_NAME
+        if name in ("", ".", "..") or "/" in name or "\0" in name or too_long:
             raise ImageError(
                 f"{self.folder}: image {printable(name)!r} is not in {bin_dir}: correct meta.json"
             )
@@ -176,29 +192,50 @@ class Sample:
         return file
 
 
-def open_samples(folders: list[Path]) -> list[Sample]:
-    """Open those that are whole; a warning names each other one and what it lacks."""
+def open_samples(folders: list[Path], broken: list[SampleError] | None = None) -> list[Sample]:
+    """Open those that are whole; a warning names each other one and what it lacks.
+
+    Where ``broken`` is given, it takes the errors of folders that lack nothing but have a wrong part.
+    """
     samples = []
     for folder in folders:
         try:
             samples.append(Sample.open(folder))
         except SampleError as error:
-            _log.warning("skipped: %s", error)
+            if broken is not None and not _lacks_parts(folder):
+                broken.append(error)
+            else:
+                _log.warning("skipped: %s", error)
     return samples
 
 
-def find_samples(root: Path) -> list[Sample]:
+def find_samples(root: Path, broken: list[SampleError] | None = None) -> list[Sample]:
     """All samples below a folder, sorted by folder name; unfinished recordings (``.part``) are left out.
 
+    ``broken`` as in :func:`open_samples`.
+
     Raises:
-        SampleError: root is no folder.
+        SampleError: root is no folder, or cannot be read.
     """
     if not root.is_dir():
         raise SampleError(f"{root}: no such folder")
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        raise SampleError(f"{root}: cannot be read ({error.strerror or error})") from None
     return open_samples(
-        sorted(
+        [
             entry
-            for entry in root.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".") and not entry.name.endswith(".part")
-        )
+            for entry in entries
+            if not entry.name.startswith(".") and not entry.name.endswith(".part") and entry.is_dir()
+        ],
+        broken,
     )
+
+
+def _lacks_parts(folder: Path) -> bool:
+    try:
+        names = {entry.name for entry in os.scandir(folder)}
+    except OSError:
+        return False
+    return "info.txt" not in names or names.isdisjoint(("trace_0", "trace_0.gz", *_PARSED))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,6 +12,11 @@ from barnum.samples.files import read_bounded, write_whole
 
 _LIMIT = 64 << 20
 _SCHEMA = 1
+MAX_PROCESSES = MAX_STREAMS = (1 << 16) - 1
+
+_Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PROCESSES)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_FileName = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +39,12 @@ class ExitStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ProcessMeta(msgspec.Struct, frozen=True, kw_only=True):
     """One process (or, after an exec, one program) of a run and the files that describe its memory."""
 
-    index: int
-    pid: int
+    index: _Index
+    pid: _Count
     program: str
-    mapping: str
-    parent: int | None = None
-    code: str | None = None
+    mapping: _FileName
+    parent: _Index | None = None
+    code: _FileName | None = None
     exec_mode: Literal[32, 64] = 64
     event: Literal["start", "fork", "exec"] = "start"
 
@@ -47,18 +52,18 @@ class ProcessMeta(msgspec.Struct, frozen=True, kw_only=True):
 class StreamMeta(msgspec.Struct, frozen=True, kw_only=True):
     """One stream of PT packets: one thread of one process. bytes are raw, before compression."""
 
-    file: str
-    process: int
-    thread: int
-    bytes: int
+    file: _FileName
+    process: _Index
+    thread: _Count
+    bytes: _Count
     lost: str | None = None
-    lost_blocks: int = 0
+    lost_blocks: _Count = 0
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """The image of a mapped file: its name in the bin-dir and the SHA-256 of its content, in hex."""
 
-    file: str
+    file: _FileName
     sha256: str
 
 
@@ -73,10 +78,10 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     host_cpu: str = ""
     recorded: str = ""
     exit: ExitStatus = ExitStatus()
-    processes: tuple[ProcessMeta, ...] = ()
-    streams: tuple[StreamMeta, ...] = ()
+    processes: Annotated[tuple[ProcessMeta, ...], msgspec.Meta(max_length=MAX_PROCESSES)] = ()
+    streams: Annotated[tuple[StreamMeta, ...], msgspec.Meta(max_length=MAX_STREAMS)] = ()
     images: dict[str, Image] = {}
-    children: int = 0
+    children: _Count = 0
     lost: tuple[str, ...] = ()
     stderr: str = ""
 
