@@ -113,6 +113,32 @@ BAD = {
 }
 
 
+def test_a_bomb_that_begins_like_a_trace(tmp_path):
+    images = make_images(tmp_path / "extract")
+    member = gzip.compress(bytes(8 << 20))
+    sample = make_sample(tmp_path / "bad", packed=gzip.compress(stream()) + member * 20)
+    done = barnum("preprocess", "--max-size", 64 << 20, sample, images)
+    assert done.returncode == 11
+    assert b"more than 67,108,864 bytes once decompressed" in done.stderr
+    assert done.stderr.count(b"barnum: ") == 1
+    assert leftovers(sample) == set()
+    assert "trace_parsed.parquet" not in names(sample)
+
+
+def test_a_bomb_is_told_by_how_far_it_shrank(tmp_path, monkeypatch):
+    from barnum.errors import TraceError
+    from barnum.paths import packed
+
+    monkeypatch.setattr(packed, "_RATIO_COUNTS_FROM", 32 << 20)
+    file = tmp_path / "trace_0.gz"
+    file.write_bytes(gzip.compress(stream()) + gzip.compress(bytes(8 << 20)) * 20)
+    raw = packed.RawTrace(file)
+    with pytest.raises(TraceError, match="a gzip bomb, no trace"):
+        for _ in raw:
+            pass
+    assert raw.size < 100 << 20
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_traces_have_one_clear_line(tmp_path, kind):
     packed, code, message = BAD[kind]
@@ -153,10 +179,70 @@ def test_some_that_fail_do_not_harm_the_others(tree):
     make_sample(tree / "traces" / "lost", label="neither")
     done = barnum("preprocess", tree / "traces", tree / "extract")
     assert done.returncode == 22
-    assert b"4 samples: 3 finished" in done.stdout
-    assert b"1 failed" in done.stdout
-    assert b"1 of 4 samples failed" in done.stderr
+    assert b"5 samples: 3 finished" in done.stdout
+    assert b"2 failed" in done.stdout
+    assert b"2 of 5 samples failed" in done.stderr
     assert b"neither 'benign' nor 'malicious'" in done.stderr
+
+
+BROKEN = {
+    "label": ("info.txt", b"a.pdf\nneither\n"),
+    "info": ("info.txt", b"a.pdf"),
+    "meta": ("meta.json", b"{"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_part_fails_where_a_missing_one_is_skipped(tree, kind):
+    for name in ("b", "c"):
+        (tree / "traces" / name / {"b": "info.txt", "c": "trace_0.gz"}[name]).unlink()
+    done = barnum("preprocess", tree / "traces", tree / "extract")
+    assert done.returncode == 0, done.stderr
+    assert b"1 sample: 1 finished" in done.stdout
+    assert done.stderr.count(b"skipped: ") == 2
+    (tree / "traces" / "a" / "trace_parsed.parquet").unlink()
+    name, content = BROKEN[kind]
+    (tree / "traces" / "a" / name).write_bytes(content)
+    done = barnum("preprocess", tree / "traces", tree / "extract")
+    assert done.returncode == 22
+    assert b"1 sample: 0 finished" in done.stdout
+    assert b"1 failed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["info.txt", "meta.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tree, name):
+    (tree / "traces" / "a" / name).unlink(missing_ok=True)
+    os.mkfifo(tree / "traces" / "a" / name)
+    done = barnum("preprocess", tree / "traces", tree / "extract")
+    assert done.returncode == 22
+    assert b"3 samples: 2 finished" in done.stdout
+    assert f"{name}: cannot be read (not a regular file)".encode() in done.stderr
+
+
+@pytest.mark.parametrize("time", ["inf", "nan", "-1", "0", "1e999"])
+def test_a_time_limit_is_a_number_of_seconds(tree, time):
+    done = barnum("preprocess", "-t", time, tree / "traces", tree / "extract")
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_path_that_is_whole_is_not_partial_however_late_it_is(tree):
+    from barnum.paths.decode import Decoding
+    from barnum.samples import Sample
+
+    def decode(folder: Path):
+        decoding = Decoding(Sample.open(folder), tree / "extract")
+        for _ in decoding.chunks(lambda: decoding.steps > 0):
+            pass
+        return decoding.steps, decoding.truncated
+
+    assert decode(tree / "traces" / "a") == (21, None)
+    # a second stream, or what follows in the same one, is left out
+    (tree / "traces" / "b" / "trace_1.gz").write_bytes(gzip.compress(stream(3)))
+    assert decode(tree / "traces" / "b") == (21, "timeout")
+    steps, truncated = decode(make_sample(tree / "traces" / "long", stream(300_000)))
+    assert truncated == "timeout"
+    assert 0 < steps < 600_001
 
 
 def test_a_map_without_images(tmp_path):
@@ -213,6 +299,7 @@ def test_a_time_limit_keeps_a_marked_part_or_nothing(tmp_path):
     assert 0 < reader.rows < 300 * 400_000
     done = barnum("preprocess", "-f", "-p", "-t", 0.3, sample, images)
     assert done.returncode == 11
+    assert b"was not done" in done.stderr
     assert leftovers(sample) == set()
 
 

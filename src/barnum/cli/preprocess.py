@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import logging_option, progress, set_up_logging
+from barnum.cli.common import SECONDS, logging_option, progress, set_up_logging
 from barnum.cli.decode import cpu_option
 from barnum.errors import (
     BarnumError,
@@ -22,6 +22,7 @@ from barnum.errors import (
     OutputExistsError,
     SampleError,
     SomeFailedError,
+    TraceError,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _log = logging.getLogger("barnum.preprocess")
 @click.option(
     "-t",
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     metavar="SECONDS",
     help="Time limit for each sample; what is decoded by then is kept and marked.",
 )
@@ -87,8 +88,12 @@ def command(
     from barnum.samples import find_samples
 
     single = _is_sample(trace_directory)
-    folders = [trace_directory] if single else [sample.folder for sample in find_samples(trace_directory)]
-    if not folders:
+    broken: list[SampleError] = []
+    if single:
+        folders = [trace_directory]
+    else:
+        folders = [sample.folder for sample in find_samples(trace_directory, broken)]
+    if not folders and not broken:
         raise SampleError(f"{trace_directory}: holds no samples: name a sample or a folder of samples")
     requests = [
         Request(
@@ -102,14 +107,16 @@ def command(
         )
         for folder in folders
     ]
-    run = _Run(force, not no_partial, single, len(requests))
+    run = _Run(force, not no_partial, single, len(requests) + len(broken))
+    for error in broken:
+        run.fail(error)
     with _ended_like_an_interrupt():
         run.all(requests, jobs or len(os.sched_getaffinity(0)), partial(set_up_logging, logging_level))
     if run.failed and single:
         raise run.failed[0]
     click.echo(run.summary())
     if run.failed:
-        raise SomeFailedError(f"{len(run.failed)} of {len(folders)} samples failed")
+        raise SomeFailedError(f"{len(run.failed)} of {run.total} samples failed")
 
 
 class _Run:
@@ -119,7 +126,7 @@ class _Run:
         self._force = force
         self._keep_partial = keep_partial
         self._single = single
-        self._total = total
+        self.total = total
         self._claims: dict[str, Claim] = {}
         self.failed: list[BarnumError] = []
         self._skipped = 0
@@ -128,7 +135,7 @@ class _Run:
     def all(self, requests: list[Request], jobs: int, set_up: Any) -> None:
         from barnum.paths.supervisor import run_each
 
-        with progress("preprocess", self._total) as bar:
+        with progress("preprocess", self.total) as bar:
             try:
                 for request, outcome in run_each(
                     self._claimed(requests, bar), jobs, keep_partial=self._keep_partial, set_up=set_up
@@ -156,7 +163,7 @@ class _Run:
                 bar.advance()
                 continue
             except OutputError as error:
-                self._fail(error)
+                self.fail(error)
                 bar.advance()
                 continue
             self._claims[str(claim.data)] = claim
@@ -166,7 +173,7 @@ class _Run:
         try:
             if not isinstance(outcome, BarnumError):
                 if outcome.truncated and not self._keep_partial:
-                    raise InputError(
+                    raise TraceError(
                         f"{claim.result.parent}: was not done in time: its partial trace is deleted"
                     )
                 claim.finish()
@@ -177,9 +184,10 @@ class _Run:
         except InputError as error:
             outcome = error
         claim.drop()
-        self._fail(outcome)
+        self.fail(outcome)
 
-    def _fail(self, error: BarnumError) -> None:
+    def fail(self, error: BarnumError) -> None:
+        """Count a sample as failed, and say why where there are others."""
         self.failed.append(error)
         if not self._single:
             _log.error("%s", error)
@@ -187,7 +195,7 @@ class _Run:
     def summary(self) -> str:
         results = self._results
         partial_ones = sum(result.truncated is not None for result in results)
-        samples = "1 sample" if self._total == 1 else f"{self._total:,} samples"
+        samples = "1 sample" if self.total == 1 else f"{self.total:,} samples"
         return (
             f"{samples}: {len(results)} finished ({partial_ones} partial), "
             f"{self._skipped} skipped, {len(self.failed)} failed; "
