@@ -43,8 +43,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
     folder: Path = options.folder.resolve()
+    mark = folder / ".made-by-bench"
+    if folder.exists() and not mark.exists():
+        raise SystemExit(f"bench: {folder} was not made by the benchmark: name another folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    mark.touch()
 
     print(f"machine: {_processor()}, {os.cpu_count()} cores, {platform.platform()}")
     figures: dict[str, float] = {}
