@@ -9,7 +9,21 @@ import sys
 
 import pytest
 
-from paths_tools import BASE, barnum, make_images, make_sample, stream
+from paths_tools import (
+    BASE,
+    MODE_64,
+    PGD,
+    PSB,
+    PSBEND,
+    TAKEN,
+    barnum,
+    make_images,
+    make_sample,
+    pge,
+    stream,
+    tip,
+    turns,
+)
 
 REAL = (
     "cve-2018-12327-ben",
@@ -73,6 +87,31 @@ def test_summary(sample):
     assert "100.00%  /usr/bin/tiny" in text
     assert "1 start of stream" in text
     assert "trace_0.gz" in text
+
+
+def test_the_summary_names_what_was_lost_and_unmapped_by_module(sample):
+    mapping = sample / "mapping.txt"
+    mapping.write_text(mapping.read_text() + "500000-501000 r-xp 00000000 00:00 0 /lib/no\x1bne.so\n")
+    start = PSB + PSBEND + MODE_64 + pge(BASE)
+    into = [
+        start + turns(2) + TAKEN + tip(0x500010) + TAKEN,
+        start + TAKEN + tip(0x900000) + TAKEN,
+        start + turns(2) + PGD,
+    ]
+    (sample / "trace_0.gz").write_bytes(gzip.compress(b"".join(into)))
+    lines = barnum("decode", sample).stdout.decode().splitlines()
+    (total,) = (line.split() for line in lines if line.startswith("bytes "))
+    decoded, lost = (int(total[index].replace(",", "")) for index in (1, 3))
+    assert decoded + lost == sum(map(len, into))
+    (unmapped,) = (line.split() for line in lines if line.startswith("unmapped  "))
+    assert unmapped[1:5] == ["2", "times", "in", "2"]
+    table = next(index for index, line in enumerate(lines) if "bytes lost" in line)
+    rows = [line.split(maxsplit=4) for line in lines[table + 1 : lines.index("", table + 1)]]
+    assert {row[4]: row[1:4] for row in rows} == {
+        "/lib/no?ne.so": ["1", "1", "1"],
+        "(in no module)": ["1", "1", "1"],
+    }
+    assert sum(int(row[0].replace(",", "")) for row in rows) == lost
 
 
 def test_images_are_found_near_the_sample_or_named(sample, tmp_path):

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from barnum.samples import printable
+
 if TYPE_CHECKING:
     from barnum.paths.decode import Decoding
 
 _PAGES_SHOWN = 10
+_NO_MODULE = "(in no module)"
 
 
 def summarize(decoding: Decoding) -> str:
@@ -22,33 +25,55 @@ def summarize(decoding: Decoding) -> str:
     blocks = decoding.blocks
     times = np.pad(times, (0, len(blocks) - len(times)))
     statistics = decoding.statistics
+    lost = statistics["bytes_lost"]
     header = decoding.header()
     instructions = times * blocks.count
     lines = [
-        f"sample        {header['name']} ({header['label']})",
-        f"bytes         {statistics['bytes']:,} decoded, {statistics['bytes_lost']:,} lost",
+        f"sample        {printable(header['name'])} ({header['label']})",
+        f"bytes         {statistics['bytes'] - lost:,} decoded, {lost:,} lost",
         f"blocks        {decoding.steps:,} ({int((times > 0).sum()):,} distinct)",
         f"instructions  {int(instructions.sum()):,}",
-        f"unmapped      {sum(decoding.unmapped.values()):,} times in {len(decoding.unmapped):,} pages",
+        f"unmapped      {statistics['unmapped']:,} times in {len(decoding.unmapped):,} pages",
         "gaps          "
         + (", ".join(f"{count:,} {name}" for name, count in decoding.causes.items()) or "none"),
     ]
     lines += ["", f"{'blocks':>15} {'instructions':>15} {'share':>7}  module"]
     total = max(int(instructions.sum()), 1)
     for name, block_count, instruction_count in _by_module(blocks, times, instructions):
-        lines.append(f"{block_count:>15,} {instruction_count:>15,} {instruction_count / total:>7.2%}  {name}")
+        share = instruction_count / total
+        lines.append(f"{block_count:>15,} {instruction_count:>15,} {share:>7.2%}  {printable(name)}")
+    lines += _losses(decoding)
     lines += ["", f"{'blocks':>15} {'process':>7} {'thread':>9}  stream"]
     for stream in header["streams"]:
-        note = f" ({stream['broken']})" if "broken" in stream else ""
+        note = f" ({printable(stream['broken'])})" if "broken" in stream else ""
         lines.append(
             f"{stream['steps']:>15,} {stream['process']:>7} {stream['thread']:>9}  {stream['file']}{note}"
         )
     if decoding.missing:
-        lines += ["", f"without image: {', '.join(decoding.missing)}"]
+        lines += ["", f"without image: {', '.join(map(printable, decoding.missing))}"]
     if decoding.unmapped:
         most = sorted(decoding.unmapped.items(), key=lambda page: (-page[1], page[0]))[:_PAGES_SHOWN]
         lines += ["", "unmapped pages: " + ", ".join(f"{page:x} ({count:,})" for page, count in most)]
     return "\n".join(lines)
+
+
+def _losses(decoding: Decoding) -> list[str]:
+    """A table of the modules in which something could not be decoded."""
+    rows = [
+        (loss.bytes_lost, loss.gaps, loss.unmapped, loss.pages, loss.module or _NO_MODULE)
+        for loss in decoding.losses()
+    ]
+    # only so many gaps and pages are kept one by one
+    lost = decoding.statistics["bytes_lost"] - sum(row[0] for row in rows)
+    unmapped = decoding.statistics["unmapped"] - sum(row[2] for row in rows)
+    if lost > 0 or unmapped > 0:
+        rows.append((max(lost, 0), 0, max(unmapped, 0), 0, "(not told apart)"))
+    if not rows:
+        return []
+    lines = ["", f"{'bytes lost':>15} {'gaps':>9} {'unmapped':>11} {'pages':>7}  module"]
+    for lost, gaps, unmapped, pages, name in rows:
+        lines.append(f"{lost:>15,} {gaps:>9,} {unmapped:>11,} {pages:>7,}  {printable(name)}")
+    return lines
 
 
 def _by_module(blocks: Any, times: Any, instructions: Any) -> list[tuple[str, int, int]]:
@@ -56,7 +81,7 @@ def _by_module(blocks: Any, times: Any, instructions: Any) -> list[tuple[str, in
     size = len(blocks.modules) + 1
     block_counts = np.bincount(index, weights=times, minlength=size).astype(np.int64)
     instruction_counts = np.bincount(index, weights=instructions, minlength=size).astype(np.int64)
-    names = ["(in no module)", *blocks.modules]
+    names = [_NO_MODULE, *blocks.modules]
     rows = [
         (name, int(some), int(most))
         for name, some, most in zip(names, block_counts, instruction_counts, strict=True)
