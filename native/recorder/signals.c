@@ -2,8 +2,11 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <elf.h>
+#include <inttypes.h>
 #include <link.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -174,6 +177,21 @@ static int find_kill(struct dl_phdr_info *info, size_t size, void *data)
     return 1; /* the main program comes first: no further one */
 }
 
+/* what may be done with the page now; -1 when that cannot be found */
+static int protection_of(uintptr_t page)
+{
+    char *maps = file_read("/proc/self/maps"), mode[5];
+    int protection = -1;
+    for (char *row = maps; row && protection < 0; row = (row = strchr(row, '\n')) ? row + 1 : NULL) {
+        uintptr_t start, end;
+        if (sscanf(row, "%" SCNxPTR "-%" SCNxPTR " %4s", &start, &end, mode) == 3 && start <= page && page < end)
+            protection = (mode[0] == 'r' ? PROT_READ : 0) | (mode[1] == 'w' ? PROT_WRITE : 0) |
+                         (mode[2] == 'x' ? PROT_EXEC : 0);
+    }
+    free(maps);
+    return protection;
+}
+
 bool signal_hook(void)
 {
     void **slot = NULL;
@@ -181,10 +199,14 @@ bool signal_hook(void)
     if (!slot || !*slot)
         return false;
     uintptr_t page = (uintptr_t)slot & ~(uintptr_t)(PAGE - 1);
-    if (mprotect((void *)page, PAGE, PROT_READ | PROT_WRITE) != 0)
+    /* read-only only where the emulator was linked with full RELRO: its relocations are final then */
+    int protection = protection_of(page);
+    bool opens = protection >= 0 && !(protection & PROT_WRITE);
+    if (protection < 0 || (opens && mprotect((void *)page, PAGE, protection | PROT_WRITE) != 0))
         return false;
     real_kill = (int (*)(pid_t, int))*slot;
     *slot = (void *)hooked_kill;
-    mprotect((void *)page, PAGE, PROT_READ); /* as it was: relocations are final */
+    if (opens)
+        mprotect((void *)page, PAGE, protection);
     return true;
 }
