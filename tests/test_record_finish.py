@@ -420,6 +420,59 @@ def test_what_is_no_file_is_not_read(tmp_path):
         _finish(raw)
 
 
+def test_notes_of_losses_become_sentences(tmp_path):
+    notes = (
+        "pid 12\nparent -1\nevent start\nmode 64\nprogram /usr/bin/true\nlost one thing\nuntraced /a: why\n"
+        "untraced /b: why\nlost another\0\0\nstayed \nunprivileged /c: setuid\nevil \x1b\nlost \x1b[31m\n"
+    )
+    raw = raw_folder(tmp_path / "raw", process_0=notes)
+    assert _finish(raw).meta.lost == (
+        "process 0: one thing",
+        "process 0: not recorded is what it started as /a: why",
+        "process 0: another",
+        "process 0: what it started ran without the rights of /c: setuid",
+        "process 0: ?[31m",
+    )
+
+
+def test_notes_beyond_their_room_are_counted(tmp_path):
+    head = "pid 12\nparent -1\nevent start\nmode 64\nprogram /usr/bin/true\n"
+    text = (head + "lost something\n" * 20).encode()
+    raw = raw_folder(tmp_path / "raw", process_0=text.ljust((16 << 10) - 8, b"\0") + struct.pack("<Q", 5))
+    lost = _finish(raw).meta.lost
+    assert lost == ("process 0: something",) * 16 + ("process 0: 9 more notes of this kind",)
+
+
+def test_ways_that_were_not_understood_are_told(tmp_path):
+    stream = bytearray(raw_stream(PSB))
+    struct.pack_into("<Q", stream, 64, 3)
+    [sentence] = _finish(raw_folder(tmp_path / "raw", stream_0=bytes(stream))).meta.lost
+    assert sentence.startswith("trace_0.gz: 3 times it could not be told")
+
+
+def test_a_map_may_grow_by_its_new_lines_alone(tmp_path):
+    first, second, third = (_line(start, start + 0x1000) for start in (0x400000, 0x402000, 0x500000))
+    whole = f"@ 0\n{first}{second}@ 1\n{first}{third}@ 2\n{first}{second}{third}"
+    parts = f"@ 0\n{first}{second}+ 1\n{third}+ 2\n{second}"
+    lines = []
+    for name, maps in (("whole", whole), ("parts", parts)):
+        sample = _finish(raw_folder(tmp_path / name / "raw", maps_0=maps))
+        assert sample.meta.lost == ()
+        lines.append(gzip.decompress((sample.folder / "mapping.txt.gz").read_bytes()))
+    assert lines[0] == lines[1]
+
+
+def test_bounds_of_a_map_are_told(tmp_path, monkeypatch):
+    maps = "@ 0\n" + "".join(_line(0x400000 + 0x2000 * i, 0x401000 + 0x2000 * i) for i in range(10))
+    monkeypatch.setattr("barnum.record.regions._MAX_REGIONS", 4)
+    lost = _finish(raw_folder(tmp_path / "regions" / "raw", maps_0=maps)).meta.lost
+    assert lost == ("process 0 had more pieces of memory with code than are kept: 6 have no name",)
+    monkeypatch.undo()
+    monkeypatch.setattr("barnum.record.raw._MAPS_LIMIT", 100)
+    [sentence] = _finish(raw_folder(tmp_path / "bytes" / "raw", maps_0=maps)).meta.lost
+    assert sentence.startswith("the memory map of process 0 changed too often")
+
+
 @pytest.mark.parametrize(
     "broken",
     [

@@ -8,11 +8,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "recorder.h"
 
-enum { LARGEST = 8 << 20, MOST_WORDS = 1 << 19, SCRIPT_DEPTH = 4, HEAD = 256, OWN_WORDS = 8 };
+/* SCRIPT_DEPTH: as many scripts of scripts as the kernel runs */
+enum { LARGEST = 8 << 20, MOST_WORDS = 1 << 19, SCRIPT_DEPTH = 5, HEAD = 256, SHOWN = 512 };
+
+static _Thread_local bool noted __attribute__((tls_model("initial-exec"))); /* of the call under way */
+
+/* what the program starts next will not be recorded, or not run as it would alone */
+static void tell(const char *key, const char *path, const char *why)
+{
+    noted = true;
+    note(key, "%.*s: %s", SHOWN, path, why);
+}
+
+/* the call did not start anything after all */
+void exec_failed(void)
+{
+    if (noted)
+        note("stayed", "%s", "");
+    noted = false;
+}
+
 
 /* path of the program that this process runs */
 void exec_own_path(char *to)
@@ -62,7 +82,8 @@ static char **words(uint64_t array, size_t spare, size_t *count)
     return list;
 }
 
-/* first bytes of an executable regular file, zeros behind them; -1 when there is none */
+/* first bytes of an executable regular file, zeros behind them; -1 when there is none, 1 when it may be run but
+   not read */
 static int head_of(const char *path, uint8_t *head)
 {
     struct stat status;
@@ -71,7 +92,7 @@ static int head_of(const char *path, uint8_t *head)
         return -1;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return -1;
+        return 1;
     ssize_t got = read(fd, head, HEAD);
     close(fd);
     return got < 4 ? -1 : 0;
@@ -88,6 +109,18 @@ static const char *emulator(const uint8_t *head)
     if (head[EI_CLASS] == ELFCLASS32 && elf.e_machine == EM_386)
         return options.qemu32;
     return NULL;
+}
+
+/* the kernel raises rights for the program itself, which is now read by an emulator that has none to give */
+static bool is_privileged(const char *path)
+{
+    struct stat status;
+    if (stat(path, &status) != 0)
+        return false;
+    if ((status.st_mode & S_ISUID && status.st_uid != geteuid()) ||
+        ((status.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && status.st_gid != getegid()))
+        return true;
+    return geteuid() != 0 && getxattr(path, "security.capability", NULL, 0) > 0;
 }
 
 static char *quoted(char *to, const char *from)
@@ -124,6 +157,7 @@ static void outlive(char *path, int fd)
 void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t environment_at, int flags)
 {
     char path[PATH_ROOM + 64], name[PATH_ROOM];
+    noted = false;
     if (process < 0 || guest_string(path_at, name, sizeof name) < 0)
         return;
     char own[32];
@@ -146,8 +180,10 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
     size_t front = 2 * SCRIPT_DEPTH;
     char **list = words(arguments_at, front, &count);
     char **environment = words(environment_at, 0, &variables);
-    if (!list || !environment)
+    if (!list || !environment) {
+        tell("untraced", path, "its arguments are too long");
         return;
+    }
     if (count == front) {
         list[count++] = strdup(""); /* as the kernel does for a program without a name */
         list[count] = NULL;
@@ -156,7 +192,10 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
     const char *engine = NULL;
     size_t first = front;
     for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {
-        if (head_of(path, head) != 0)
+        int readable = head_of(path, head);
+        if (readable > 0)
+            tell("untraced", path, "it may not be read");
+        if (readable != 0)
             return;
         if ((engine = emulator(head)) || memcmp(head, "#!", 2) != 0 || depth == SCRIPT_DEPTH)
             break;
@@ -177,7 +216,11 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
         snprintf(path, sizeof path, "%s%s", line[0] == '/' || line[0] == '.' ? "" : "./", line);
     }
     if (!engine || !engine[0]) {
-        note("untraced", "%s", path);
+        tell("untraced", path, engine ? "the emulator for its kind is not installed" : "it is of no kind that can be recorded");
+        return;
+    }
+    if (faccessat(AT_FDCWD, options.dir, W_OK | X_OK, AT_EACCESS) != 0) {
+        tell("untraced", path, "the program that started it had given up its rights");
         return;
     }
 
@@ -185,8 +228,10 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
     const char *values[] = {options.dir, options.qemu64, options.qemu32, options.cpu};
     char *plugin = malloc(sizeof options * 2 + 4 * PATH_ROOM);
     char **all = calloc(count + variables * 2 + 16, sizeof *all), **kept = calloc(variables + 1, sizeof *kept);
-    if (!plugin || !all || !kept)
+    if (!plugin || !all || !kept) {
+        tell("untraced", path, "no memory");
         return;
+    }
     char *to = quoted(plugin, options.plugin);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (!values[i][0])
@@ -219,6 +264,11 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
     all[n++] = path;
     for (size_t i = first + 1; i < count; i++)
         all[n++] = list[i];
+    if (is_privileged(path))
+        tell("unprivileged", path, "setuid, setgid or with file capabilities");
     execve(engine, all, kept);
-    note("untraced", "%s: the emulator could not be started: %s", path, strerror(errno));
+    char why[TEXT_ROOM];
+    snprintf(why, sizeof why, "the emulator could not be started: %s", strerror(errno));
+    exec_failed();
+    tell("untraced", path, why);
 }

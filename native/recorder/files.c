@@ -191,11 +191,35 @@ int create_numbered(const char *prefix, char *path)
     return -1;
 }
 
-/* append a line `key value` to the file of this process */
+/* notes of this process, in its file process_<P>: mapped, so that they can still be made when the program has
+   changed its user, its root or its limits; the reader leaves out the zeros behind and between them */
+enum { NOTES_ROOM = 16 << 10, NOTES_TEXT = NOTES_ROOM - 16 };
+
+static struct notes {
+    char text[NOTES_TEXT];
+    _Atomic uint64_t used;    /* a forked child that has no file may write here beside its parent */
+    _Atomic uint64_t dropped;
+} *notes;
+_Static_assert(sizeof(struct notes) == NOTES_ROOM, "layout");
+
+/* `path` exists and is empty */
+bool notes_begin(const char *path)
+{
+    struct notes *fresh =
+        file_allocate(path, 0, NOTES_ROOM) == 0 ? file_map(path, true, 0, NOTES_ROOM) : NULL;
+    if (!fresh)
+        return false;
+    if (notes)
+        munmap(notes, NOTES_ROOM);
+    notes = fresh;
+    return true;
+}
+
+/* append a line `key value` to the notes of this process */
 void note(const char *key, const char *format, ...)
 {
-    char path[OWN_ROOM], line[PATH_ROOM + TEXT_ROOM];
-    if (process < 0)
+    char line[PATH_ROOM + TEXT_ROOM];
+    if (!notes || process < 0)
         return;
     int head = snprintf(line, sizeof line, "%s ", key);
     va_list arguments;
@@ -211,6 +235,12 @@ void note(const char *key, const char *format, ...)
         if (line[i] == '\n')
             line[i] = '?';
     line[size++] = '\n';
-    own_path(path, "process", process);
-    file_append(path, line, size);
+    uint64_t at = atomic_load(&notes->used);
+    do {
+        if (at > NOTES_TEXT || size > NOTES_TEXT - at) {
+            atomic_fetch_add(&notes->dropped, 1);
+            return;
+        }
+    } while (!atomic_compare_exchange_weak(&notes->used, &at, at + size));
+    memcpy(notes->text + at, line, size);
 }

@@ -42,8 +42,10 @@ static bool describe_process(const char *event, int parent)
 {
     char path[OWN_ROOM], program[PATH_ROOM];
     process = create_numbered("process", path);
-    if (process < 0)
+    if (process < 0 || !notes_begin(path)) {
+        process = -1;
         return false;
+    }
     note("pid", "%ld", (long)getpid());
     note("parent", "%d", parent);
     note("event", "%s", event);
@@ -75,6 +77,11 @@ static void after_fork_child(void)
     bool good = describe_process("fork", parent);
     stream_fork((unsigned)this_vcpu);
     if (!good) {
+        /* what is mapped are still its parent's notes */
+        process = parent;
+        note("lost", "a forked child (process id %ld) and all that it started: no files could be made for it",
+             (long)getpid());
+        process = -1;
         code_abandon();
         if (streams[this_vcpu])
             streams[this_vcpu]->previous = &state_lost;

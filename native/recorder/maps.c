@@ -1,4 +1,5 @@
-/* what is mapped where in the program's address space: a snapshot whenever new code has come */
+/* what is mapped where in the program's address space: looked at whenever new code has come.
+   The file holds `@ EPOCH` and all lines of the map, then `+ EPOCH` and the lines that the last look lacked. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 #include "recorder.h"
 
-enum { CAN_READ = 1, CAN_EXECUTE = 4, CAN_WRITE = 2, COULD_WRITE = 0x10 };
+enum { CAN_READ = 1, CAN_WRITE = 2, CAN_EXECUTE = 4, COULD_WRITE = 0x10, MOST_BYTES = 32 << 20 };
 
 struct region {
     uint64_t start, end;
@@ -15,10 +16,14 @@ struct region {
 
 static struct region *regions; /* of the program, from the emulator's page table */
 static size_t region_count, region_room;
-static char *last_text;
+static char *last_text; /* the map at the last look; NULL: nothing in the file can be built upon */
 static size_t last_size;
+static uint64_t written;
+static bool told;
 uint32_t map_generation = 1;
 static uint32_t read_generation;
+static _Atomic uint32_t moved; /* times that other memory may have come to an address */
+static uint32_t read_moved;
 
 int (*walk_regions)(void *data, region_callback callback);
 
@@ -63,6 +68,7 @@ static char *describe(char *host, size_t *size)
     size_t room = strlen(host) * 3 + region_count * 512 + 4096;
     char *text = malloc(room);
     struct line pending = {0};
+    size_t first = 0; /* both lists are in order of addresses */
     *size = 0;
     for (char *row = host; text && *row;) {
         char *end = strchr(row, '\n');
@@ -75,7 +81,9 @@ static char *describe(char *host, size_t *size)
                    &at_name) >= 4 && at_name) {
             const char *name = row + at_name + strspn(row + at_name, " ");
             bool named = *name == '/' || !strcmp(name, "[vdso]") || !strcmp(name, "[vsyscall]");
-            for (size_t i = 0; i < region_count; i++) {
+            while (first < region_count && regions[first].end + guest_offset <= start)
+                first++;
+            for (size_t i = first; i < region_count && regions[i].start + guest_offset < stop; i++) {
                 const struct region *r = &regions[i];
                 uint64_t low = r->start + guest_offset, high = r->end + guest_offset;
                 if (low < start)
@@ -116,24 +124,94 @@ static char *describe(char *host, size_t *size)
     return text;
 }
 
-static void append(uint32_t epoch, const char *text, size_t size)
+/* those of the lines that `old` lacks, in `to`; both are in order of addresses */
+static size_t new_lines(char *to, const char *text, const char *old)
 {
-    char path[OWN_ROOM], head[32];
+    size_t size = 0;
+    while (*text) {
+        size_t length = strcspn(text, "\n") + 1, old_length = strcspn(old, "\n") + 1;
+        if (*old && length == old_length && !memcmp(text, old, length)) {
+            text += length;
+            old += old_length;
+        } else if (*old && strtoull(old, NULL, 16) < strtoull(text, NULL, 16)) {
+            old += old_length;
+        } else {
+            memcpy(to + size, text, length);
+            size += length;
+            text += length;
+        }
+    }
+    return size;
+}
+
+/* false when the file is not what it should be */
+static bool append(uint32_t epoch, const char *text, size_t size)
+{
+    char path[OWN_ROOM], *block = malloc(size + 32);
+    if (!block)
+        return false;
+    int head = snprintf(block, 32, "%c %u\n", last_text ? '+' : '@', epoch);
+    size_t length = (size_t)head + (last_text ? new_lines(block + head, text, last_text) : size);
+    if (!last_text)
+        memcpy(block + head, text, size);
+    const char *why = NULL;
     own_path(path, "maps", process);
-    int n = snprintf(head, sizeof head, "@ %u\n", epoch);
-    if (!file_append(path, head, (size_t)n) || !file_append(path, text, size))
-        note("lost", "a change of the memory map: no room in the work folder");
+    if (length == (size_t)head)
+        ; /* some are gone, but none is new */
+    else if (written + length > MOST_BYTES)
+        why = "there were too many";
+    else if (!file_append(path, block, length))
+        why = "no room in the work folder";
+    else
+        written += length;
+    free(block);
+    if (why && !told)
+        note("lost", "changes of the memory map: %s", why);
+    told = told || why;
+    return !why;
+}
+
+/* what is mapped anew since the last look differs only in what may be done with it, and not even in that */
+static bool looks_the_same(void)
+{
+    static struct region *before;
+    static size_t before_room;
+    size_t count = region_count;
+    if (!last_text || read_moved != atomic_load(&moved))
+        return false;
+    if (before_room < region_room) {
+        struct region *more = realloc(before, region_room * sizeof *more);
+        if (!more)
+            return false;
+        before = more;
+        before_room = region_room;
+    }
+    memcpy(before, regions, count * sizeof *regions);
+    region_count = 0;
+    walk_regions(NULL, add_region);
+    if (count != region_count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (before[i].start != regions[i].start || before[i].end != regions[i].end ||
+            before[i].flags != regions[i].flags)
+            return false;
+    return true;
 }
 
 /* code is being translated that was in no map seen so far, or mappings have changed since */
 void map_cover(uint64_t start, uint64_t end)
 {
+    if (process < 0)
+        return;
     if (read_generation == map_generation) {
         for (size_t i = 0; i < region_count; i++)
             if (regions[i].start <= start && end <= regions[i].end && regions[i].flags & CAN_EXECUTE)
                 return;
     }
     read_generation = map_generation;
+    if (looks_the_same())
+        return;
+    read_moved = atomic_load(&moved);
     region_count = 0;
     walk_regions(NULL, add_region);
     char *host = file_read("/proc/self/maps");
@@ -142,19 +220,29 @@ void map_cover(uint64_t start, uint64_t end)
     free(host);
     if (!text)
         return;
+    text[size] = 0;
     if (last_text && size == last_size && !memcmp(text, last_text, size)) {
         free(text);
         return;
     }
+    bool good = append(atomic_load(&process_epoch), text, size);
     free(last_text);
-    last_text = text;
+    last_text = good ? text : NULL;
     last_size = size;
-    append(atomic_load(&process_epoch), text, size);
+    if (!good)
+        free(text);
 }
 
+/* memory that may hold code has come or changed */
 void map_changed(void)
 {
     map_generation++;
+}
+
+/* a system call that may put other memory to an address is done */
+void map_moved(void)
+{
+    atomic_fetch_add(&moved, 1);
 }
 
 /* in a forked child: all that the parent had seen */
@@ -164,7 +252,14 @@ void map_fork(int parent)
     own_path(path, "maps", parent);
     char *text = file_read(path);
     own_path(path, "maps", process);
-    if (text && !file_append(path, text, strlen(text)))
-        note("lost", "the memory map of the parent process: no room in the work folder");
+    written = text ? strlen(text) : 0;
+    told = false;
+    if (!text || !file_append(path, text, written)) {
+        /* one that has not run any code yet has no file */
+        if (last_text)
+            note("lost", "the memory map of the parent process: no room in the work folder");
+        free(last_text);
+        last_text = NULL;
+    }
     free(text);
 }

@@ -72,7 +72,7 @@ struct log {
     bool open;
 };
 
-/* lives in the first page of its file; the fields up to `ip` are read by others (docs/formats.md) */
+/* lives in the first page of its file; the fields up to `unexpected` are read by barnum.record.raw */
 struct stream {
     char magic[8];
     uint32_t process;
@@ -140,6 +140,7 @@ void *file_map(const char *path, bool writable, uint64_t from, uint64_t size);
 char *file_read(const char *path);
 void own_path(char *to, const char *prefix, int number);
 int create_numbered(const char *prefix, char *path);
+bool notes_begin(const char *path);
 void note(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* grow.c */
@@ -174,6 +175,7 @@ extern uint32_t map_generation;
 extern int (*walk_regions)(void *data, region_callback callback);
 void map_cover(uint64_t start, uint64_t end);
 void map_changed(void);
+void map_moved(void);
 void map_fork(int parent);
 
 /* stream.c */
@@ -201,6 +203,7 @@ void syscall_leave(uint64_t id, unsigned vcpu, int64_t number, int64_t result);
 
 /* exec.c */
 void exec_follow(int folder, uint64_t path, uint64_t arguments, uint64_t environment, int flags);
+void exec_failed(void);
 void exec_own_path(char *to);
 
 /* log.c */

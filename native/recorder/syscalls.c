@@ -7,13 +7,15 @@
 
 #include "recorder.h"
 
-enum call { CALL_OTHER, CALL_OPEN, CALL_MAP, CALL_MAP_ANY, CALL_ACTION, CALL_OLD_ACTION, CALL_SIGNAL, CALL_EXEC, CALL_EXEC_AT };
+enum call { CALL_OTHER, CALL_OPEN, CALL_PROTECT, CALL_MAP, CALL_MAP_ANY, CALL_MOVE, CALL_ACTION, CALL_OLD_ACTION, CALL_SIGNAL, CALL_EXEC, CALL_EXEC_AT };
 
 static enum call call64(int64_t number)
 {
     switch (number) {
     case 2: case 85: case 257: case 437: return CALL_OPEN;
-    case 9: case 10: case 329: return CALL_MAP;
+    case 9: return CALL_MAP;
+    case 10: case 329: return CALL_PROTECT;
+    case 11: case 12: case 25: case 30: case 67: case 216: return CALL_MOVE;
     case 13: return CALL_ACTION;
     case 59: return CALL_EXEC;
     case 322: return CALL_EXEC_AT;
@@ -25,7 +27,9 @@ static enum call call32(int64_t number)
 {
     switch (number) {
     case 5: case 8: case 295: case 437: return CALL_OPEN;
-    case 125: case 192: case 380: return CALL_MAP;
+    case 192: return CALL_MAP;
+    case 125: case 380: return CALL_PROTECT;
+    case 45: case 91: case 117: case 163: case 257: case 397: case 398: return CALL_MOVE;
     case 90: return CALL_MAP_ANY;
     case 174: return CALL_ACTION;
     case 67: return CALL_OLD_ACTION;
@@ -37,6 +41,7 @@ static enum call call32(int64_t number)
 }
 
 static _Thread_local bool maps_code __attribute__((tls_model("initial-exec")));
+static _Thread_local bool moves __attribute__((tls_model("initial-exec")));
 
 static void note_action(int number, uint64_t action)
 {
@@ -55,13 +60,20 @@ void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint
         return;
     this_vcpu = (int)vcpu;
     stream_syscall(s);
-    maps_code = false;
+    maps_code = moves = false;
     switch (mode64 ? call64(number) : call32(number)) {
     case CALL_MAP:
+        moves = true;
+        maps_code = a3 & PROT_EXEC;
+        break;
+    case CALL_PROTECT:
         maps_code = a3 & PROT_EXEC;
         break;
     case CALL_MAP_ANY:
-        maps_code = true;
+        maps_code = moves = true;
+        break;
+    case CALL_MOVE:
+        moves = true;
         break;
     case CALL_ACTION:
         note_action((int)a1, a2);
@@ -90,6 +102,11 @@ void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint
 void syscall_leave(uint64_t id, unsigned vcpu, int64_t number, int64_t result)
 {
     (void)id, (void)vcpu;
+    exec_failed(); /* one that had started something would not return */
+    if (moves) {
+        moves = false;
+        map_moved();
+    }
     if (maps_code) {
         maps_code = false;
         map_changed();

@@ -87,6 +87,11 @@ def finish(
         for snapshot in folder.maps(process.index):
             for region in snapshot:
                 regions.paint(region)
+        if regions.ignored:
+            folder.complaints.append(
+                f"process {process.index} had more pieces of memory with code than are kept: "
+                f"{regions.ignored:,} have no name"
+            )
         memory = describe_memory(regions.all(), store)
         if not memory.lines:
             continue
@@ -110,6 +115,11 @@ def finish(
         if stream.lost:
             why = "at the size allowed" if stream.lost == "max-size" else "as its file could not grow"
             lost.append(f"{name}: recording stopped {why}; {stream.lost_blocks:,} blocks ran after that")
+        if stream.unexpected:
+            lost.append(
+                f"{name}: {stream.unexpected:,} times it could not be told how the program came to where it "
+                "went on; the path has a gap there"
+            )
         streams.append(
             StreamMeta(
                 file=name,

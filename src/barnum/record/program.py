@@ -14,7 +14,7 @@ from barnum.record.elf import EXECUTABLE, SHARED, X86, X86_64, Elf, read_elf
 from barnum.samples import printable
 
 # as the kernel does: an interpreter may be a script itself, but not for ever
-_MAX_NESTING = 4
+_MAX_NESTING = 5
 _MAX_LINE = 256
 
 

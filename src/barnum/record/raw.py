@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +14,23 @@ import msgspec
 from barnum.errors import RecordingError
 from barnum.record.elf import PAGE
 from barnum.samples import printable
+from barnum.samples.files import open_regular as open_regular
 
 _MAX_PROCESSES = 1 << 14
-_MAX_STREAMS = 1 << 16
-_PROCESS_LIMIT = 64 << 10
-_MAPS_LIMIT = 256 << 20
-_MAX_LOST_LINES = 16
+_MAX_STREAMS = (1 << 16) - 1
+# process_<P>: notes, zeros, their length, and how many more there was no room for
+_NOTES_ROOM = 16 << 10
+_NOTES_TEXT = _NOTES_ROOM - 16
+_MAPS_LIMIT = 64 << 20
+_MAX_SENTENCES = 16
 _MAPS_LINE_LIMIT = 2 * PAGE
 _CODE_LIMIT = 1 << 28
 _RECORD_LIMIT = 1 << 16
 _CODE_MAGIC = b"BRNMCODE"
 _STREAM_MAGIC = b"BRNMPT01"
-# magic, process, thread, bytes, pending TNT bits below a leading 1, unused, why lost, blocks lost
-_STREAM_HEADER = struct.Struct("<8sIIQQIIQ")
+# magic, process, thread, bytes, pending TNT bits below a leading 1, unused, why lost, blocks lost, three that
+# are unused, times that the way was broken for a reason not understood
+_STREAM_HEADER = struct.Struct("<8sIIQQIIQIIQQ")
 _CODE_RECORD = struct.Struct("<IIQ")
 LOST = {0: None, 1: "max-size", 2: "disk full", 3: "refused"}
 _FILE = re.compile(r"(process|stream)_(0|[1-9][0-9]{0,5})", re.ASCII)
@@ -56,6 +59,7 @@ class RawStream(msgspec.Struct, frozen=True):
         tnt: conditional branches that no packet holds yet, the oldest highest, below a leading 1.
         lost: why recording stopped before the thread did, one of the values of LOST.
         lost_blocks: blocks that were executed after that.
+        unexpected: times that the recorder did not understand how the thread came to where it went on.
     """
 
     index: int
@@ -65,6 +69,7 @@ class RawStream(msgspec.Struct, frozen=True):
     tnt: int
     lost: str | None
     lost_blocks: int
+    unexpected: int
 
 
 class Mapped(msgspec.Struct, frozen=True):
@@ -94,14 +99,11 @@ class RawFolder:
         for index in self._indices("process", _MAX_PROCESSES):
             try:
                 with open_regular(self.folder / f"process_{index}") as descriptor:
-                    text = os.pread(descriptor, _PROCESS_LIMIT, 0).decode("utf-8", errors="replace")
+                    data = os.pread(descriptor, _NOTES_ROOM, 0)
+                text = data[:_NOTES_TEXT].replace(b"\0", b"").decode("utf-8", errors="replace")
                 found.append(_read_process(index, text))
-                # the plugin says itself what it could not record
-                self.complaints += [
-                    f"process {index}: {printable(line[5:])}"
-                    for line in text.split("\n")
-                    if line.startswith("lost ")
-                ][:_MAX_LOST_LINES]
+                dropped = int.from_bytes(data[_NOTES_ROOM - 8 :], "little")
+                self.complaints += _sentences(index, text, dropped)
             except (OSError, ValueError):
                 self.complaints.append(f"what the recorder noted of process {index} cannot be read")
         if not found:
@@ -127,26 +129,31 @@ class RawFolder:
             yield descriptor
 
     def maps(self, process: int) -> Iterator[list[Mapped]]:
-        """Snapshots of a process's memory map, in order; of each, the lines that the one before lacks.
+        """Looks at a process's memory map, in order; of each, the lines that the one before lacks.
 
-        Broken lines are left out, with one complaint.
+        In the file, ``@ EPOCH`` begins a look with all lines, ``+ EPOCH`` one with the new lines alone.
+        Broken lines are left out, and reading ends at a bound, each with one complaint.
         """
         broken = 0
         before: set[bytes] = set()
         now: set[bytes] = set()
         new: list[Mapped] = []
+        left = _MAPS_LIMIT
         try:
             with (
                 open_regular(self.folder / f"maps_{process}") as descriptor,
                 os.fdopen(os.dup(descriptor), "rb") as file,
             ):
-                left = _MAPS_LIMIT
                 # a line without an end must not fill the memory
                 while left > 0 and (line := file.readline(_MAPS_LINE_LIMIT)):
                     left -= len(line)
                     if line.startswith(b"@"):
                         yield new
                         before, now, new = now, set(), []
+                        continue
+                    if line.startswith(b"+"):
+                        yield new
+                        before, new = set(), []
                         continue
                     now.add(line)
                     if line in before:
@@ -159,6 +166,10 @@ class RawFolder:
         except OSError:
             broken += 1
         yield new
+        if left <= 0:
+            self.complaints.append(
+                f"the memory map of process {process} changed too often: what came to it later has no name"
+            )
         if broken:
             self.complaints.append(f"the memory map of process {process} was broken in {broken} places")
 
@@ -178,8 +189,6 @@ class RawFolder:
                 left = _CODE_LIMIT
                 while len(head := file.read(_CODE_RECORD.size)) == _CODE_RECORD.size:
                     epoch, length, address = _CODE_RECORD.unpack(head)
-                    if not length:
-                        break  # the file grows in steps: the rest of the last one
                     if length == 0:
                         break  # the file grows ahead of what is in it: zeros follow
                     left -= length + _CODE_RECORD.size
@@ -206,22 +215,6 @@ class RawFolder:
         if len(found) > limit:
             self.complaints.append(f"there were {len(found)} of kind {kind}; the first {limit} are kept")
         return found[:limit]
-
-
-@contextmanager
-def open_regular(file: Path) -> Iterator[int]:
-    """Open a regular file for reading: no link is followed, no pipe is waited for.
-
-    Raises:
-        OSError: it is missing, or is anything else.
-    """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("not a regular file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def tnt_packets(pending: int) -> bytes:
@@ -257,10 +250,34 @@ def _read_process(index: int, text: str) -> RawProcess:
 
 
 def _read_stream(index: int, head: bytes, file_size: int) -> RawStream:
-    magic, process, thread, size, tnt, _, lost, lost_blocks = _STREAM_HEADER.unpack(head)
-    if magic != _STREAM_MAGIC or size > max(file_size - PAGE, 0) or lost not in LOST:
+    magic, process, thread, size, tnt, _, lost, lost_blocks, *_, unexpected = _STREAM_HEADER.unpack(head)
+    if magic != _STREAM_MAGIC or size > max(file_size - PAGE, 0) or lost not in LOST or lost_blocks >> 63:
         raise ValueError("broken header")
-    return RawStream(index, process, thread, size, tnt, LOST[lost], lost_blocks)
+    return RawStream(index, process, thread, size, tnt, LOST[lost], lost_blocks, unexpected)
+
+
+def _sentences(index: int, text: str, dropped: int) -> list[str]:
+    """What the plugin says itself that it could not record, in the notes of a process."""
+    words = {
+        "lost": "",
+        "untraced": "not recorded is what it started as ",
+        "unprivileged": "what it started ran without the rights of ",
+    }
+    found: list[str] = []
+    started: list[int] = []
+    for line in text.split("\n"):
+        key, _, value = line.partition(" ")
+        if key in words:
+            if key != "lost":
+                started.append(len(found))
+            found.append(f"process {index}: {words[key]}{printable(value)}")
+        elif key == "stayed" and started:
+            found[started.pop()] = ""  # it could not be started anyway
+    found = [sentence for sentence in found if sentence]
+    more = len(found) - _MAX_SENTENCES + dropped if len(found) > _MAX_SENTENCES else dropped
+    if more:
+        found[_MAX_SENTENCES:] = [f"process {index}: {more:,} more notes of this kind"]
+    return found
 
 
 def _read_mapped(line: bytes) -> Mapped | None:

@@ -22,12 +22,14 @@ class Regions:
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._regions: list[Mapped] = []
+        self.ignored = 0
 
     def paint(self, region: Mapped) -> None:
-        """Add a region that was mapped later than all so far; beyond a bound it is ignored."""
+        """Add a region that was mapped later than all so far; beyond a bound it is ignored, and counted."""
         if not region.executable and not region.path.startswith(b"/"):
             return  # heap, stack: no code
         if len(self._regions) >= _MAX_REGIONS:
+            self.ignored += 1
             return
         first = bisect_right(self._starts, region.start) - 1
         if first < 0 or self._regions[first].end <= region.start:
