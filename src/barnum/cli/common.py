@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import sys
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+
+from barnum.samples import printable
 
 _FORMAT = "%(asctime)s %(processName)s %(levelname)s %(message)s"
 
@@ -49,8 +52,11 @@ def set_up_logging(level: int) -> None:
 class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record) + "\n"
-            sys.stderr.write(line)
+            # names of files and words of others are not to draw on the terminal, nor to look like lines of
+            # ours; only a traceback has several
+            plain = copy.copy(record)
+            plain.msg, plain.args = printable(record.getMessage()), None
+            sys.stderr.write("".join(f"{printable(line)}\n" for line in self.format(plain).split("\n")))
             sys.stderr.flush()
         except (OSError, ValueError):
             self.handleError(record)

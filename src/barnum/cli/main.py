@@ -11,7 +11,7 @@ import sys
 import click
 
 from barnum import __version__
-from barnum.errors import BarnumError
+from barnum.errors import BarnumError, InputError, OutputError
 
 # name → one line of help; the command itself is ``command`` in ``barnum.cli.<name>``.
 _COMMANDS = {
@@ -79,13 +79,35 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{(error.strerror or str(error)).lower()}{where}: nothing that was finished is lost", 17)
+        logging.getLogger("barnum").debug("traceback", exc_info=True)
+        _fail(*_explained(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _explained(error: OSError) -> tuple[str, int]:
+    """What to say of an error of the system's that no command foresaw, and the exit code."""
+    why = (error.strerror or str(error)).lower()
+    file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = f"{file}: " if file else ""
+    if _was_writing(error.errno, file):
+        return f"{where}cannot be written ({why}): nothing that was finished is lost", OutputError.exit_code
+    return f"{where}cannot be read ({why})" if file else why, InputError.exit_code
+
+
+def _was_writing(code: int | None, file: str) -> bool:
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return True
+    if code not in (errno.EACCES, errno.EPERM) or not file:
+        return False
+    # what may be read was refused for writing; what is not there was to be made
+    if os.path.lexists(file):
+        return os.access(file, os.R_OK)
+    return os.access(os.path.dirname(file) or ".", os.X_OK)  # noqa: PTH120
+
+
 def _fail(message: str, code: int) -> None:
-    click.echo(f"barnum: {message}", err=True)
+    from barnum.samples import printable
+
+    # a name of a file is not to draw on the terminal, nor to look like a line of ours
+    click.echo(f"barnum: {printable(message)}", err=True)
     sys.exit(code)
