@@ -65,7 +65,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     type=click.IntRange(min=1),
     metavar="N",
     help="Most transfers that the network learns of a trace, in windows spread evenly over it. Which "
-    "transfers occur at all is always learnt from the whole, and evaluation scores whole traces.  [default: all]",
+    "transfers occur at all is always learnt from the whole, and evaluation scores whole traces.  "
+    "[default: all]",
 )
 @click.option("-e", "--epochs", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option(

@@ -29,6 +29,7 @@ from barnum.sequences import Rates, Vocabulary
 
 SCHEMA = 1
 _LARGEST_DOCUMENT = 64 << 20
+_LARGEST_SIZE = 1 << 16
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,8 +189,8 @@ def _network(
 ) -> Causal:
     if (config.sites, config.targets) != (len(vocabulary.site), len(vocabulary.target)):
         raise ModelError(f"{file}: its vocabulary has other sizes than the model's document says")
-    if min(config.units, config.embedding, config.ranks) < 1:
-        raise ModelError(f"{file}: the model's document has sizes below 1")
+    if not all(1 <= size <= _LARGEST_SIZE for size in (config.units, config.embedding, config.ranks)):
+        raise ModelError(f"{file}: the model's document has sizes outside 1 … {_LARGEST_SIZE:,}")
     with torch.device("meta"):
         # shapes alone, so that absurd sizes in a document take no memory
         wanted = {name: tuple(tensor.shape) for name, tensor in Causal(config).state_dict().items()}

@@ -20,7 +20,6 @@ counts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from barnum.models.causal import Causal
+from barnum.models.threads import pool
 from barnum.sequences import Encoded, Rates, Vocabulary, previous_targets
 
 LANE = 1024
@@ -122,8 +122,8 @@ class Scorer:
             return done
 
         if threads > 1 and len(shards) > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(work, shards))
+            with pool(threads) as workers:
+                list(workers.map(work, shards))
         else:
             for shard in shards:
                 work(shard)

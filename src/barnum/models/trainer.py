@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from barnum.models.causal import NEVER, Causal, CausalConfig
+from barnum.models.threads import pool
 from barnum.sequences import Lanes, Vocabulary
 
 _log = logging.getLogger(__name__)
@@ -48,11 +48,7 @@ class Epoch:
 
 
 def set_up(seed: int) -> None:
-    """Make torch's results depend on nothing but the seed.
-
-    Work is split into shards by size alone and each shard runs on one thread, for a recurrent network's many
-    small products gain nothing from two threads each.
-    """
+    """Make torch's results depend on nothing but the seed; see threads.py."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
@@ -107,7 +103,7 @@ def train(
     ]
     parameters = list(network.parameters())
     epochs = []
-    with ThreadPoolExecutor(max(1, min(threads, len(shards)))) as pool:
+    with pool(min(threads, len(shards))) as workers:
         for number in range(1, config.epochs + 1):
             started = time.perf_counter()
             loss_sum, right, done = 0.0, 0, 0
@@ -115,7 +111,7 @@ def train(
                 learnt = int((lanes.rank[step * STEPS : (step + 1) * STEPS] >= 0).sum())
                 if not learnt:
                     continue
-                results = list(pool.map(lambda shard, at=step: shard.step(at), shards))
+                results = list(workers.map(lambda shard, at=step: shard.step(at), shards))
                 for index, parameter in enumerate(parameters):
                     # always in the order of the shards: sums of floats depend on it
                     gradient = results[0].gradients[index]

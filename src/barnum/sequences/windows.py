@@ -14,6 +14,7 @@ from barnum.sequences.vocabulary import Encoded
 
 # transfers in one stretch; state restarts at its begin, unless it continues the stretch before
 WINDOW_TRANSFERS = 4096
+_LEAST_WINDOWS = 16
 
 
 class Spread:
@@ -24,7 +25,8 @@ class Spread:
     """
 
     def __init__(self, cap: int | None, window: int = WINDOW_TRANSFERS) -> None:
-        self._window = window if cap is None else max(1, min(window, cap))
+        # a small cap is still spread
+        self._window = window if cap is None else max(1, min(window, cap // _LEAST_WINDOWS))
         self._most = None if cap is None else max(1, cap // self._window)
         self._stride = 1
         self._held: list[tuple[int, Transfers]] = []

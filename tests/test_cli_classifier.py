@@ -1,0 +1,145 @@
+"""``barnum classifier`` as a user meets it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from barnum.cli.classifier import command
+from barnum.errors import BarnumError, EvaluationError, OutputExistsError
+from barnum.verdicts import evaluation
+from test_verdicts_evaluation import columns, header
+
+CALIBRATION = evaluation.Calibration("novelty", 50, tuple(float(i % 7) for i in range(40)))
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(command, [str(word) for word in arguments], standalone_mode=False)
+    if isinstance(result.exception, BarnumError):
+        raise result.exception
+    assert result.exception is None, result.output
+    assert (result.return_value or 0) == code
+    return result.output
+
+
+def line_of(output, begin):
+    return next(line for line in output.splitlines() if line.startswith(begin))
+
+
+def write(folder, label, number, novelty, wrong=0.1, **changes):
+    """An evaluation with one new transfer, of the novelty given, and the share of wrong predictions given."""
+    weights = np.zeros(400, np.float32)
+    weights[200] = novelty
+    parts = columns(400, number, novelty=weights, correct=np.arange(400) >= 400 * wrong)
+    name = f"s{number}"
+    fields = {"name": f"{label}-{number}.doc", "sample": name, "calibration": CALIBRATION, **changes}
+    file = folder / evaluation.file_name(label, name)
+    with evaluation.EvaluationWriter(file, header(label, **fields)) as writer:
+        writer.write(parts)
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "eval"
+    made.mkdir()
+    for i in range(8):
+        write(made, "benign", i, float(i % 5))
+    for i in range(8, 12):
+        write(made, "malicious", i, 30.0 if i < 11 else 0.0, wrong=0.6)
+    return made
+
+
+def test_a_table_and_error_rates_with_counts(folder):
+    output = run(folder)
+    assert "classifier: conformal, from nominal runs alone" in output
+    assert "48 nominal runs" in output
+    rows = {line.split()[0]: line.split() for line in output.splitlines() if ".doc" in line}
+    assert len(rows) == 12
+    assert rows["malicious-8.doc"][1:3] == ["malicious", "30.00"]
+    assert rows["malicious-8.doc"][-1] == "anomalous"
+    assert rows["malicious-11.doc"][-1] == "nominal"
+    assert rows["benign-3.doc"][-1] == "nominal"
+    assert "false positives: 0 of 8 (0.0 %)" in output
+    assert "false negatives: 1 of 4 (25.0 %)" in output
+
+
+def test_both_labels_by_the_originals_line(folder):
+    output = run(folder, "--method", "svm")
+    assert "classifier: svm, the original's" in output
+    assert "malicious-8.doc" in output
+    assert "false negatives:" in output
+
+
+def test_exit_code_tells_of_anomalies_when_asked(folder):
+    run(folder, "--fail-on-anomaly", code=3)
+    for i in range(8, 12):
+        (folder / f"malicious-s{i}.parquet").unlink()
+    output = run(folder, "--fail-on-anomaly")
+    assert "false negatives" not in output
+
+
+def test_files_hold_the_verdicts(folder, tmp_path):
+    run(folder, "-c", tmp_path / "v.csv", "--json", tmp_path / "v.json")
+    rows = list(csv.DictReader((tmp_path / "v.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["true_label", "pred_label", "avg_accuracy", "avg_confidence", "name"]
+    named = {row["name"]: row for row in rows}
+    assert named["malicious-s8"]["true_label"] == named["malicious-s8"]["pred_label"] == "1"
+    # the column holds what was wrong, as the original's does
+    assert float(named["malicious-s8"]["avg_accuracy"]) == pytest.approx(0.6)
+    document = json.loads((tmp_path / "v.json").read_text())
+    assert document["schema"] == 1
+    assert document["error_rates"]["false_negatives"] == {"wrong": 1, "runs": 4, "rate": 0.25}
+    verdict = next(row for row in document["runs"] if row["sample"] == "s9")
+    assert (verdict["anomalous"], verdict["score"], verdict["name"]) == (True, 30.0, "malicious-9.doc")
+    assert verdict["p_value"] == pytest.approx(1 / 49)
+
+
+@pytest.mark.parametrize("method", ["conformal", "svm"])
+def test_a_saved_classifier_judges_new_runs(folder, tmp_path, method):
+    file = tmp_path / "class.json"
+    saved = run(folder, "--method", method, "-s", file)
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other, "malicious", 20, 30.0, wrong=0.7)
+    output = run(other, "-l", file)
+    assert line_of(output, "classifier:") == line_of(saved, "classifier:")
+    assert "anomalous" in output
+    assert "false positives" not in output
+    with pytest.raises(OutputExistsError):
+        run(folder, "-s", file)
+    write(other, "malicious", 21, 30.0, model="another")
+    (other / "malicious-s20.parquet").unlink()
+    with pytest.raises(EvaluationError, match="another model"):
+        run(other, "-l", file)
+
+
+def test_names_cannot_command_the_terminal(folder):
+    write(folder, "benign", 90, 0.0, name="\x1b[2Jevil\n.doc")
+    output = run(folder)
+    assert "\x1b" not in output
+    assert "?[2Jevil?.doc" in output
+
+
+def test_evaluations_of_different_models_are_not_mixed(folder):
+    write(folder, "benign", 90, 0.0, model="another")
+    with pytest.raises(EvaluationError, match="another model"):
+        run(folder)
+
+
+def test_one_label_alone(folder):
+    for i in range(8):
+        (folder / f"benign-s{i}.parquet").unlink()
+    assert "false negatives: 1 of 4" in run(folder)
+    with pytest.raises(EvaluationError, match="both labels"):
+        run(folder, "--method", "svm")
+
+
+def test_missing_and_foreign(folder, tmp_path):
+    with pytest.raises(EvaluationError, match="no such folder"):
+        run(tmp_path / "gone")
+    (folder / "note").write_text("x")
+    with pytest.raises(EvaluationError, match="note"):
+        run(folder)

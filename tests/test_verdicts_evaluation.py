@@ -1,0 +1,136 @@
+"""Evaluation files and the features got from them."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from barnum.errors import EvaluationError
+from barnum.verdicts import evaluation
+from barnum.verdicts.features import read_run
+
+
+def header(label="benign", **changes):
+    fields = {
+        "schema": evaluation.SCHEMA,
+        "version": "0.1.0",
+        "name": "a.doc",
+        "label": label,
+        "sample": "aa",
+        "model": "m",
+        "options": {},
+        "calibration": evaluation.Calibration("novelty", 50, (1.0, 2.0)),
+        "transfers": 0,
+    }
+    return evaluation.Header(**{**fields, **changes})
+
+
+def columns(count, seed=0, **changes):
+    draw = np.random.default_rng(seed)
+    made = {
+        "correct": draw.random(count) < 0.8,
+        "predicted": draw.integers(0, 1 << 60, count).astype(np.uint64),
+        "confidence": draw.random(count).astype(np.float32),
+        "actual": draw.integers(0, 1 << 60, count).astype(np.uint64),
+        "surprisal": draw.exponential(1, count).astype(np.float32),
+        "seen": draw.integers(0, 3, count).astype(np.uint8),
+        "novelty": np.where(draw.random(count) < 0.02, draw.exponential(3, count), 0).astype(np.float32),
+        "position": np.cumsum(draw.integers(1, 9, count)).astype(np.uint64),
+    }
+    return {**made, **changes}
+
+
+def write(folder, *parts, label="benign", **changes):
+    file = folder / evaluation.file_name(label, "aa")
+    with evaluation.EvaluationWriter(file, header(label, **changes)) as writer:
+        for each in parts:
+            writer.write(each)
+    return file
+
+
+def test_what_is_written_is_read_in_order(tmp_path):
+    parts = [columns(700, 1), columns(0), columns(3, 2)]
+    file = write(tmp_path, *parts)
+    read = evaluation.Evaluation(file)
+    assert len(read) == read.header.transfers == 703
+    assert read.header.name == "a.doc"
+    for name in parts[0]:
+        found = np.concatenate([part[name] for part in read.parts(name)])
+        assert found.tolist() == np.concatenate([part[name] for part in parts]).tolist()
+    # any other tool can read it too
+    assert pq.read_table(file).num_rows == 703
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+    file = tmp_path / "benign-aa.parquet"
+    with pytest.raises(RuntimeError), evaluation.EvaluationWriter(file, header()) as writer:
+        writer.write(columns(10))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_features_are_what_a_plain_loop_gives(tmp_path):
+    parts = [columns(900, 1), columns(37, 2), columns(1500, 3), columns(2, 4)]
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    run = read_run(write(tmp_path, *parts))
+    wrong = [i for i in range(2439) if not whole["correct"][i]]
+    assert run.transfers == 2439
+    assert run.wrong == pytest.approx(len(wrong) / 2439)
+    assert run.wrong_confidence == pytest.approx(np.mean([float(whole["confidence"][i]) for i in wrong]))
+    assert run.surprisal == pytest.approx(whole["surprisal"].mean(dtype=float))
+    windows = [whole["surprisal"][i : i + 1000].mean(dtype=float) for i in range(2439 - 999)]
+    assert run.surprisal_window == pytest.approx(max(windows))
+    assert run.new == pytest.approx((whole["seen"] < 2).mean())
+    assert run.unknown == pytest.approx((whole["seen"] == 0).mean())
+    sums = [whole["novelty"][i : i + 50].sum(dtype=float) if whole["novelty"][i] else 0 for i in range(2439)]
+    assert run.novelty_window == pytest.approx(max(sums))
+    assert run.novelty_position == int(whole["position"][int(np.argmax(sums))])
+
+
+def test_short_runs_and_runs_without_a_wrong_prediction_have_features(tmp_path):
+    run = read_run(write(tmp_path, columns(5, correct=np.ones(5, bool), novelty=np.zeros(5, np.float32))))
+    assert (run.wrong, run.wrong_confidence, run.novelty_window) == (0, 0, 0)
+    assert run.surprisal_window == pytest.approx(run.surprisal)
+
+
+@pytest.mark.parametrize("name", ["confidence", "surprisal", "novelty"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1])
+def test_values_that_are_no_numbers_are_refused(tmp_path, name, value):
+    file = write(tmp_path, columns(5, **{name: np.full(5, value, np.float32)}))
+    with pytest.raises(EvaluationError, match=name):
+        read_run(file)
+
+
+def test_broken_files_are_refused(tmp_path):
+    file = write(tmp_path, columns(5000))
+    good = file.read_bytes()
+    for content in (b"", b"PAR1", good[: len(good) // 2], b"junk" * 100):
+        file.write_bytes(content)
+        with pytest.raises(EvaluationError):
+            read_run(file)
+    pq.write_table(pa.table({"a": [1]}), file)
+    with pytest.raises(EvaluationError, match="other columns"):
+        read_run(file)
+    empty = write(tmp_path)
+    with pytest.raises(EvaluationError, match="no prediction"):
+        read_run(empty)
+
+
+def test_names_and_headers_must_agree(tmp_path):
+    file = write(tmp_path, columns(5))
+    with pytest.raises(EvaluationError, match="rename"):
+        read_run(file.rename(tmp_path / "malicious-aa.parquet"))
+    with pytest.raises(EvaluationError, match="schema 9"):
+        read_run(write(tmp_path, columns(5), schema=9))
+
+
+def test_a_folder_must_hold_evaluations_and_nothing_else(tmp_path):
+    with pytest.raises(EvaluationError, match="no such folder"):
+        evaluation.find_evaluations(tmp_path / "none")
+    with pytest.raises(EvaluationError, match="holds no evaluation"):
+        evaluation.find_evaluations(tmp_path)
+    write(tmp_path, columns(5))
+    assert len(evaluation.find_evaluations(tmp_path)) == 1
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(EvaluationError, match=r"notes\.txt"):
+        evaluation.find_evaluations(tmp_path)
