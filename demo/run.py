@@ -3,7 +3,7 @@
     python demo/run.py [--out demo-out] [--jobs N]
 
 Everything goes into one folder. What is there from an earlier run is kept (documents, recordings, paths) or
-replaced (model, evaluations, verdicts). Only the command line of barnum is used.
+replaced (model, evaluations, verdicts). The work is done by calling the command line, as a user would do it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GHOSTSCRIPT = ("gs", "-q", "-dNOSAFER", "-dBATCH", "-dNOPAUSE", "-dUseFastColor"
 # of every kind of harmless documents one in three is held out
 HELD_OUT = 3
 # most transfers that the network learns of each run; the whole run is judged
-MAX_TRANSFERS = 60_000
+MAX_TRANSFERS = 30_000
 EPOCHS = 2
 
 
@@ -61,7 +61,7 @@ class Steps:
     def barnum(self, *arguments: str | Path, quiet: bool = False) -> None:
         """Run barnum; its output and progress bars go to the terminal, its output nowhere when quiet."""
         words = [str(argument) for argument in arguments]
-        print("$ barnum " + shlex.join(_shown(word) for word in words), flush=True)
+        print("$ .venv/bin/barnum " + shlex.join(words), flush=True)
         stdout = subprocess.DEVNULL if quiet else None
         code = subprocess.run([str(BARNUM), *words], check=False, stdout=stdout, cwd=ROOT).returncode
         if code:

@@ -183,7 +183,7 @@ def _listing(n: int) -> bytes:
     module = ("bisect", "heapq", "textwrap", "shlex")[n % 4]
     options = ([], ["-Epython", "--color"], ["-2r"], ["-C", "-G"])[n % 4]
     return _convert(
-        texts.source(module, 10 * n, 40).encode(), "py", ["enscript", "-q", *options, "-pOUT", "IN"]
+        texts.source(module, 10 * n, 24).encode(), "py", ["enscript", "-q", *options, "-pOUT", "IN"]
     )
 
 

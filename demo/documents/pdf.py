@@ -174,7 +174,7 @@ _BASE14 = (
 
 
 def fonts(n: int) -> bytes:
-    """The base fonts, encodings with differences, Type 3, a composite font that is not embedded; text states."""
+    """The base fonts, encodings with differences, Type 3; text states."""
     writer = Writer("1.3")
     names = [_BASE14[(n * 4 + i) % len(_BASE14)] for i in range(1)]
     encoding = "/Encoding << /BaseEncoding /WinAnsiEncoding /Differences [65 /Aacute /germandbls /Lslash] >>"
@@ -188,27 +188,17 @@ def fonts(n: int) -> bytes:
         "<< /Type /Font /Subtype /Type3 /FontBBox [0 0 800 800] /FontMatrix [0.001 0 0 0.001 0 0] /FirstChar 97 /LastChar 98 "
         f"/Widths [800 800] /Encoding << /Differences [97 /square /ring] >> /CharProcs << /square {square} /ring {ring} >> >>"
     )
-    system = "/CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >>"
-    flags = writer.add(
-        "<< /Type /FontDescriptor /FontName /Elsewhere /Flags 4 /FontBBox [0 0 1000 1000] /ItalicAngle 0 /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >>"
-    )
-    inner = writer.add(
-        f"<< /Type /Font /Subtype /CIDFontType0 /BaseFont /Elsewhere {system} /FontDescriptor {flags} /DW 600 >>"
-    )
-    wide = writer.add(
-        f"<< /Type /Font /Subtype /Type0 /BaseFont /Elsewhere /Encoding /Identity-H /DescendantFonts [{inner}] >>"
-    )
     content = "BT 20 TL 60 740 Td\n"
     for i, name in enumerate(names):
         content += f"/F{i + 1} {14 + i % 3} Tf ({name} ABC) Tj T*\n"
     content += f"/F1 12 Tf {n} Tr 2 Tc 5 Tw 110 Tz (spread out) Tj 0 Tc 0 Tw 100 Tz 0 Tr T*\n"
     content += "[(k) 120 (e) -80 (r) 50 (n)] TJ 5 Ts (raised) Tj 0 Ts (next) ' 2 1 (and next) \" T*\n"
-    content += f"/Shapes {20 + n} Tf (abab) Tj T* /Wide 12 Tf <00410042> Tj 1 0 0.3 1 60 400 Tm /F1 20 Tf (slanted) Tj ET\n"
+    content += f"/Shapes {20 + n} Tf (abab) Tj T* 1 0 0.3 1 60 400 Tm /F1 20 Tf (slanted) Tj ET\n"
     content += "q BT /F1 80 Tf 7 Tr 60 280 Td (CLIP) Tj ET 0.4 0.6 0.9 rg 60 280 300 40 re f Q\n" + _lines(
         n, 240, 8, 12
     )
     all_fonts = " ".join(f"/F{i + 1} {reference}" for i, reference in enumerate(references))
-    writer.page(content, f"/Font << {all_fonts} /Shapes {shapes} /Wide {wide} >>", compress=n % 2 == 0)
+    writer.page(content, f"/Font << {all_fonts} /Shapes {shapes} >>", compress=n % 2 == 0)
     return writer.write()
 
 

@@ -17,7 +17,7 @@ def variant(name: str, n: int) -> bytes:
     """The program ``harmless/<name>.ps`` with ``variant`` n and words of a licence."""
     text = (HARMLESS / f"{name}.ps").read_text("ascii")
     if name == "strings":
-        chosen = [part[:200] for part in texts.prose(LICENCES[n % len(LICENCES)], n, 2)]
+        chosen = [part[:120] for part in texts.prose(LICENCES[n % len(LICENCES)], n, 2)]
     else:
         count = 12 if name == "barcodes" else 6
         chosen = texts.words(LICENCES[n % len(LICENCES)], 13 * n, count)
