@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from barnum.errors import OutputError, OutputExistsError
-from barnum.paths.claims import Claim, start_of
+from barnum.paths.claims import Claim
+from barnum.samples.owner import Owner, started
 
 
 def gone_process() -> int:
@@ -16,16 +20,18 @@ def gone_process() -> int:
     return child.pid
 
 
-def host(tmp_path) -> str:
-    claim = Claim(tmp_path / "who")
-    name = claim.part.read_text().split()[0]
-    claim.drop()
-    return name
+TOKEN = "0123456789abcdef"
+ELSEWHERE = f"elsewhere 0123-45 4026531836 12 34 {TOKEN}\n"
+
+
+def claim_of(pid: int, begun: int = 1) -> str:
+    """The line of a process of this machine."""
+    return f"{msgspec.structs.replace(Owner.mine(), pid=pid, begun=begun).text()} {TOKEN}\n"
 
 
 def test_a_result_appears_whole_and_nothing_else_stays(tmp_path):
     claim = Claim(tmp_path / "r.parquet")
-    assert (tmp_path / "r.parquet.part").read_text().split()[1] == str(os.getpid())
+    assert (tmp_path / "r.parquet.part").read_text().split()[3] == str(os.getpid())
     claim.data.write_text("x")
     assert not (tmp_path / "r.parquet").exists()
     claim.finish()
@@ -60,35 +66,66 @@ def test_force_does_not_rob_a_running_process_of_this_machine(tmp_path):
         Claim(tmp_path / "r", force=True)
 
 
-def test_force_takes_over_what_a_dead_process_left_and_its_data(tmp_path):
-    token = "0123456789abcdef"
-    (tmp_path / "r.part").write_text(f"{host(tmp_path)} {gone_process()} 1 {token}\n")
-    (tmp_path / f".r.{token}").write_text("half")
-    with pytest.raises(OutputExistsError, match="which is gone: use --force"):
+def test_what_a_dead_process_left_is_taken_over_with_its_data(tmp_path):
+    (tmp_path / "r.part").write_text(claim_of(gone_process()))
+    (tmp_path / f".r.{TOKEN}").write_text("half")
+    claim = Claim(tmp_path / "r")
+    assert [file.name for file in tmp_path.iterdir()] == ["r.part"]
+    with pytest.raises(OutputExistsError, match="is making it"):
         Claim(tmp_path / "r")
-    Claim(tmp_path / "r", force=True).drop()
-    assert list(tmp_path.iterdir()) == []
+    claim.data.write_text("whole")
+    claim.finish()
+    assert [file.name for file in tmp_path.iterdir()] == ["r"]
+
+
+def test_of_several_that_see_a_dead_owner_one_takes_over(tmp_path):
+    (tmp_path / "r.part").write_text(claim_of(gone_process()))
+    begin = threading.Barrier(8)
+
+    def take(_number: int) -> int:
+        begin.wait()
+        try:
+            Claim(tmp_path / "r")
+        except OutputExistsError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, range(8))) == 1
 
 
 def test_a_number_that_now_belongs_to_another_process_counts_as_gone(tmp_path):
-    start = start_of(os.getpid())
-    (tmp_path / "r.part").write_text(f"{host(tmp_path)} {os.getpid()} {start + 1} 0123456789abcdef\n")
-    Claim(tmp_path / "r", force=True).drop()
+    (tmp_path / "r.part").write_text(claim_of(os.getpid(), started(os.getpid()) + 1))
+    Claim(tmp_path / "r").drop()
 
 
-@pytest.mark.parametrize("content", ["elsewhere 12 34 0123456789abcdef\n", "", "what?", "a b c ../../x\n"])
-def test_force_takes_over_from_elsewhere_and_from_nobody(tmp_path, content):
+@pytest.mark.parametrize("content", [ELSEWHERE, "", "what?", "a b c ../../x\n", f"host 12 34 {TOKEN}\n"])
+def test_only_force_takes_over_from_elsewhere_and_from_nobody(tmp_path, content):
     (tmp_path / "r.part").write_text(content)
     with pytest.raises(OutputExistsError, match="use --force to take it over"):
         Claim(tmp_path / "r")
+    assert (tmp_path / "r.part").read_text() == content
     Claim(tmp_path / "r", force=True).drop()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_that_was_finished_just_before_the_claim_is_seen(tmp_path, monkeypatch):
+    take = Claim._take
+
+    def late(claim: Claim) -> None:
+        (tmp_path / "r").write_text("theirs")
+        take(claim)
+
+    monkeypatch.setattr(Claim, "_take", late)
+    with pytest.raises(OutputExistsError, match="is there already"):
+        Claim(tmp_path / "r")
+    assert [file.name for file in tmp_path.iterdir()] == ["r"]
 
 
 def test_a_robbed_owner_throws_its_data_away_and_leaves_the_robber_alone(tmp_path):
     robbed = Claim(tmp_path / "r")
     robbed.data.write_text("old")
-    theirs = "elsewhere 12 34 0123456789abcdef\n"
+    theirs = ELSEWHERE
     (tmp_path / "r.part").write_text(theirs)
     with pytest.raises(OutputExistsError, match="taken over"):
         robbed.finish()

@@ -34,7 +34,10 @@ _log = logging.getLogger("barnum.preprocess")
 
 @click.command("preprocess")
 @click.option(
-    "-f", "--force", is_flag=True, help="Make results again that are there, and take over unfinished ones."
+    "-f",
+    "--force",
+    is_flag=True,
+    help="Make results again that are there, and take over what other machines left unfinished.",
 )
 @click.option(
     "-t",
@@ -81,7 +84,8 @@ def command(
 
     TRACE_DIRECTORY is one sample or a folder of samples; BIN_DIRECTORY holds the images of their modules.
     Each sample gets a trace_parsed.parquet (or .gz). Several machines may work on one tree: a sample whose
-    result is there, or is being made by another, is skipped (refused where it is the only one).
+    result is there, or is being made by another, is skipped (refused where it is the only one). What a
+    process of this machine left unfinished is made again.
     """
     set_up_logging(logging_level)
     from barnum.paths.preprocess import Request, parsed_name
@@ -156,10 +160,7 @@ class _Run:
             try:
                 claim = Claim(Path(request.output), self._force)
             except OutputExistsError as error:
-                if self._single:
-                    raise
-                _log.info("skipped: %s", error)
-                self._skipped += 1
+                self._skip(error)
                 bar.advance()
                 continue
             except OutputError as error:
@@ -181,10 +182,21 @@ class _Run:
                 if outcome.truncated:
                     _log.warning("%s: is partial: it was not done in time", claim.result)
                 return
+        except OutputExistsError as error:
+            # another finished it first, or took it over
+            claim.drop()
+            self._skip(error)
+            return
         except InputError as error:
             outcome = error
         claim.drop()
         self.fail(outcome)
+
+    def _skip(self, error: OutputExistsError) -> None:
+        if self._single:
+            raise error
+        _log.info("skipped: %s", error)
+        self._skipped += 1
 
     def fail(self, error: BarnumError) -> None:
         """Count a sample as failed, and say why where there are others."""

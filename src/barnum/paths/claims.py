@@ -1,23 +1,28 @@
 """Who makes a result: several processes and machines may work on one tree.
 
-``RESULT.part`` is created exclusively by the one that makes RESULT, and says who that is: ``host pid
-start-time token``. The data grows in ``.RESULT.token`` beside it, which nobody else writes, and is renamed to
-RESULT when it is whole. Nobody touches the claim of another, but for --force, which takes over a claim unless
-its owner is seen to run on this machine; an owner elsewhere that was robbed notices when it is done, and
-throws its data away.
+``RESULT.part`` is created exclusively by the one that makes RESULT, and says who that is: the line of
+samples.owner, then a token. The data grows in ``.RESULT.token`` beside it, which nobody else writes, and is
+renamed to RESULT when it is whole. A claim whose owner is seen to be gone is taken over, one whose owner lives
+is left alone, one whose owner is out of sight (another machine, another container) is taken over with --force
+only. An owner that was robbed so notices when it is done, and throws its data away.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
-import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 
 from barnum.errors import OutputError, OutputExistsError
+from barnum.samples.files import open_regular
+from barnum.samples.owner import Owner
 
-_OWNER = re.compile(r"(\S+) ([0-9]{1,10}) ([0-9]{1,20}) ([0-9a-f]{16})\n", re.ASCII)
+_TOKEN = re.compile(r"\S.* ([0-9a-f]{16})\n", re.ASCII)
+_LONGEST = 4096
 
 
 class Claim:
@@ -34,11 +39,16 @@ class Claim:
         token = secrets.token_hex(8)
         self.data = result.with_name(f".{result.name}.{token}")
         self._force = force
-        self._text = f"{_host()} {os.getpid()} {start_of(os.getpid())} {token}\n"
-        if result.exists() and not force:
-            raise OutputExistsError(f"{result}: is there already: use --force to make it again")
+        self._text = f"{Owner.mine().text()} {token}\n"
+        self._refuse_result()
         try:
             self._take()
+            # its maker may have finished between the first look and the claim
+            try:
+                self._refuse_result()
+            except OutputExistsError:
+                self.drop()
+                raise
         except OSError as error:
             raise OutputError(f"{self.part}: cannot be written: {error.strerror or error}") from None
 
@@ -64,6 +74,10 @@ class Claim:
         if self._is_ours():
             self.part.unlink(missing_ok=True)
 
+    def _refuse_result(self) -> None:
+        if self.result.exists() and not self._force:
+            raise OutputExistsError(f"{self.result}: is there already: use --force to make it again")
+
     def _take(self) -> None:
         try:
             handle = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -79,48 +93,49 @@ class Claim:
             os.close(handle)
 
     def _take_over(self) -> None:
-        owner = _OWNER.fullmatch(_head(self.part))
-        alive = owner is not None and owner[1] == _host() and start_of(int(owner[2])) == int(owner[3])
-        if alive or not self._force:
-            assert owner or not alive
-            raise OutputExistsError(f"{self.part}: {_why(owner, alive)}")
-        # replaced in one move: of two that take over at once, the later one owns it and the earlier one
-        # sees that
-        self.data.write_text(self._text)
-        self.data.replace(self.part)
-        if owner:
-            self.result.with_name(f".{self.result.name}.{owner[4]}").unlink(missing_ok=True)
+        # of several on this machine that see a dead owner, the first that holds the lock is the new one
+        with _locked(self.part.parent):
+            text = _head(self.part)
+            owner = Owner.parse(text)
+            state = owner.state() if owner else "unknown"
+            if state == "alive" or (state != "dead" and not self._force):
+                raise OutputExistsError(f"{self.part}: {_why(owner)}")
+            # replaced in one move: of two machines that take over at once, the later one owns it and the
+            # earlier one sees that
+            self.data.write_text(self._text)
+            self.data.replace(self.part)
+        if token := _TOKEN.fullmatch(text):
+            self.result.with_name(f".{self.result.name}.{token[1]}").unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
         return _head(self.part) == self._text
 
 
-def _why(owner: re.Match[str] | None, alive: bool) -> str:
+def _why(owner: Owner | None) -> str:
     if owner is None:
         return "is there already; who makes it is not known: use --force to take it over"
-    if alive:
-        return f"process {owner[2]} of this machine is making it: wait for it, or end it"
-    if owner[1] == _host():
-        return f"was left by process {owner[2]} of this machine, which is gone: use --force to take it over"
-    return f"process {owner[2]} on {owner[1]} is making it: if that is gone, use --force to take it over"
+    if owner.state() == "elsewhere":
+        return (
+            f"process {owner.pid} on {owner.host} is making it: if that is gone, use --force to take it over"
+        )
+    return f"process {owner.pid} of this machine is making it: wait for it, or end it"
 
 
-def _host() -> str:
-    return socket.gethostname().replace(" ", "-") or "unknown"
+@contextmanager
+def _locked(folder: FilePath) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # some network file systems have no locks for folders
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _head(file: FilePath) -> str:
     try:
-        with file.open("rb") as raw:
-            return raw.read(1024).decode("utf-8", errors="replace")
+        with open_regular(file) as descriptor:
+            return os.pread(descriptor, _LONGEST, 0).decode("utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def start_of(pid: int) -> int:
-    """When a process of this machine began, in clock ticks since boot; -1 where there is none."""
-    try:
-        # the name in the second field may hold anything, so count from its closing parenthesis
-        return int(FilePath(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return -1
