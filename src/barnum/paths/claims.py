@@ -2,9 +2,9 @@
 
 ``RESULT.part`` is created exclusively by the one that makes RESULT, and says who that is: the line of
 samples.owner, then a token. The data grows in ``.RESULT.token`` beside it, which nobody else writes, and is
-renamed to RESULT when it is whole. A claim whose owner is seen to be gone is taken over, one whose owner lives
-is left alone, one whose owner is out of sight (another machine, another container) is taken over with --force
-only. An owner that was robbed so notices when it is done, and throws its data away.
+renamed to RESULT when it is whole. A claim whose owner is seen to be gone is taken over, one whose owner
+lives is left alone, one whose owner is out of sight (another machine, another container) is taken over with
+--force only. An owner that was robbed so notices when it is done, and throws its data away.
 """
 
 from __future__ import annotations
