@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from barnum.errors import BarnumError, OutputError, RecordingError
+from barnum.errors import BarnumError, RecordingError
 from barnum.record.code import FilePiece, write_code
 from barnum.record.engine import EngineFiles
 from barnum.record.finish import finish
@@ -92,7 +92,7 @@ def test_nothing_recorded(tmp_path):
 
 
 def test_disk_that_was_full_during_the_run(tmp_path):
-    with pytest.raises(OutputError, match="the disk is full"):
+    with pytest.raises(OSError, match="the disk was full while"):
         _finish(raw_folder(tmp_path / "raw", stream_0=raw_stream(PSB, lost=2)))
 
 

@@ -104,3 +104,24 @@ def read_elf(descriptor: int) -> Elf | None:
             segments.append(Segment(address, offset, file_size, size))
     segments.sort(key=lambda segment: segment.address)
     return Elf(bits, machine, file_type, entry, interpreter, tuple(segments))
+
+
+def program_that_does_nothing(mode: int) -> bytes:
+    """The smallest ELF program of a mode (32, 64): it ends with status 0."""
+    base = 0x400000
+    head, row = (64, 56) if mode == 64 else (52, 32)
+    # mov edi or ebx, 0; mov eax, exit; syscall or int 0x80
+    code = bytes.fromhex("31ff b83c000000 0f05" if mode == 64 else "31db b801000000 cd80")
+    size = head + row + len(code)
+    entry = base + head + row
+    identity = b"\x7fELF" + bytes([2 if mode == 64 else 1, 1, 1]) + bytes(9)
+    machine = X86_64 if mode == 64 else X86
+    start = struct.pack(
+        "<HHIQQQIHHHHHH" if mode == 64 else "<HHIIIIIHHHHHH",
+        EXECUTABLE, machine, 1, entry, head, 0, 0, head, row, 1, 0, 0, 0,
+    )  # fmt: skip
+    if mode == 64:
+        segment = struct.pack("<IIQQQQQQ", _PT_LOAD, 5, 0, base, base, size, size, PAGE)
+    else:
+        segment = struct.pack("<IIIIIIII", _PT_LOAD, 0, base, base, size, size, 5, PAGE)
+    return identity + start + segment + code

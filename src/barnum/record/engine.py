@@ -12,7 +12,9 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import EngineError
+from barnum.record.elf import program_that_does_nothing
 from barnum.record.program import Program
+from barnum.record.run import Runs
 from barnum.samples import printable
 
 QEMU64 = "qemu-x86_64"
@@ -23,6 +25,8 @@ DEFAULT_CPU = {64: "qemu64", 32: "qemu32"}
 # the plugin speaks version 1 of QEMU's plugin interface
 _OLDEST = (6, 0)
 _TOO_NEW = (8, 2)
+# seconds in which a program that does nothing ends on any machine
+_PATIENCE = 60.0
 _INSTALL = "install qemu-user 6.0 to 8.1 (Debian 12: apt install qemu-user, or run make setup)"
 
 
@@ -129,6 +133,25 @@ def command_line(
         *program.arguments,
         *arguments,
     ]
+
+
+def can_record(engine: EngineFiles, mode: int, folder: Path, runs: Runs) -> bool:
+    """Whether the recorder of a mode works: told by a program of our own, in a new folder.
+
+    Raises:
+        OSError: the folder cannot be made.
+        Interrupted, RecordingError: as Runs.run does.
+    """
+    raw = folder / "raw"
+    raw.mkdir(parents=True)
+    file = folder / "nothing"
+    file.write_bytes(program_that_does_nothing(mode))
+    file.chmod(0o755)
+    program = Program(str(file), mode, (), "nothing")
+    ended = runs.run(
+        command_line(engine, program, [], raw, Start("exec"), 1 << 20), folder, folder, _PATIENCE
+    )
+    return ended.status == 0 and (raw / "process_0").exists()
 
 
 def _doubled(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import msgspec
 from isal import isal_zlib
 
 from barnum import __version__
-from barnum.errors import OutputError, RecordingError
+from barnum.errors import RecordingError
 from barnum.record.code import TooMuchCode, write_code
 from barnum.record.elf import PAGE
 from barnum.record.engine import EngineFiles
@@ -38,6 +39,10 @@ _CHUNK = 1 << 20
 # isa-l's first level packs packets at more than the speed a run makes them
 _LEVEL = 1
 _STDERR_KEPT = 64 << 10
+
+
+class NothingRecordedError(RecordingError):
+    """A run left no stream."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -67,16 +72,15 @@ def finish(
         check: called now and then; it may raise to end the work.
 
     Raises:
-        RecordingError: nothing was recorded.
-        OutputError: the disk was full while the program ran.
-        OSError: the sample or an image cannot be written.
+        NothingRecordedError: of its class.
+        OSError: the sample or an image cannot be written, or the recorder said that the disk was full.
     """
     folder = RawFolder(raw)
     raw_processes = folder.processes()
     raw_streams = folder.streams()
     for stream in raw_streams:
         if stream.lost == "disk full":
-            raise OutputError(f"{raw.parent.parent}: the disk is full: free space and record again")
+            raise OSError(errno.ENOSPC, "the disk was full while the program ran")
     processes: list[ProcessMeta] = []
     positions: dict[int, int] = {}
     images: dict[str, Image] = {}
@@ -131,12 +135,12 @@ def finish(
             )
         )
     if not streams:
-        raise RecordingError("nothing was recorded")
+        raise NothingRecordedError("nothing was recorded")
     lost += [f"no image of {printable(path)}: its code is in the sample as far as it ran" for path in missing]
     lost += folder.complaints
     meta = Meta(
         version=__version__,
-        command=tuple(_text(word) for word in command),
+        command=tuple(storable(word) for word in command),
         engine=Engine(
             name="emulator",
             program=Path(engine.qemu[processes[0].exec_mode]).name,
@@ -206,7 +210,7 @@ def _write_process(
         index=position,
         parent=parent,
         pid=process.pid,
-        program=_text(process.program),
+        program=storable(process.program),
         mapping=mapping,
         code=code,
         exec_mode=64 if process.mode == 64 else 32,
@@ -260,6 +264,6 @@ def _packed(data: bytes) -> bytes:
     return bytes(packer.compress(data) + packer.flush())
 
 
-def _text(value: str) -> str:
+def storable(value: str) -> str:
     """The same without what JSON cannot hold (bytes of a name that are no UTF-8)."""
     return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")

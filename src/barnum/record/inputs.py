@@ -10,6 +10,9 @@ from pathlib import Path
 from barnum.errors import InputError
 from barnum.samples import printable
 
+# characters of a path in a message
+_SHOWN = 400
+
 
 def list_inputs(paths: list[Path]) -> list[Path]:
     """The files that are meant, in order: a folder stands for the regular files in it, sorted by name.
@@ -21,7 +24,11 @@ def list_inputs(paths: list[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if not path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except OSError:
+            is_folder = False  # a name that is too long, or a way to it that is closed
+        if not is_folder:
             found[path.absolute()] = None
             continue
         try:
@@ -41,6 +48,8 @@ def hash_input(path: Path) -> tuple[str, os.stat_result]:
         InputError: it is missing, unreadable, or no regular file.
     """
     shown = printable(str(path))
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}…"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:

@@ -212,6 +212,9 @@ class RawFolder:
                 if name and name[1] == kind:
                     found.append(int(name[2]))
         found.sort()
+        # the plugin numbers them without gaps
+        if found and (gone := found[-1] + 1 - len(found)):
+            self.complaints.append(f"{gone:,} files of kind {kind} are gone")
         if len(found) > limit:
             self.complaints.append(f"there were {len(found)} of kind {kind}; the first {limit} are kept")
         return found[:limit]

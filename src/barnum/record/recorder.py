@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -10,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from barnum.errors import EngineError, OutputError, OutputExistsError, RecordingError, SampleError
+from barnum.errors import EngineError, InputError, OutputError, OutputExistsError, RecordingError, SampleError
 from barnum.record.claim import Taken, claim, mark_unfinished, publish, remove
-from barnum.record.engine import EngineFiles, Start, command_line
-from barnum.record.finish import Finished, finish
+from barnum.record.engine import EngineFiles, Start, can_record, command_line
+from barnum.record.finish import Finished, NothingRecordedError, finish, storable
 from barnum.record.images import ImageStore
 from barnum.record.inputs import hash_input
 from barnum.record.program import Program, find_program
@@ -22,6 +24,8 @@ from barnum.samples import Info, Sample, printable
 from barnum.samples.files import output_error
 
 PLACEHOLDER = "{}"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LITTLE = 1 << 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +138,12 @@ class Recorder:
             raise
         except OSError as error:
             remove(part)
-            raise output_error(error, Path(error.filename or self.settings.output)) from None
+            raise self._judge(error, path, part) from None
+        except (RecordingError, EngineError):
+            remove(part)
+            if folder := self._full_folder():
+                raise output_error(OSError(errno.ENOSPC, ""), folder) from None
+            raise
         except BaseException:
             remove(part)
             raise
@@ -176,13 +185,13 @@ class Recorder:
             command, settings.directory or work, temporary, settings.timeout, settings.show_output
         )
         if not (raw / "process_0").exists():
-            raise EngineError(f"{command[0]} did not start {printable(program.path)}{_last_words(ended)}")
+            raise self._without_notes(part, path, program, ended)
         try:
             finished = finish(
                 raw,
                 fresh,
                 self.store,
-                Info(_text(path.name), settings.label, settings.extra_labels),
+                Info(storable(path.name), settings.label, settings.extra_labels),
                 settings.engine,
                 ended,
                 settings.command,
@@ -190,8 +199,10 @@ class Recorder:
                 self._losses(ended, path, status),
                 self.runs.check,
             )
+        except NothingRecordedError:
+            raise RecordingError(self._explain(path, ended)) from None
         except RecordingError as error:
-            raise RecordingError(self._explain(error, path, ended)) from None
+            raise RecordingError(f"{printable(str(path))}: {error}{_last_words(ended)}") from None
         if not publish(fresh, final, settings.force):
             return Outcome(path=path, state="skipped", note="was recorded by another run", folder=final)
         return _outcome(path, final, finished, ended, time.monotonic() - began)
@@ -210,7 +221,42 @@ class Recorder:
                 )
         return lost
 
-    def _explain(self, error: RecordingError, path: Path, ended: Ended) -> str:
+    def _without_notes(self, part: Path, path: Path, program: Program, ended: Ended) -> InputError:
+        """Why a run left nothing at all: what the program can do as well is no reason to stop the others."""
+        shown = printable(str(path))
+        if ended.timeout:
+            return RecordingError(
+                f"{shown}: the run was ended after {self.settings.timeout:g} seconds, before recording could "
+                "begin: give it more time"
+            )
+        engine = self.settings.engine
+        if can_record(engine, program.mode, part / "check", self.runs):
+            return RecordingError(
+                f"{shown}: the recorder left no file, as if the program had removed it{_last_words(ended)}"
+            )
+        emulator = engine.program_for(program)
+        return EngineError(f"{emulator} did not start {printable(program.path)}{_last_words(ended)}")
+
+    def _judge(self, error: OSError, path: Path, part: Path) -> InputError:
+        """An error of the disk that the next run would meet too, or one that this run brought about."""
+        shown = printable(str(path))
+        if error.errno in _NO_ROOM and not self._full_folder():
+            return RecordingError(
+                f"{shown}: there was no room on the disk for it: free space, record it again"
+            )
+        where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        if where and error.errno not in _NO_ROOM and where.is_relative_to(part):
+            return RecordingError(
+                f"{shown}: its work folder was changed while the program ran ({error.strerror}): "
+                "nothing of it can be kept"
+            )
+        return output_error(error, where or self.settings.output)
+
+    def _full_folder(self) -> Path | None:
+        """A folder of the results in which nothing more can be written, now that this run has left it."""
+        return next((f for f in (self.settings.output, self.settings.bin_dir) if _is_full(f)), None)
+
+    def _explain(self, path: Path, ended: Ended) -> str:
         shown = printable(str(path))
         if self.settings.start == "open":
             within = f" within {self.settings.timeout:g} seconds" if ended.timeout else ""
@@ -218,7 +264,17 @@ class Recorder:
                 f"{shown}: the program never opened it{within}, so nothing was recorded: "
                 f"use --start exec to record from the first instruction{_last_words(ended)}"
             )
-        return f"{shown}: {error}{_last_words(ended)}"
+        return f"{shown}: nothing was recorded{_last_words(ended)}"
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a little more cannot be written there; tried, because a quota shows in no other way."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, _LITTLE)
+    except OSError as error:
+        return error.errno in _NO_ROOM
+    return False
 
 
 def _outcome(path: Path, final: Path, finished: Finished, ended: Ended, total: float) -> Outcome:
@@ -247,7 +303,3 @@ def _last_words(ended: Ended) -> str:
         return f" (it was killed{said})"
     how = f"by signal {-ended.status}" if ended.status < 0 else f"with status {ended.status}"
     return f" (it ended {how}{said})"
-
-
-def _text(name: str) -> str:
-    return name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
