@@ -16,11 +16,11 @@ PSB = b"\x02\x82" * 8
 
 
 def trace(
-    folder: Path, *arguments: object, env: dict[str, str] | None = None
+    folder: Path, *arguments: object, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run `barnum trace` in a folder, where its traces and extract go."""
+    """Run `barnum trace` in a folder, where its traces and extract go; prefix runs the command."""
     return subprocess.run(
-        [BARNUM, "trace", *map(str, arguments)],
+        [*prefix, BARNUM, "trace", *map(str, arguments)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -28,6 +28,10 @@ def trace(
         env=env,
         check=False,
     )
+
+
+# for root: what it may not read is closed to it, too
+LIKE_A_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 
 def samples(folder: Path) -> list[Sample]:
