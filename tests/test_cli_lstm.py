@@ -148,7 +148,7 @@ def test_filters_choose_what_is_learnt(tree, tmp_path):
 def test_without_an_eval_dir_a_new_one_is_made_and_named(tree, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     output = run([*FAST, "--skip-test", tree])
-    folder = next(tmp_path.iterdir())
+    (folder,) = tmp_path.glob("barnum-eval-*")
     assert f"evaluation files: {folder}" in output
     assert len(list(folder.iterdir())) == 4
 
