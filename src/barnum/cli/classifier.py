@@ -12,6 +12,7 @@ import click
 
 from barnum.cli.common import progress, set_up_logging
 from barnum.errors import EvaluationError, OutputExistsError
+from barnum.files import write_whole
 
 if TYPE_CHECKING:
     from barnum.verdicts.features import Run
@@ -102,9 +103,9 @@ def command(
     description = classifier.describe()
     rates = _error_rates(runs, verdicts)
     if csv_file:
-        methods.write_whole(csv_file, _as_csv(runs, verdicts))
+        write_whole(csv_file, _as_csv(runs, verdicts))
     if json_file:
-        methods.write_whole(json_file, _as_json(description, runs, verdicts, rates))
+        write_whole(json_file, _as_json(description, runs, verdicts, rates))
     _print(description, runs, verdicts, rates)
     return _ANOMALOUS if fail_on_anomaly and any(verdict.anomalous for verdict in verdicts) else 0
 

@@ -8,7 +8,6 @@ model's document.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from safetensors.numpy import save
 
 from barnum import __version__
 from barnum.errors import ModelError
+from barnum.files import write_whole
 from barnum.models.causal import Causal, CausalConfig
 from barnum.models.trainer import TrainConfig
 from barnum.paths import Learn
@@ -104,7 +104,7 @@ def new_document(
 
 def save_document(file: Path, document: ModelDocument) -> None:
     """Write the JSON file."""
-    _write(file, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    write_whole(file, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
 def save_weights(file: Path, model: Model) -> None:
@@ -118,16 +118,7 @@ def save_weights(file: Path, model: Model) -> None:
         arrays[f"rates.{name}"] = array
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # one key only: safetensors writes several in any order, and equal models are to be equal files
-    _write(file, save(contiguous, metadata={"identity": model.document.identity}))
-
-
-def _write(file: Path, data: bytes) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(file, save(contiguous, metadata={"identity": model.document.identity}))
 
 
 def load_document(file: Path) -> ModelDocument:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 
 from barnum.errors import OutputError, OutputExistsError
-from barnum.samples.files import open_regular
+from barnum.files import open_regular
 from barnum.samples.owner import Owner
 
 _TOKEN = re.compile(r"\S.* ([0-9a-f]{16})\n", re.ASCII)

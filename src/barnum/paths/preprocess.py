@@ -11,10 +11,10 @@ from typing import Any, Literal
 import msgspec
 
 from barnum.errors import SampleError, TraceError
+from barnum.files import output_error
 from barnum.paths.blocks import Chunk
 from barnum.paths.packed import MAX_SIZE
 from barnum.samples import Sample
-from barnum.samples.files import output_error
 
 Format = Literal["parquet", "gz"]
 

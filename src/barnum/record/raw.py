@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import RecordingError
+from barnum.files import open_regular as open_regular
 from barnum.record.elf import PAGE
 from barnum.samples import printable
-from barnum.samples.files import open_regular as open_regular
 
 _MAX_PROCESSES = 1 << 14
 _MAX_STREAMS = (1 << 16) - 1

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import EngineError, InputError, OutputError, OutputExistsError, RecordingError, SampleError
+from barnum.files import output_error
 from barnum.record.claim import Taken, claim, mark_unfinished, publish, remove
 from barnum.record.engine import EngineFiles, Start, can_record, command_line
 from barnum.record.finish import Finished, NothingRecordedError, finish, storable
@@ -21,7 +22,6 @@ from barnum.record.inputs import hash_input
 from barnum.record.program import Program, find_program
 from barnum.record.run import Ended, Interrupted, Runs
 from barnum.samples import Info, Sample, printable
-from barnum.samples.files import output_error
 
 PLACEHOLDER = "{}"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import SampleError
-from barnum.samples.files import read_bounded, write_whole
+from barnum.files import read_bounded, write_whole
 
 BENIGN = "benign"
 MALICIOUS = "malicious"

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import ImageError, MappingError
-from barnum.samples.files import read_bounded
+from barnum.files import read_bounded
 from barnum.samples.info import printable
 
 _LIMIT = 64 << 20

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from barnum.errors import SampleError
-from barnum.samples.files import read_bounded, write_whole
+from barnum.files import read_bounded, write_whole
 
 _LIMIT = 64 << 20
 _SCHEMA = 1

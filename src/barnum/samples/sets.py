@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import SetsError
-from barnum.samples.files import read_bounded, write_whole
+from barnum.files import read_bounded, write_whole
 from barnum.samples.info import printable
 
 _log = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import msgspec
 
 from barnum import __version__
 from barnum.errors import EvaluationError, InputError
+from barnum.files import write_whole
 from barnum.verdicts.features import Run
 
 SCHEMA = 1
@@ -118,13 +118,3 @@ def load(file: Path) -> tuple[Classifier, str]:
         raise EvaluationError(f"{file}: is no classifier ({error})") from None
     except InputError:
         raise
-
-
-def write_whole(file: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Reading and writing of the small files in a sample folder: bounded, and never half-written."""
+"""Reading and writing of small files: bounded, and never half-written. Every room may use it."""
 
 from __future__ import annotations
 
