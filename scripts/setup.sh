@@ -20,7 +20,7 @@ run) ;;
 demo) packages="$packages ghostscript groff enscript qpdf poppler-utils" ;;
 # the programs that tests record, and compilers for those that they write themselves
 test | lint)
-    packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib gdb-minimal"
+    packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib"
     extra="[test]"
     ;;
 bench) packages="$packages ghostscript groff poppler-utils" ;;
