@@ -28,15 +28,15 @@ def line_of(output, begin):
     return next(line for line in output.splitlines() if line.startswith(begin))
 
 
-def write(folder, label, number, novelty, wrong=0.1, **changes):
+def write(folder, label, number, novelty, wrong=0.1, format="parquet", **changes):
     """An evaluation with one new transfer, of the novelty given, and the share of wrong predictions given."""
     weights = np.zeros(400, np.float32)
     weights[200] = novelty
     parts = columns(400, number, novelty=weights, correct=np.arange(400) >= 400 * wrong)
     name = f"s{number}"
     fields = {"name": f"{label}-{number}.doc", "sample": name, "calibration": CALIBRATION, **changes}
-    file = folder / evaluation.file_name(label, name)
-    with evaluation.EvaluationWriter(file, header(label, **fields)) as writer:
+    file = folder / evaluation.file_name(label, name, format)
+    with evaluation.writer_for(format, file, header(label, **fields)) as writer:
         writer.write(parts)
     return file
 
@@ -49,6 +49,16 @@ def folder(tmp_path):
         write(made, "benign", i, float(i % 5))
     for i in range(8, 12):
         write(made, "malicious", i, 30.0 if i < 11 else 0.0, wrong=0.6)
+    return made
+
+
+@pytest.fixture
+def originals(tmp_path):
+    """A folder of evaluations in the original's format."""
+    made = tmp_path / "originals"
+    made.mkdir()
+    for i in range(16):
+        write(made, "benign" if i < 8 else "malicious", i, 0.0, wrong=0.1 if i < 8 else 0.9, format="gz")
     return made
 
 
@@ -126,6 +136,74 @@ def test_names_cannot_command_the_terminal(folder):
 def test_evaluations_of_different_models_are_not_mixed(folder):
     write(folder, "benign", 90, 0.0, model="another")
     with pytest.raises(EvaluationError, match="another model"):
+        run(folder)
+
+
+def test_evaluations_in_the_originals_format_are_judged_by_its_method(originals, tmp_path):
+    saved = tmp_path / "class.json"
+    files = ("-c", tmp_path / "v.csv", "--json", tmp_path / "v.json", "-s", saved)
+    output = run(originals, "--method", "svm", *files)
+    rows = {line.split()[0]: line.split() for line in output.splitlines() if line.startswith("s")}
+    # they do not know what the document was called
+    assert rows["s3"][1] == "benign"
+    assert rows["s9"][-1] == "anomalous"
+    assert "false positives: 0 of 8" in output
+    assert "false negatives: 0 of 8" in output
+    row = next(csv.DictReader((tmp_path / "v.csv").read_text().splitlines()))
+    assert (row["name"], float(row["avg_accuracy"])) == ("benign-s0", pytest.approx(0.1))
+    document = json.loads((tmp_path / "v.json").read_text())
+    assert document["model"] == ""
+    assert (
+        {row["novelty"] for row in document["runs"]}
+        == {row["surprisal"] for row in document["runs"]}
+        == {None}
+    )
+    assert {row["transfers"] for row in document["runs"]} == {400}
+    # what was learnt from them judges others of their kind
+    assert line_of(run(originals, "-l", saved), "s9") == line_of(output, "s9")
+
+
+def test_evaluations_in_the_originals_format_have_no_novelty(originals):
+    with pytest.raises(EvaluationError, match=r"benign-s0 holds no novelty.*--method svm"):
+        run(originals)
+
+
+def test_classifiers_stay_with_the_model_they_know(folder, originals, tmp_path):
+    named, unnamed = tmp_path / "named.json", tmp_path / "unnamed.json"
+    run(folder, "--method", "svm", "-s", named)
+    run(originals, "--method", "svm", "-s", unnamed)
+    for there, file in ((originals, named), (folder, unnamed)):
+        with pytest.raises(EvaluationError, match=r"another model.*\(those in gz name none\)"):
+            run(there, "-l", file)
+
+
+def test_a_model_without_memory_is_judged_by_the_originals_method(folder, tmp_path):
+    for file in folder.iterdir():
+        file.unlink()
+    for i in range(12):
+        label, wrong = ("benign", 0.1) if i < 8 else ("malicious", 0.6)
+        write(folder, label, i, 0.0, wrong=wrong, calibration=None)
+    output = run(folder, "--method", "svm", "--json", tmp_path / "v.json")
+    assert "malicious-9.doc" in output
+    first = json.loads((tmp_path / "v.json").read_text())["runs"][0]
+    assert first["surprisal"] > 0
+    assert first["new"] is first["novelty_position"] is None
+    with pytest.raises(EvaluationError, match="holds no novelty"):
+        run(folder)
+
+
+def test_formats_are_not_mixed(folder, originals):
+    write(folder, "malicious", 91, 0.0, format="gz")
+    with pytest.raises(EvaluationError, match=r"malicious-s91 does not say which model.*benign-s0 does"):
+        run(folder, "--method", "svm")
+    write(originals, "benign", 92, 0.0)
+    with pytest.raises(EvaluationError, match=r"benign-s0 does not say which model.*benign-s92 does"):
+        run(originals, "--method", "svm")
+
+
+def test_a_sample_is_there_once(folder):
+    write(folder, "malicious", 8, 0.0, format="gz")
+    with pytest.raises(EvaluationError, match="one sample: remove one of them"):
         run(folder)
 
 

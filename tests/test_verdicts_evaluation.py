@@ -1,9 +1,13 @@
 """Evaluation files and the features got from them."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from barnum.errors import EvaluationError
 from barnum.verdicts import evaluation
@@ -42,7 +46,7 @@ def columns(count, seed=0, **changes):
 
 def write(folder, *parts, label="benign", **changes):
     file = folder / evaluation.file_name(label, "aa")
-    with evaluation.EvaluationWriter(file, header(label, **changes)) as writer:
+    with evaluation.writer_for("parquet", file, header(label, **changes)) as writer:
         for each in parts:
             writer.write(each)
     return file
@@ -51,14 +55,101 @@ def write(folder, *parts, label="benign", **changes):
 def test_what_is_written_is_read_in_order(tmp_path):
     parts = [columns(700, 1), columns(0), columns(3, 2)]
     file = write(tmp_path, *parts)
-    read = evaluation.Evaluation(file)
+    read = evaluation.open_evaluation(file)
     assert len(read) == read.header.transfers == 703
     assert read.header.name == "a.doc"
+    assert read.columns == tuple(parts[0])
     for name in parts[0]:
         found = np.concatenate([part[name] for part in read.parts(name)])
         assert found.tolist() == np.concatenate([part[name] for part in parts]).tolist()
     # any other tool can read it too
     assert pq.read_table(file).num_rows == 703
+
+
+VALUES = {
+    "correct": (np.bool_, st.booleans()),
+    "predicted": (np.uint64, st.integers(0, 2**64 - 1)),
+    "confidence": (np.float32, st.floats(0, 1, width=32)),
+    "actual": (np.uint64, st.integers(0, 2**64 - 1)),
+    "surprisal": (np.float32, st.floats(0, 2**30, width=32)),
+    "seen": (np.uint8, st.integers(0, 2)),
+    "novelty": (np.float32, st.floats(0, 2**30, width=32)),
+    "position": (np.uint64, st.integers(0, 2**64 - 1)),
+}
+
+
+@given(st.lists(st.lists(st.tuples(*(values for _, values in VALUES.values())), max_size=30), max_size=4))
+@settings(deadline=None)
+def test_any_values_are_read_as_they_were_written(tmp_path_factory, parts):
+    kinds = [(name, kind) for name, (kind, _) in VALUES.items()]
+    arrays = [
+        {name: np.array([row[i] for row in rows], kind) for i, (name, kind) in enumerate(kinds)}
+        for rows in parts
+    ]
+    read = evaluation.open_evaluation(write(tmp_path_factory.mktemp("parquet"), *arrays))
+    found = [part for part in read.parts(*VALUES) if len(part["correct"])]
+    for i, (name, kind) in enumerate(kinds):
+        assert {part[name].dtype for part in found} <= {np.dtype(kind)}
+        assert [value for part in found for value in part[name].tolist()] == [
+            row[i] for rows in parts for row in rows
+        ]
+
+
+def test_a_model_without_memory_leaves_out_what_it_does_not_know(tmp_path):
+    whole = columns(1500)
+    known = {name: values for name, values in whole.items() if name not in ("seen", "novelty")}
+    file = write(tmp_path, known, calibration=None)
+    assert pq.read_schema(file).names == list(known)
+    read = evaluation.open_evaluation(file)
+    assert read.columns == tuple(known)
+    assert read.header.calibration is None
+    assert np.array_equal(next(read.parts("position"))["position"], whole["position"])
+    run = read_run(file)
+    full = read_run(write(tmp_path, whole))
+    assert (run.new, run.unknown, run.novelty, run.novelty_window, run.novelty_position) == (None,) * 5
+    assert run.calibration is None
+    for name in ("name", "model", "transfers", "wrong", "wrong_confidence", "surprisal", "surprisal_window"):
+        assert getattr(run, name) == getattr(full, name)
+
+
+def test_novelty_and_calibration_go_together(tmp_path):
+    file = write(tmp_path, columns(5))
+    table = pq.read_table(file)
+    document = json.loads(pq.read_metadata(file).metadata[b"barnum"])
+
+    def change(kept, **changes):
+        metadata = {b"barnum": json.dumps({**document, **changes}).encode()}
+        pq.write_table(kept.replace_schema_metadata(metadata), file)
+
+    change(table, calibration=None)
+    with pytest.raises(EvaluationError, match="go together"):
+        read_run(file)
+    change(table.drop_columns(["seen", "novelty"]))
+    with pytest.raises(EvaluationError, match="go together"):
+        read_run(file)
+    for lacks in (["seen"], ["novelty"], ["seen", "novelty", "position"]):
+        change(table.drop_columns(lacks), calibration=None)
+        with pytest.raises(EvaluationError, match="other columns"):
+            read_run(file)
+    for window in (0, -5, 1 << 70):
+        change(table, calibration={**document["calibration"], "window": window})
+        with pytest.raises(EvaluationError, match="header"):
+            read_run(file)
+    change(table)
+    assert read_run(file).transfers == 5
+
+
+@pytest.mark.parametrize("name", ["correct", "position", "seen", "novelty"])
+def test_empty_values_are_refused(tmp_path, name):
+    file = write(tmp_path, columns(5))
+    table = pq.read_table(file)
+    at = table.schema.get_field_index(name)
+    empty = pa.array([None] * 5, table.schema.field(at).type)
+    metadata = {b"barnum": pq.read_metadata(file).metadata[b"barnum"]}
+    table = table.set_column(at, table.schema.field(at), empty).replace_schema_metadata(metadata)
+    pq.write_table(table, file)
+    with pytest.raises(EvaluationError, match="empty columns"):
+        read_run(file)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
@@ -132,5 +223,29 @@ def test_a_folder_must_hold_evaluations_and_nothing_else(tmp_path):
     write(tmp_path, columns(5))
     assert len(evaluation.find_evaluations(tmp_path)) == 1
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(EvaluationError, match=r"notes\.txt"):
+    with pytest.raises(EvaluationError, match=r"notes\.txt: is not named LABEL-SAMPLE\.parquet or .*\.gz"):
         evaluation.find_evaluations(tmp_path)
+
+
+def test_a_folder_may_hold_either_format_but_a_sample_once(tmp_path):
+    for name in ("benign-aa.parquet", "benign-bb.gz", "malicious-cc.gz"):
+        (tmp_path / name).touch()
+    found = evaluation.find_evaluations(tmp_path)
+    assert [evaluation.split_name(file) for file in found] == [
+        ("benign", "aa"),
+        ("benign", "bb"),
+        ("malicious", "cc"),
+    ]
+    assert [file.name for file in found] == [
+        evaluation.file_name("benign", "aa", "parquet"),
+        evaluation.file_name("benign", "bb", "gz"),
+        evaluation.file_name("malicious", "cc", "gz"),
+    ]
+    (tmp_path / "benign-aa.gz").touch()
+    with pytest.raises(EvaluationError, match=r"holds both benign-aa\.gz and benign-aa\.parquet"):
+        evaluation.find_evaluations(tmp_path)
+
+
+def test_content_tells_the_format_not_the_name(tmp_path):
+    file = write(tmp_path, columns(5))
+    assert read_run(file.rename(tmp_path / "benign-aa.gz")).surprisal is not None

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -81,6 +82,16 @@ def test_without_nominal_runs_there_is_no_verdict():
         Conformal().held_out([run("benign", 3.0)])
     # those of training suffice
     assert Conformal().held_out([run("malicious", 3.0, calibration=[0.0] * 30)])[0].anomalous
+
+
+def test_conformal_asks_for_novelty_where_there_is_none():
+    known = run(score=1.0, calibration=[0.0] * 30)
+    unknown = msgspec.structs.replace(known, calibration=None, novelty=None, novelty_window=None)
+    for runs in ([unknown], [known, unknown]):
+        with pytest.raises(EvaluationError, match=r"benign-aa holds no novelty.*--eval-format parquet.*svm"):
+            Conformal().fit(runs)
+    with pytest.raises(EvaluationError, match="holds no novelty"):
+        Conformal().fit([known]).judge(unknown)
 
 
 def test_svm_is_the_originals_arithmetic():

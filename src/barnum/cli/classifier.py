@@ -28,7 +28,8 @@ _ANOMALOUS = 3
     type=click.Choice(["conformal", "svm"]),
     default="conformal",
     show_default=True,
-    help="conformal learns from nominal runs alone; svm, the original's, from both labels.",
+    help="conformal learns from nominal runs alone, by novelty; svm, the original's, from both labels, by "
+    "what any evaluation holds, gz too.",
 )
 @click.option("-s", "--save", "save_to", type=_FILE, help="Write the classifier (JSON).")
 @click.option(
@@ -92,6 +93,7 @@ def command(
         if model != runs[0].model:
             raise EvaluationError(
                 f"{load_from}: was learnt from evaluations of another model than those in {eval_dir}"
+                + ("" if model and runs[0].model else " (those in gz name none)")
             )
         verdicts = [classifier.judge(run) for run in runs]
     else:
@@ -116,6 +118,12 @@ def _given(context: click.Context, name: str) -> bool:
 
 def _check_model(eval_dir: Path, runs: list[Run]) -> None:
     for run in runs:
+        if (not run.model) != (not runs[0].model):
+            unnamed, named = (run, runs[0]) if runs[0].model else (runs[0], run)
+            raise EvaluationError(
+                f"{eval_dir}: {unnamed.label}-{unnamed.sample} does not say which model scored it (gz), "
+                f"{named.label}-{named.sample} does (Parquet): keep them in different folders"
+            )
         if run.model != runs[0].model or run.calibration != runs[0].calibration:
             raise EvaluationError(
                 f"{eval_dir}: {run.label}-{run.sample} was scored by another model than {runs[0].label}-"
@@ -173,7 +181,7 @@ def _print(
 ) -> None:
     click.echo(f"classifier: {description}\n")
     names = [_printable(run.name) for run in runs]
-    width = min(60, max(len("document"), *map(len, names)))
+    width = min(64, max(len("document"), *map(len, names)))
     click.echo(f"{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
     order = sorted(range(len(runs)), key=lambda i: (runs[i].malicious, -verdicts[i].score, names[i]))
     for i in order:

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from barnum.errors import EvaluationError
+from barnum.verdicts.evaluation import Calibration
 from barnum.verdicts.features import Run
 from barnum.verdicts.methods import Classifier, Verdict
 
@@ -60,9 +61,10 @@ class ConformalClassifier:
         )
 
     def judge(self, run: Run) -> Verdict:
-        at_least = len(self._scores) - int(np.searchsorted(self._scores, run.novelty_window, side="left"))
+        score = _score(run)
+        at_least = len(self._scores) - int(np.searchsorted(self._scores, score, side="left"))
         p = (1 + at_least) / (1 + len(self._scores))
-        return Verdict(anomalous=p <= self.rate + 1e-12, score=run.novelty_window, p_value=p)
+        return Verdict(anomalous=p <= self.rate + 1e-12, score=score, p_value=p)
 
     def state(self) -> dict[str, Any]:
         return {"window": self._window, "scores": self._scores.tolist()}
@@ -93,11 +95,30 @@ class Conformal:
     def _fit(self, runs: Sequence[Run]) -> ConformalClassifier:
         if not runs:
             raise EvaluationError("conformal: no run is left to calibrate by: evaluate more benign samples")
-        calibration = runs[0].calibration
-        scores = [*calibration.scores, *(run.novelty_window for run in runs if not run.malicious)]
+        calibration = _calibration(runs[0])
+        scores = [*calibration.scores, *(_score(run) for run in runs if not run.malicious)]
         if not scores:
             raise EvaluationError(
                 "conformal: there are no nominal runs to calibrate by: learn from more than one sample, or "
                 "evaluate benign ones"
             )
         return ConformalClassifier(scores, calibration.window)
+
+
+def _calibration(run: Run) -> Calibration:
+    if run.calibration is None:
+        raise _no_novelty(run)
+    return run.calibration
+
+
+def _score(run: Run) -> float:
+    if run.novelty_window is None:
+        raise _no_novelty(run)
+    return run.novelty_window
+
+
+def _no_novelty(run: Run) -> EvaluationError:
+    return EvaluationError(
+        f"conformal: the evaluation of {run.label}-{run.sample} holds no novelty to judge by: evaluate with "
+        "a model learnt by barnum and --eval-format parquet, or use --method svm"
+    )
