@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum.paths import RESTARTS, Blocks, Gap, Kind, Learn, Path, iter_transfers, transfers
+from barnum.paths import (
+    RESTARTS,
+    Blocks,
+    Gap,
+    Kind,
+    Learn,
+    Path,
+    gather,
+    iter_transfers,
+    iter_windows,
+    transfers,
+)
 
 
 def path_of(kinds, block, gap) -> Path:
@@ -64,11 +75,25 @@ def test_limit_ends_early():
     assert len(transfers(path_of([Kind.RETURN], [], []))) == 0
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 8), st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7])), max_size=60),
-    st.integers(1, 9),
+paths = st.lists(
+    st.tuples(st.integers(0, 8), st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7])), max_size=60
 )
+
+
+class InChunks:
+    """A path whose chunks are small."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.blocks = path.blocks
+        self._path = path
+        self._size = size
+
+    def chunks(self):
+        return self._path.chunks(self._size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(paths, st.integers(1, 9))
 def test_parts_equal_a_plain_loop(steps, size):
     block = [step[0] for step in steps]
     gap = [Gap.START, *(step[1] for step in steps[1:])] if steps else []
@@ -81,14 +106,7 @@ def test_parts_equal_a_plain_loop(steps, size):
             expected.append((block[i - 1], block[i], i, restart))
             restart = False
 
-    class Small:
-        blocks = path.blocks
-
-        @staticmethod
-        def chunks():
-            return path.chunks(size)
-
-    for source in (path, Small):
+    for source in (path, InChunks(path, size)):
         got = [
             row
             for part in iter_transfers(source)
@@ -101,3 +119,42 @@ def test_parts_equal_a_plain_loop(steps, size):
             )
         ]
         assert got == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(paths, st.integers(1, 9), st.integers(1, 12), st.integers(1, 5))
+def test_windows_equal_a_plain_loop(steps, size, length, rows):
+    block = [step[0] for step in steps]
+    gap = [Gap.START, *(step[1] for step in steps[1:])] if steps else []
+    path = path_of(range(9), block, gap)
+    chosen = set(Learn().kinds())
+    token = np.arange(100, 109)
+    padded = [-1] * length + [token[b] for b in block]
+    expected = [
+        padded[i : i + length] for i in range(1, len(block)) if gap[i] == 0 and block[i - 1] in chosen
+    ]
+    for source in (path, InChunks(path, size)):
+        got = []
+        for part, alone in zip(iter_windows(source, length=length), iter_transfers(source), strict=True):
+            assert len(part) == len(part.transfers)
+            for name in ("source", "target", "position", "first"):
+                assert np.array_equal(getattr(part.transfers, name), getattr(alone, name))
+            assert np.array_equal(part.block[part.at], alone.source)
+            assert len(part.block) <= len(path) if source is path else size + length
+            for begin in range(0, len(part), rows):
+                windows = gather(part, token, length, -1, slice(begin, begin + rows))
+                assert windows.dtype == np.int64
+                assert windows.shape == (min(rows, len(part) - begin), length)
+                got += windows.tolist()
+        assert got == expected
+
+
+def test_windows_take_other_filters_and_run_on_over_gaps_and_streams():
+    path = path_of([Kind.CALL, Kind.JUMP], [0, 1, 1, 0, 1], [Gap.START, 0, Gap.LOST, Gap.START, 0])
+    (part,) = iter_windows(path, Learn(ret=False, icall=False, ijmp=False, call=True), length=4)
+    assert gather(part, np.array([7, 8], np.int32), 4, 0, slice(None)).tolist() == [
+        [0, 0, 0, 7],
+        [7, 8, 8, 7],
+    ]
+    assert gather(part, np.array([7, 8], np.int32), 4, 0, slice(2, 9)).shape == (0, 4)
+    assert list(iter_windows(path_of([Kind.RETURN], [], []))) == []

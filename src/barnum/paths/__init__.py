@@ -1,7 +1,16 @@
 """Paths of basic blocks: decode, read, write and filter them."""
 
 from barnum.paths.blocks import Blocks, Chunk, GapDetails, Path
-from barnum.paths.filters import RESTARTS, Learn, Transfers, iter_transfers, transfers
+from barnum.paths.filters import (
+    RESTARTS,
+    Learn,
+    Transfers,
+    Windows,
+    gather,
+    iter_transfers,
+    iter_windows,
+    transfers,
+)
 from barnum.paths.kinds import GAPS, KINDS, Gap, Kind, kind_of_text
 from barnum.paths.reader import PathReader, open_path
 
@@ -18,7 +27,10 @@ __all__ = [
     "Path",
     "PathReader",
     "Transfers",
+    "Windows",
+    "gather",
     "iter_transfers",
+    "iter_windows",
     "kind_of_text",
     "open_path",
     "transfers",

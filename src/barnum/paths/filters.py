@@ -8,9 +8,13 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from barnum.paths.blocks import U32, U64, Blocks, Bool, Chunk
 from barnum.paths.kinds import Gap, Kind
+
+I64 = NDArray[np.int64]
 
 
 class Source(Protocol):
@@ -78,8 +82,54 @@ class Transfers:
         return len(self.source)
 
 
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """m learnt transfers in order, and the steps that led to each.
+
+    ``block`` u32[n] is a stretch of the path; ``at`` i64[m] is where in it each transfer's source is. The
+    window of a transfer is ``block[at - length + 1 : at + 1]``. It runs on over gaps and from one stream into
+    the next; what would lie before ``block`` lies before the path.
+    """
+
+    transfers: Transfers
+    block: U32
+    at: I64
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
 def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None = None) -> Iterator[Transfers]:
     """The learnt transfers of a path part by part, for paths larger than memory; at most ``limit`` in all."""
+    for part in _iter_parts(path, learn, limit, 1):
+        yield part.transfers
+
+
+def iter_windows(path: Source, learn: Learn | None = None, length: int = 32) -> Iterator[Windows]:
+    """The same parts as of iter_transfers, with windows of ``length`` steps, 1 or more."""
+    return _iter_parts(path, learn, None, length)
+
+
+def gather(windows: Windows, token: NDArray[np.integer], length: int, pad: int, rows: slice) -> I64:
+    """i64[r, length]: windows of the transfers ``rows`` as tokens, the source last; ``pad`` before the path.
+
+    ``token`` [k] is that of each block of the table; ``rows`` has no step, and ``length`` is at most that
+    given to iter_windows.
+    """
+    at = windows.at[rows]
+    if not len(at):
+        return np.zeros((0, length), np.int64)
+    begin = int(at[0]) - length + 1
+    missing = max(0, -begin)
+    begin = max(0, begin)
+    tokens = np.full(missing + int(at[-1]) + 1 - begin, pad, np.int64)
+    tokens[missing:] = token[windows.block[begin : int(at[-1]) + 1]]
+    gathered: I64 = sliding_window_view(tokens, length)[at - at[0]]
+    return gathered
+
+
+def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int) -> Iterator[Windows]:
+    """A part a chunk, whose first ``keep`` steps are the last ones of the part before."""
     blocks = path.blocks
     learn = learn or Learn()
     chosen = learn.mask(blocks)
@@ -87,7 +137,7 @@ def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None =
     restart[list(RESTARTS)] = True
     last = np.zeros(0, np.uint32)
     pending = True  # a restart that no transfer has carried yet
-    position = 0
+    position = 0  # of the chunk in the path
     left = limit
     for chunk in path.chunks():
         if not len(chunk.block):
@@ -97,7 +147,9 @@ def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None =
             blocks = path.blocks
             chosen = learn.mask(blocks)
         block = np.concatenate([last, chunk.block])
-        joined = chosen[block[:-1]]
+        # the first step that may be a source: the last one before the chunk, where there is one
+        begin = max(0, len(last) - 1)
+        joined = chosen[block[begin:-1]]
         gap = chunk.gap[len(chunk.block) - len(joined) :]
         gaps = np.flatnonzero(gap)
         joined[gaps] = False
@@ -112,9 +164,10 @@ def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None =
         if len(at):
             first[0] |= pending
         pending = (pending and not len(at)) or bool((carriers == len(at)).any())
-        position_of_target = (at + (position + len(chunk.block) - len(joined))).astype(np.uint64)
-        yield Transfers(blocks, block[at], block[at + 1], position_of_target, first)
-        last = block[-1:]
+        at += begin
+        position_of_target = (at + (position - len(last) + 1)).astype(np.uint64)
+        yield Windows(Transfers(blocks, block[at], block[at + 1], position_of_target, first), block, at)
+        last = block[-keep:]
         position += len(chunk.block)
         if left == 0:
             return
