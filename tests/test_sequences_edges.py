@@ -1,4 +1,4 @@
-"""Counting transfers, vocabulary, windows and lanes, against plain transcriptions."""
+"""Counting transfers, and the vocabulary, against plain transcriptions."""
 
 from collections import Counter
 from itertools import pairwise
@@ -8,7 +8,7 @@ import pytest
 
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Kind
-from barnum.sequences import Encoder, Spread, Vocabulary, edges_of, lay_lanes, regroup, vocabulary
+from barnum.sequences import Encoded, Encoder, Vocabulary, edges_of, regroup, seen_level, vocabulary
 from barnum.sequences import edges as edges_module
 from learning import blocks_of, nominal_path, part, transfers_of
 
@@ -106,37 +106,38 @@ def test_a_vocabulary_that_contradicts_itself_is_refused(name, change):
         Vocabulary.from_arrays(arrays)
 
 
-@pytest.mark.parametrize(
-    ("length", "cap"), [(100_000, 20_000), (5000, 20_000), (50_000, 1000), (70_000, None)]
-)
-def test_windows_are_spread_evenly_under_the_cap(length, cap):
-    transfers = transfers_of(BLOCKS, np.zeros(length + 1, int))
-    spread = Spread(cap)
-    passed = sum(len(p) for p in spread.watch(regroup([transfers], 7777)))
-    windows = spread.windows()
-    kept = np.concatenate([window.position for window in windows]).astype(int)
-    assert passed == spread.total == length
-    assert (np.diff(kept) > 0).all()
-    if cap is None or length <= cap:
-        assert len(kept) == length
-        assert len(windows) == 1
-    else:
-        assert cap / 2 <= len(kept) <= cap
-        # no stretch as long as a quarter of the trace is left out
-        assert np.diff([0, *kept.tolist(), length]).max() < length / 4
+def test_how_much_of_a_transfer_training_knew():
+    made = Vocabulary.fit([edges_of([transfers_of(BLOCKS, [0, 1, 2, 0])]).whole])
+    encoded = Encoder(made).encode(transfers_of(BLOCKS, [0, 1, 0, 2, 9, 0]))
+    # taken, known target from another site, the same twice more, nothing known, known target
+    assert seen_level(encoded, made).tolist() == [2, 1, 1, 0, 1]
 
 
-def test_lanes_hold_each_transfer_once_and_start_anew():
+@pytest.mark.parametrize("size", [1, 7, 100, 5000])
+def test_regrouped_transfers_are_the_same(size):
+    transfers = transfers_of(BLOCKS, nominal_path(1, 1000), first=(0, 500))
+    parts = list(regroup([part(transfers, a, b) for a, b in pairwise([0, 3, 3, 400, 999])], size))
+    assert [len(each) for each in parts[:-1]] == [size] * (len(parts) - 1)
+    assert 0 < len(parts[-1]) <= size
+    for name in ("source", "target", "position", "first"):
+        joined = np.concatenate([getattr(each, name) for each in parts])
+        assert joined.tolist() == getattr(transfers, name).tolist()
+    assert list(regroup([], size)) == []
+
+
+def test_parts_of_what_was_encoded_join_to_the_whole():
     made = Vocabulary.fit([edges_of([transfers_of(BLOCKS, nominal_path(0))]).whole])
-    encoder = Encoder(made)
-    windows = [encoder.encode(transfers_of(BLOCKS, nominal_path(seed, 500 + seed))) for seed in range(5)]
-    none = len(made.target) + 1
-    lanes = lay_lanes(windows, made.edge_rank, none, lanes=7, steps=32, seed=1)
-    assert lanes.site.shape[1] == 7
-    assert lanes.site.shape[0] % 32 == 0
-    assert lanes.transfers == sum(int((window.edge >= 0).sum()) for window in windows)
-    assert (lanes.previous[0] == none).all()
-    inside = np.concatenate([window.site for window in windows])
-    assert Counter(lanes.site[lanes.rank >= 0].tolist()) == Counter(
-        inside[np.concatenate([window.edge for window in windows]) >= 0].tolist()
-    )
+    run = Encoder(made).encode(transfers_of(BLOCKS, nominal_path(1, 100), first=(0, 40)))
+    joined = Encoded.join([run.part(0, 10), run.part(10, 10), run.part(10, 99)])
+    assert len(joined) == 99
+    for name in ("site", "target", "edge", "first"):
+        assert getattr(joined, name).tolist() == getattr(run, name).tolist()
+
+
+def test_a_number_of_edges_that_overflows_is_refused():
+    arrays = Vocabulary.fit([edges_of([transfers_of(BLOCKS, nominal_path(0))]).whole]).arrays()
+    first = arrays["site_first"].copy()
+    # differences of neighbours are positive, modulo 2**64
+    first[1:3] = [(1 << 63) - 1, -2]
+    with pytest.raises(ModelError, match="contradicts itself"):
+        Vocabulary.from_arrays({**arrays, "site_first": first})

@@ -105,7 +105,15 @@ def test_worst_window_is_the_largest_of_all():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("share", 2.0), ("share", np.nan), ("unseen", 0.0), ("units", 0), ("kind_units", None)],
+    [
+        ("share", 2.0),
+        ("share", np.nan),
+        ("unseen", 0.0),
+        ("units", 0),
+        ("kind_units", None),
+        ("kind_units", -1),
+        ("kind_units", 1000),
+    ],
 )
 def test_impossible_rates_are_refused(runs, name, value):
     counted = [edges_of([run]) for run in runs]
@@ -114,4 +122,17 @@ def test_impossible_rates_are_refused(runs, name, value):
     assert Rates.from_arrays(dict(arrays)).kind.tolist() == rates.kind.tolist()
     arrays[name] = np.full_like(arrays[name], value) if value is not None else arrays[name][:-1]
     with pytest.raises(ModelError):
+        Rates.from_arrays(arrays)
+
+
+@pytest.mark.parametrize("name", ["units", "share", "unseen", "kind", "kind_units"])
+def test_rates_that_are_no_tables_are_refused(runs, name):
+    counted = [edges_of([run]) for run in runs]
+    rates, _ = fit_novelty(Vocabulary.fit(units_of(counted)[0]), counted)
+    arrays = rates.arrays()
+    arrays[name] = arrays[name].ravel()[0]
+    with pytest.raises(ModelError, match=name):
+        Rates.from_arrays(arrays)
+    del arrays[name]
+    with pytest.raises(ModelError, match=name):
         Rates.from_arrays(arrays)

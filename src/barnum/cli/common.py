@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,16 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if not 0 < seconds < math.inf:
             self.fail(f"{value!r} is no time: give seconds, more than 0", param, ctx)
         return seconds
+
+
+class Real(click.FloatRange):
+    """Type of an option that takes a finite number within a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
 
 
 SECONDS = _Seconds()
@@ -139,3 +150,13 @@ def _plain_progress(description: str, total: float | None) -> Progress:
         description = text
 
     return Progress(advance, describe)
+
+
+@contextmanager
+def ended_like_an_interrupt() -> Iterator[None]:
+    """Let a request to end (SIGTERM) leave as little behind as an interrupt does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -111,3 +111,7 @@ def _fail(message: str, code: int) -> None:
     # a name of a file is not to draw on the terminal, nor to look like a line of ours
     click.echo(f"barnum: {printable(message)}", err=True)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import SECONDS, logging_option, progress, set_up_logging
+from barnum.cli.common import SECONDS, ended_like_an_interrupt, logging_option, progress, set_up_logging
 from barnum.cli.decode import cpu_option
 from barnum.errors import (
     BarnumError,
@@ -114,7 +112,7 @@ def command(
     run = _Run(force, not no_partial, single, len(requests) + len(broken))
     for error in broken:
         run.fail(error)
-    with _ended_like_an_interrupt():
+    with ended_like_an_interrupt():
         run.all(requests, jobs or len(os.sched_getaffinity(0)), partial(set_up_logging, logging_level))
     if run.failed and single:
         raise run.failed[0]
@@ -222,13 +220,3 @@ class _Run:
 def _is_sample(folder: Path) -> bool:
     names = ("info.txt", "trace_0", "trace_0.gz", "trace_parsed.gz", "trace_parsed.parquet")
     return any((folder / name).is_file() for name in names)
-
-
-@contextmanager
-def _ended_like_an_interrupt() -> Iterator[None]:
-    """Let a request to end (SIGTERM) leave as little behind as an interrupt does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

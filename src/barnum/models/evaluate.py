@@ -2,57 +2,188 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from barnum.models.checkpoint import Model
-from barnum.models.scorer import LANE, Scorer, last_of
+from barnum.models.causal import Causal
+from barnum.models.model import Model
+from barnum.models.paper_task import WindowTokens
+from barnum.models.scorer import CausalScorer, last_of
+from barnum.models.threads import pool
 from barnum.models.trainer import set_up
-from barnum.paths import PathReader, iter_transfers
-from barnum.sequences import Encoded, Encoder, RunNovelty, regroup, seen_level, target_tokens
+from barnum.models.world import default_device
+from barnum.paths import Learn, PathReader, Windows, iter_transfers, iter_windows
+from barnum.sequences import (
+    WHOLE,
+    Encoded,
+    Encoder,
+    RunNovelty,
+    regroup,
+    seen_level,
+)
 
-# transfers scored at once: a multiple of LANE, so that lanes begin where they would in the whole run
-_PART = 512 * LANE
+# transfers scored at once
+_PART = 1 << 19
+# windows that a network of windows sees at once
+_WINDOWS = 512
+# windows that are looked through for distinct ones at once
+_TOGETHER = 1 << 16
 
 Columns = dict[str, NDArray[Any]]
+F32 = NDArray[np.float32]
 
 
 class Evaluator:
-    """A model ready to score runs, one after the other."""
+    """A model ready to score runs, one after the other. ``learn`` says which transfers count where the model
+    does not."""
 
-    def __init__(self, model: Model, threads: int) -> None:
-        set_up(model.document.train.seed)
+    def __init__(self, model: Model, threads: int, learn: Learn | None = None) -> None:
+        set_up(0)
+        model.network.to(default_device())
         self._model = model
         self._threads = threads
-        self._scorer = Scorer(model.network, model.vocabulary, model.rates)
+        self._learn = model.document.learn if model.document is not None else (learn or Learn())
+        self._causal: CausalScorer | None = None
+        self._windows: _WindowScorer | None = None
+        if isinstance(model.network, Causal):
+            assert model.names is not None and model.rates is not None
+            self._causal = CausalScorer(model.network, model.names, model.rates, model.extra["memory.edge"])
+        else:
+            self._windows = _WindowScorer(model, threads)
 
-    def columns(self, path: PathReader, advance: Callable[[int], None]) -> Iterator[Columns]:
+    def columns(self, path: PathReader) -> Iterator[Columns]:
         """The columns of an evaluation part by part, each an array of the part's m predictions:
 
-        ``correct`` bool, ``predicted`` and ``actual`` u64 BBIDs, ``confidence`` f32 probability of the
-        predicted target, ``surprisal`` f32 nats, ``seen`` u8 (2: transfer seen in training, 1: its target,
-        0: neither), ``novelty`` f32 nats, ``position`` u64 step of the target in the path.
+        ``correct`` bool, ``predicted`` and ``actual`` u64 targets in the network's tokens (BBIDs, or the
+        original's classes), ``confidence`` f32 probability of the predicted target, ``surprisal`` f32 nats,
+        ``position`` u64 step of the target in the path. Where the model knows what its training saw also
+        ``seen`` u8 (2: transfer seen in training, 1: its target, 0: neither) and ``novelty`` f32 nats.
         """
-        encoder = Encoder(self._model.vocabulary)
-        novelty = RunNovelty(self._model.vocabulary, self._model.rates)
+        novelty = _Novelty(self._model)
+        if self._causal is not None:
+            yield from self._with_causal(self._causal, path, novelty)
+        elif self._windows is not None:
+            for windows in iter_windows(path, self._learn, self._windows.length):
+                part = windows.transfers
+                yield self._windows.score(windows) | novelty.columns(part) | {"position": part.position}
+
+    def _with_causal(self, scorer: CausalScorer, path: PathReader, novelty: _Novelty) -> Iterator[Columns]:
+        names, tokens = self._model.names, self._model.tokens
+        assert names is not None
+        encoder = Encoder(names, tokens)
         warm: Encoded | None = None
-        for part in regroup(iter_transfers(path, self._model.document.learn), _PART):
+        for part in regroup(iter_transfers(path, self._learn), _PART):
             encoded = encoder.encode(part)
-            scores = self._scorer.score(encoded, warm, self._threads, advance)
+            scores = scorer.score(encoded, warm, self._threads)
             warm = last_of(encoded, warm)
             yield {
                 "correct": scores.correct,
                 "predicted": scores.predicted,
                 "confidence": scores.confidence,
-                "actual": target_tokens(part.blocks)[part.target],
+                "actual": tokens.targets(part.blocks)[part.target],
                 "surprisal": scores.surprisal,
-                "seen": seen_level(encoded, self._model.vocabulary),
-                "novelty": novelty.score(encoded, part),
+                **novelty.columns(part, encoded if names is self._model.vocabulary else None),
                 "position": part.position,
             }
+
+
+class _Novelty:
+    """What training saw of whole blocks, whatever the network's tokens are."""
+
+    def __init__(self, model: Model) -> None:
+        self._vocabulary = model.vocabulary
+        if model.vocabulary is not None and model.rates is not None:
+            self._encoder = Encoder(model.vocabulary, WHOLE)
+            self._novelty = RunNovelty(model.vocabulary, model.rates)
+
+    def columns(self, part: Any, encoded: Encoded | None = None) -> Columns:
+        if self._vocabulary is None:
+            return {}
+        encoded = encoded or self._encoder.encode(part)
+        return {
+            "seen": seen_level(encoded, self._vocabulary),
+            "novelty": self._novelty.score(encoded, part),
+        }
+
+
+class _WindowScorer:
+    """Scores with a network that sees windows of blocks."""
+
+    def __init__(self, model: Model, threads: int) -> None:
+        self._network = model.network.eval()
+        self._threads = threads
+        # an imported Keras model gives probabilities, the others logits
+        self._probabilities = model.document is None
+        network: Any = model.network
+        config = network if self._probabilities else network.config
+        self.length: int = config.sequence_len
+        self._names = WindowTokens(model.tokens, model.vocabulary, model.extra)
+        # with a learnt vocabulary the last class is "never seen": that is never predicted
+        self._targets = (
+            model.vocabulary.target if "blocks.block" in model.extra and model.vocabulary else None
+        )
+        self._device = next(iter(model.network.state_dict().values())).device
+
+    def score(self, part: Windows) -> Columns:
+        """The first five columns for the m windows of a part."""
+        actual = self._names.targets(part)
+        count = len(actual)
+        predicted = np.zeros(count, np.int64)
+        confidence, took = np.zeros(count, np.float32), np.zeros(count, np.float32)
+
+        for begin in range(0, count, _TOGETHER):
+            rows = slice(begin, min(begin + _TOGETHER, count))
+            windows = self._names.windows(part, self.length, rows)
+            # programs repeat themselves: each distinct window is computed once
+            distinct, which = _distinct(windows)
+            told = self._log_p(windows[distinct], which, actual[rows])
+            predicted[rows], confidence[rows], took[rows] = told
+        classes = self._names.tokens.targets(part.transfers.blocks)[part.transfers.target]
+        return {
+            "correct": predicted == actual,
+            "predicted": predicted.astype(np.uint64) if self._targets is None else self._targets[predicted],
+            "confidence": np.minimum(confidence, 1),
+            "actual": classes,
+            "surprisal": np.maximum(-took, 0),
+        }
+
+    def _log_p(
+        self, windows: NDArray[np.int64], which: NDArray[np.int64], actual: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], F32, F32]:
+        """Likeliest target, its probability, and the logarithm of the actual one's; ``which`` of the windows
+        each prediction is of."""
+
+        order = np.argsort(which, kind="stable")
+        ends = np.searchsorted(which[order], np.arange(0, len(windows) + _WINDOWS, _WINDOWS))
+        predicted = np.empty(len(which), np.int64)
+        confidence, took = np.empty(len(which), np.float32), np.empty(len(which), np.float32)
+
+        @torch.inference_mode()
+        def work(number: int) -> None:
+            begin = number * _WINDOWS
+            out = self._network(torch.from_numpy(windows[begin : begin + _WINDOWS]).to(self._device))
+            p = (out if self._probabilities else torch.softmax(out, dim=1)).cpu()
+            best, index = (p if self._targets is None else p[:, :-1]).max(dim=1)
+            rows = order[ends[number] : ends[number + 1]]
+            at = which[rows] - begin
+            predicted[rows], confidence[rows] = index.numpy()[at], best.numpy()[at]
+            took[rows] = np.log(np.maximum(p.numpy()[at, actual[rows]], np.finfo(np.float32).tiny))
+
+        with pool(self._threads) as workers:
+            list(workers.map(work, range(-(-len(windows) // _WINDOWS))))
+        return predicted, confidence, took
+
+
+def _distinct(windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of i64[n, L]: i64[d] a row of each distinct window, and i64[n] which of them each row is."""
+    rows = np.ascontiguousarray(windows.astype(np.int32))
+    whole = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    _, distinct, which = np.unique(whole, return_index=True, return_inverse=True)
+    return distinct, which
 
 
 def mean_of(columns: Columns) -> tuple[int, float, int]:

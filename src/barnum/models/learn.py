@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from barnum.errors import SetsError
-from barnum.models.checkpoint import Calibration, Model, new_document
-from barnum.models.trainer import STEPS, Epoch, TrainConfig, lanes_for, new_network, set_up, train
-from barnum.paths import Learn, PathReader, Transfers, iter_transfers
+from barnum.errors import ModelError, SetsError
+from barnum.models.causal_task import CausalData, CausalTask
+from barnum.models.checkpoint import CheckpointFolder, split_optimiser
+from barnum.models.model import (
+    Calibration,
+    Model,
+    ModelDocument,
+    document_of,
+    identity_of,
+    model_of,
+)
+from barnum.models.paper import PaperConfig
+from barnum.models.paper_task import PaperTask, WindowData, WindowTokens, known_blocks
+from barnum.models.trainer import Checkpoints, Epoch, Progress, TrainConfig, Trainer, set_up
+from barnum.models.world import World
+from barnum.paths import Chunk, Learn, PathReader, iter_transfers, iter_windows
 from barnum.sequences import (
+    WHOLE,
     WINDOW,
-    Encoder,
+    EdgeCounter,
+    Picker,
     RunEdges,
-    Spread,
+    Selection,
+    Tokens,
     Vocabulary,
-    edges_of,
     fit_novelty,
-    lay_lanes,
     units_of,
 )
 
@@ -30,94 +48,369 @@ _log = logging.getLogger(__name__)
 # opens a sample's path; what was made for that is gone when the context ends
 OpenPath = Callable[[], AbstractContextManager[PathReader]]
 
+Counts = tuple[NDArray[np.uint64], NDArray[np.int64]]
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be learnt, and by which network. Sizes that a network does not have are left aside."""
+
+    network: str
+    learn: Learn
+    tokens: Tokens
+    selection: Selection
+    train: TrainConfig
+    units: int = 128
+    sequence_len: int = 32
+    embedding: int = 128
+    dropout: float = 0.5
+    cudnn: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a training trace the network learns: ``kept`` of ``total`` transfers."""
+    """How much of a training trace the network learns: ``kept`` of ``total`` transfers, ``folded`` of which
+    were left when loops had been folded."""
 
     sample: str
     kept: int
+    folded: int
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """A model and how it came to be."""
-
-    model: Model
-    epochs: list[Epoch]
-    coverage: list[Coverage]
+@contextmanager
+def never_stopped() -> Iterator[Callable[[], bool]]:
+    """Nobody stops training."""
+    yield lambda: False
 
 
+@dataclass(slots=True)
+class Hooks:
+    """What a caller may watch and steer. ``bar(name, total)`` opens a progress bar and gives the function
+    that moves it; ``stoppable()`` is open while training may be stopped between two steps, and gives the
+    function that says whether it is to be."""
+
+    bar: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+    stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]] = never_stopped
+    status_minutes: float = float("inf")
+
+
+@dataclass(slots=True)
+class Keeping:
+    """Checkpoints: where, when (see trainer.Checkpoints), and whether to go on from one."""
+
+    folder: CheckpointFolder
+    minutes: float | None = None
+    best: bool = False
+    early_stop: bool = False
+    resume: bool = False
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one reading of a training trace brings."""
+
+    sample: str
+    whole: RunEdges
+    named: RunEdges | None
+    blocks: Counts | None
+    folded: int
+
+
+@dataclass(slots=True)
 class Learner:
-    """Two steps, so that a caller can show progress: read() every trace, then fit()."""
+    """Two steps: read() every trace, then fit()."""
 
-    def __init__(self, learn: Learn, config: TrainConfig, units: int, max_transfers: int | None) -> None:
-        self._learn = learn
-        self._config = config
-        self._units = units
-        self._max_transfers = max_transfers
-        self._runs: list[RunEdges] = []
-        self._windows: list[list[Transfers]] = []
-        self.coverage: list[Coverage] = []
+    spec: Spec
+    world: World = field(default_factory=World)
+    coverage: list[Coverage] = field(default_factory=list)
+    _runs: list[_Run] = field(default_factory=list)
+    _open: list[OpenPath] = field(default_factory=list)
 
-    def read(self, sample: str, open_path: OpenPath) -> Coverage:
-        """Count a trace's transfers, all of them, and keep those that the network is to learn."""
-        spread = Spread(self._max_transfers)
-        with open_path() as path:
-            run = edges_of(spread.watch(iter_transfers(path, self._learn)))
-        windows = spread.windows()
-        covered = Coverage(sample, sum(len(window) for window in windows), spread.total)
-        if run.whole.transfers:
-            self._runs.append(run)
-            self._windows.append(windows)
-        else:
-            _log.warning("%s: holds no transfer that passes the filter", sample)
-        self.coverage.append(covered)
-        return covered
+    def read(
+        self,
+        samples: Sequence[tuple[str, OpenPath]],
+        threads: int,
+        ahead: int,
+        advance: Callable[[int], None],
+    ) -> None:
+        """Count the transfers of all traces, several at once, ``ahead`` of them before their turn.
 
-    @property
-    def to_learn(self) -> int:
-        """Transfers that fit() will learn, epochs included."""
-        return self._config.epochs * sum(covered.kept for covered in self.coverage)
+        Raises:
+            InputError: a trace cannot be read.
+            SetsError: they hold no transfer that passes the filter.
+        """
+        for run, (sample, opened) in zip(
+            _in_order(self._count, samples, threads, ahead), samples, strict=True
+        ):
+            total = run.whole.whole.transfers
+            if total:
+                self._runs.append(run)
+                self._open.append(opened)
+            else:
+                _log.warning("%s: holds no transfer that passes the filter", sample)
+            windows = self.spec.selection.windows(run.folded)
+            kept = int((windows[:, 1] - windows[:, 0]).sum())
+            self.coverage.append(Coverage(sample, kept, run.folded, total))
+            advance(1)
+        if not self._runs:
+            raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
 
-    def fit(self, threads: int, advance: Callable[[int], None]) -> Learnt:
+    def _count(self, job: tuple[str, OpenPath]) -> _Run:
+        sample, opened = job
+        spec = self.spec
+        own = spec.network == "causal" and spec.tokens.vocabulary == "modulo"
+        whole, named = EdgeCounter(WHOLE), EdgeCounter(spec.tokens) if own else None
+        folding = Picker(Selection(fold_loops=spec.selection.fold_loops), 0)
+        folded = 0
+        with opened() as path:
+            counting = _Counting(path) if spec.network == "paper" else None
+            for part in iter_transfers(counting or path, spec.learn):
+                whole.add(part)
+                if named is not None:
+                    named.add(part)
+                folded += folding.folded(part)
+            blocks = None if counting is None else (spec.tokens.sources(path.blocks), counting.count())
+        return _Run(sample, whole.done(), None if named is None else named.done(), blocks, folded)
+
+    def fit(self, threads: int, hooks: Hooks, keeping: Keeping | None = None) -> tuple[Model, list[Epoch]]:
         """Learn from all that was read.
 
         Raises:
-            SetsError: nothing was read.
+            ModelError: the checkpoint to resume from is of another training.
+            InterruptedTrainingError: after a checkpoint was saved, where there is a place for them.
         """
-        if not self._runs:
-            raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
-        units, _ = units_of(self._runs)
+        spec = self.spec
+        units, _ = units_of([run.whole for run in self._runs])
         vocabulary = Vocabulary.fit(units)
-        _log.info(
-            "vocabulary: %s sites, %s targets, %s distinct transfers",
-            *(f"{n:,}" for n in (len(vocabulary.site), len(vocabulary.target), len(vocabulary.edge_target))),
-        )
-        rates, scores = fit_novelty(vocabulary, self._runs)
-        windows = []
-        for of_run in self._windows:
-            encoder = Encoder(vocabulary)
-            windows += [encoder.encode(window) for window in of_run]
-            of_run.clear()
-        set_up(self._config.seed)
-        network = new_network(vocabulary, self._units)
-        count = lanes_for(sum(len(window) for window in windows), self._config.batch_size)
-        none = len(vocabulary.target) + 1
-        lanes = lay_lanes(windows, vocabulary.edge_rank, none, count, STEPS, self._config.seed)
-        del windows
-        epochs = train(network, lanes, vocabulary, self._config, threads, advance)
-        document = new_document(
-            network,
-            vocabulary,
-            learn=self._learn,
-            train=self._config,
-            samples=tuple(covered.sample for covered in self.coverage),
-            max_transfers=self._max_transfers,
+        names = vocabulary
+        if self._runs[0].named is not None:
+            names = Vocabulary.fit(units_of([run.named for run in self._runs if run.named is not None])[0])
+        if self.world.first:
+            _log.info(
+                "vocabulary: %s sites, %s targets, %s distinct transfers",
+                *(f"{n:,}" for n in (len(names.site), len(names.target), len(names.edge_target))),
+            )
+        rates, scores = fit_novelty(vocabulary, [run.whole for run in self._runs])
+        set_up(spec.train.seed)
+        model = Model(None, spec.tokens, "", None, vocabulary, names, rates)  # type: ignore[arg-type]
+        task = self._causal(model, threads, hooks) if spec.network == "causal" else self._paper(model, hooks)
+        model.network = task.network
+        document = document_of(
+            task.network,
+            name=spec.network,
+            tokens=spec.tokens,
+            learn=spec.learn,
+            train=spec.train,
+            selection=spec.selection,
+            samples=tuple(run.sample for run in self.coverage),
             calibration=Calibration("novelty", WINDOW, tuple(np.round(scores, 6).tolist())),
+            identity="",
         )
-        return Learnt(Model(document, network, vocabulary, rates), epochs, self.coverage)
+        self._runs.clear()
+        epochs = self._train(model, document, task, threads, hooks, keeping)
+        model.network.cpu()
+        model.identity = identity_of(model.arrays())
+        model.document = msgspec.structs.replace(document, identity=model.identity)
+        return model, epochs
+
+    def _causal(self, model: Model, threads: int, hooks: Hooks) -> CausalTask:
+        assert model.names is not None
+        data = CausalData(model.names, self.spec.tokens)
+        totals = [covered.folded for covered in self.coverage if covered.total]
+        with hooks.bar("select", len(totals)) as advance:
+            for opened, total in zip(self._open, totals, strict=True):
+                with opened() as path:
+                    data.add(self.spec.selection.select(iter_transfers(path, self.spec.learn), total))
+                advance(1)
+        with hooks.bar("contexts", data.transfers) as advance:
+            task = data.task(self.spec.units, threads, advance)
+        model.extra["memory.edge"] = task.memory
+        if self.spec.train.compile:
+            task.compile()
+        if self.world.first:
+            _log.info(
+                "contexts: %s of %s transfers (%s MiB)",
+                f"{task.history.contexts:,}",
+                f"{len(task.memory):,}",
+                f"{task.history.bytes >> 20:,}",
+            )
+        return task
+
+    def _paper(self, model: Model, hooks: Hooks) -> PaperTask:
+        spec, vocabulary = self.spec, model.vocabulary
+        assert vocabulary is not None
+        count = seen = None
+        if spec.tokens.vocabulary == "learnt":
+            model.extra |= known_blocks([run.blocks for run in self._runs if run.blocks is not None])
+            count = model.extra["blocks.count"]
+            seen = np.bincount(vocabulary.edge_target, vocabulary.edge_count).astype(np.int64)
+        names = WindowTokens(spec.tokens, vocabulary, model.extra)
+        data = WindowData(names, spec.sequence_len)
+        totals = [covered.folded for covered in self.coverage if covered.total]
+        with hooks.bar("select", len(totals)) as advance:
+            for opened, total in zip(self._open, totals, strict=True):
+                with opened() as path:
+                    data.add(iter_windows(path, spec.learn, spec.sequence_len), Picker(spec.selection, total))
+                advance(1)
+        config = PaperConfig(
+            inputs=names.inputs,
+            classes=names.classes,
+            sequence_len=spec.sequence_len,
+            units=spec.units,
+            embedding=spec.embedding,
+            dropout=spec.dropout,
+            cudnn=spec.cudnn,
+        )
+        task = data.task(config, count, seen)
+        task.mixed_precision = spec.train.mixed_precision
+        return task
+
+    def _train(
+        self,
+        model: Model,
+        document: ModelDocument,
+        task: CausalTask | PaperTask,
+        threads: int,
+        hooks: Hooks,
+        keeping: Keeping | None,
+    ) -> list[Epoch]:
+        task.to(self.world.device)
+        checkpoints = found = None
+        if keeping is not None:
+            folder = keeping.folder
+
+            def save(progress: Progress, optimiser: dict[str, Any], best: bool) -> None:
+                folder.save(model, document, progress, optimiser, best)
+
+            def restore() -> None:
+                kept = folder.latest(best=True)
+                if kept is not None:
+                    _load(model, document, split_optimiser(kept[1])[0])
+
+            checkpoints = Checkpoints(
+                minutes=keeping.minutes,
+                best=keeping.best,
+                early_stop=keeping.early_stop,
+                save=save,
+                restore=restore,
+            )
+            found = folder.latest() if keeping.resume else None
+            self.world.wait()
+        total = self.spec.train.epochs * task.transfers
+        with hooks.bar("train", total) as advance, hooks.stoppable() as interrupted:
+            trainer = Trainer(
+                task,
+                self.spec.train,
+                threads=threads,
+                world=self.world,
+                checkpoints=checkpoints,
+                advance=advance,
+                interrupted=interrupted,
+                status_minutes=hooks.status_minutes,
+            )
+            if found is not None and keeping is not None:
+                self._go_on(trainer, model, document, found, keeping)
+                progress = trainer.progress
+                advance((progress.epoch - 1) * task.transfers + progress.count)
+            if keeping is not None and self.world.first:
+                keeping.folder.drop_after(trainer.progress.steps if found is not None else -1)
+            return trainer.train()
+
+    def _go_on(
+        self,
+        trainer: Trainer,
+        model: Model,
+        document: ModelDocument,
+        found: tuple[ModelDocument, dict[str, NDArray[Any]]],
+        keeping: Keeping,
+    ) -> None:
+        saved, (arrays, optimiser) = found[0], split_optimiser(found[1])
+        for name in (
+            "network",
+            "config",
+            "tokens",
+            "learn",
+            "train",
+            "selection",
+            "samples",
+        ):
+            if getattr(saved, name) != getattr(document, name):
+                raise ModelError(
+                    f"{keeping.folder.folder}: is of another training ({name} differs): give the same "
+                    "options and samples, or --force to begin anew"
+                )
+        progress = saved.progress
+        assert progress is not None
+        if progress.processes != self.world.size:
+            raise ModelError(
+                f"{keeping.folder.folder}: was made by {progress.processes} processes, now there are "
+                f"{self.world.size}: start as many, or give --force to begin anew"
+            )
+        _load(model, document, arrays)
+        trainer.resume(progress, optimiser)
+        if self.world.first:
+            _log.info("resumed: epoch %d, step %d", progress.epoch, progress.step)
+
+
+def _load(model: Model, document: ModelDocument, arrays: dict[str, NDArray[Any]]) -> None:
+    """Put a checkpoint's numbers in a network that is being trained; everything else must be as it is."""
+    made = model.arrays()
+    for name in sorted(made.keys() | arrays.keys()):
+        same = name.startswith("network.") or np.array_equal(made.get(name, ()), arrays.get(name, ()))
+        if not same:
+            raise ModelError(f"the checkpoint is of another training ({name} differs): --force begins anew")
+    restored = model_of(checkpoint_name(document), document, arrays)
+    model.network.load_state_dict(restored.network.state_dict())
+
+
+def checkpoint_name(document: ModelDocument) -> Any:
+    """What errors in a checkpoint name as its file."""
+    return f"checkpoint of {document.network}"
+
+
+class _Counting:
+    """Passes the steps of a path on and counts its blocks."""
+
+    def __init__(self, path: PathReader) -> None:
+        self._path = path
+        self._count: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    @property
+    def blocks(self) -> Any:
+        return self._path.blocks
+
+    def chunks(self, rows: int = 1 << 20) -> Iterator[Chunk]:
+        for chunk in self._path.chunks(rows):
+            count = np.bincount(chunk.block, minlength=len(self._count))
+            count[: len(self._count)] += self._count
+            self._count = count
+            yield chunk
+
+    def count(self) -> NDArray[np.int64]:
+        """i64[k]: how often each block of the table was executed."""
+        count = np.zeros(len(self.blocks), np.int64)
+        count[: len(self._count)] = self._count
+        return count
+
+
+def _in_order(
+    function: Callable[[_In], _Out], items: Iterable[_In], threads: int, ahead: int
+) -> Iterator[_Out]:
+    """Results in the order of the items, computed by threads, at most ``ahead`` before their turn."""
+    waiting: deque[Future[_Out]] = deque()
+    with ThreadPoolExecutor(max(1, threads)) as workers:
+        try:
+            for item in items:
+                waiting.append(workers.submit(function, item))
+                while len(waiting) >= max(1, ahead):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def total_of(coverage: Sequence[Coverage]) -> tuple[int, int]:

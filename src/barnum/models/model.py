@@ -1,105 +1,113 @@
-"""A learnt model in two files: a JSON document that says what it is, and safetensors with all its numbers.
+"""A learnt model in two files: a JSON document that says what it is, and its numbers (see arrays.py).
 
-The weights hold the network's tensors (``network.*``), the vocabulary (``vocabulary.*``) and the rates of
-what is new (``rates.*``). Both files carry the same identity, so that weights are not read under another
-model's document.
+The numbers are the network's tensors (``network.*``), what training saw (``vocabulary.*``), the rates of what
+is new (``rates.*``) and, by network, what else it needs (``names.*``: its own vocabulary where that is not
+of whole blocks; ``memory.*``: transfers whose contexts it counts; ``blocks.*``: blocks that windows may
+show). Both files carry the same identity, so that weights are not read under another model's document.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from torch import nn
 
 from barnum import __version__
 from barnum.errors import ModelError
-from barnum.files import write_whole
+from barnum.files import read_bounded, write_whole
+from barnum.models import causal, paper
+from barnum.models.arrays import Arrays, read_arrays, shortened, write_arrays
 from barnum.models.causal import Causal, CausalConfig
-from barnum.models.trainer import TrainConfig
+from barnum.models.paper import Paper, PaperConfig
+from barnum.models.paper_task import WindowTokens
+from barnum.models.trainer import Progress, TrainConfig
 from barnum.paths import Learn
-from barnum.sequences import Rates, Vocabulary
+from barnum.sequences import RESTART, Rates, Selection, Tokens, Vocabulary
 
-SCHEMA = 1
+SCHEMA = 2
 _LARGEST_DOCUMENT = 64 << 20
-_LARGEST_SIZE = 1 << 16
+# numbers that a network may want and lack, to be told which
+_SMALL = 1 << 20
+_PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "optimiser")
+
+
+# name → type of the configuration, of the network made of it, and how many numbers that has
+NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module], Callable[[Any], int]]] = {
+    "causal": (CausalConfig, Causal, causal.numbers),
+    "paper": (PaperConfig, Paper, paper.numbers),
+}
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Scores of nominal runs that the rates behind them did not see; see sequences/novelty.py."""
 
     score: str
-    window: int
+    window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
     scores: tuple[float, ...]
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON file of a model."""
+    """The JSON file of a model. ``config``: the network's sizes; ``progress`` is there in checkpoints."""
 
     schema: int
     version: str
     network: str
-    config: CausalConfig
+    config: dict[str, Any]
+    tokens: Tokens
     learn: Learn
     train: TrainConfig
+    selection: Selection
     samples: tuple[str, ...]
-    max_transfers: int | None
     calibration: Calibration
     identity: str
+    progress: Progress | None = None
+    sha256: str | None = None  # of the file of weights, in checkpoints
+    best: bool = False  # whether a checkpoint had the least loss
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Model:
-    """All that scoring needs."""
+    """All that scoring needs. ``document`` is None for an imported Keras model, which does not know what its
+    training saw: it has no vocabulary and no rates."""
 
-    document: ModelDocument
-    network: Causal
-    vocabulary: Vocabulary
-    rates: Rates
+    network: nn.Module
+    tokens: Tokens
+    identity: str
+    document: ModelDocument | None = None
+    vocabulary: Vocabulary | None = None  # whole blocks
+    names: Vocabulary | None = None  # in the network's tokens
+    rates: Rates | None = None
+    extra: Arrays = field(default_factory=dict)
+
+    def arrays(self) -> Arrays:
+        """All numbers of the model by name."""
+        found: Arrays = {
+            f"network.{name}": tensor.detach().cpu().numpy()
+            for name, tensor in self.network.state_dict().items()
+        }
+        parts: list[tuple[str, Any]] = [("vocabulary", self.vocabulary), ("rates", self.rates)]
+        if self.names is not self.vocabulary:
+            parts.append(("names", self.names))
+        for part, made in parts:
+            if made is not None:
+                found |= {f"{part}.{name}": array for name, array in made.arrays().items()}
+        return found | self.extra
 
 
-def identity_of(network: Causal, vocabulary: Vocabulary) -> str:
-    """SHA-256 over a network's weights and its vocabulary."""
+def identity_of(arrays: Arrays) -> str:
+    """SHA-256 over all numbers of a model."""
     digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    for name, array in vocabulary.arrays().items():
-        digest.update(name.encode())
-        digest.update(array.tobytes())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()
-
-
-def new_document(
-    network: Causal,
-    vocabulary: Vocabulary,
-    *,
-    learn: Learn,
-    train: TrainConfig,
-    samples: tuple[str, ...],
-    max_transfers: int | None,
-    calibration: Calibration,
-) -> ModelDocument:
-    """The document of a model that was just learnt."""
-    return ModelDocument(
-        schema=SCHEMA,
-        version=__version__,
-        network="causal",
-        config=network.config,
-        learn=learn,
-        train=train,
-        samples=samples,
-        max_transfers=max_transfers,
-        calibration=calibration,
-        identity=identity_of(network, vocabulary),
-    )
 
 
 def save_document(file: Path, document: ModelDocument) -> None:
@@ -108,17 +116,8 @@ def save_document(file: Path, document: ModelDocument) -> None:
 
 
 def save_weights(file: Path, model: Model) -> None:
-    """Write the safetensors file."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, tensor in model.network.state_dict().items():
-        arrays[f"network.{name}"] = tensor.numpy()
-    for name, array in model.vocabulary.arrays().items():
-        arrays[f"vocabulary.{name}"] = array
-    for name, array in model.rates.arrays().items():
-        arrays[f"rates.{name}"] = array
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    # one key only: safetensors writes several in any order, and equal models are to be equal files
-    write_whole(file, save(contiguous, metadata={"identity": model.document.identity}))
+    """Write the file of numbers."""
+    write_arrays(file, model.arrays(), model.identity)
 
 
 def load_document(file: Path) -> ModelDocument:
@@ -127,70 +126,96 @@ def load_document(file: Path) -> ModelDocument:
     Raises:
         ModelError: it is missing, no such document, or of another schema.
     """
-    try:
-        if file.stat().st_size > _LARGEST_DOCUMENT:
-            raise ModelError(f"{file}: too large for a model's document")
-        data = file.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
+    return _document(file, read_bounded(file, _LARGEST_DOCUMENT, ModelError))
+
+
+def _document(file: Path, data: bytes) -> ModelDocument:
     try:
         head = msgspec.json.decode(data, type=dict[str, Any])
         if head.get("schema") != SCHEMA:
             raise ModelError(
-                f"{file}: has schema {head.get('schema')!r}, this version reads {SCHEMA}: "
+                f"{file}: has schema {shortened(repr(head.get('schema')))}, this version reads {SCHEMA}: "
                 "learn the model anew"
             )
         document = msgspec.json.decode(data, type=ModelDocument)
-    except msgspec.MsgspecError as error:
-        raise ModelError(f"{file}: is no model's document ({error})") from None
-    if document.network != "causal":
-        raise ModelError(f"{file}: network {document.network!r} is unknown here")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelError(f"{file}: is no model's document ({shortened(str(error))})") from None
+    except RecursionError:
+        raise ModelError(f"{file}: is no model's document (nested too deep)") from None
+    if document.network not in NETWORKS:
+        named = shortened(repr(document.network))
+        raise ModelError(f"{file}: network {named} is unknown here: use {' or '.join(NETWORKS)}")
     return document
 
 
 def load_model(document_file: Path, weights_file: Path) -> Model:
-    """Read both files of a model.
+    """Read both files of a model: one of this program, or one of Keras 2.
 
     Raises:
         ModelError: a file is missing or broken, the weights belong to another model, have other shapes, or
-        are not
-            finite.
+            are not finite.
     """
-    document = load_document(document_file)
-    try:
-        with safe_open(weights_file, framework="numpy") as opened:
-            identity = (opened.metadata() or {}).get("identity")
-            if identity != document.identity:
-                raise ModelError(f"{weights_file}: belongs to another model than {document_file}")
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{weights_file}: cannot be read as safetensors ({error})") from None
-    parts: dict[str, dict[str, Any]] = {"network": {}, "vocabulary": {}, "rates": {}}
+    data = read_bounded(document_file, _LARGEST_DOCUMENT, ModelError)
+    from barnum.models.keras import is_keras, read_keras
+
+    if is_keras(data):
+        network = read_keras(document_file, weights_file)
+        tokens = Tokens(vocabulary="modulo", inputs=network.inputs, classes=network.classes)
+        digest = hashlib.sha256(data)
+        for name, tensor in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.numpy().tobytes())
+        return Model(network, tokens, digest.hexdigest())
+    document = _document(document_file, data)
+    arrays, identity = read_arrays(weights_file)
+    if identity != document.identity:
+        raise ModelError(f"{weights_file}: belongs to another model than {document_file}")
+    return model_of(weights_file, document, arrays)
+
+
+def model_of(file: Path, document: ModelDocument, arrays: Arrays) -> Model:
+    """A model from its document and its arrays, all of which are checked; ``file`` is named in errors."""
+    parts: dict[str, Arrays] = {part: {} for part in _PARTS}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         if part not in parts:
-            raise ModelError(f"{weights_file}: holds {name!r}, which belongs to no part of a model")
+            raise ModelError(f"{file}: holds {shortened(repr(name))}, which belongs to no part of a model")
         parts[part][rest] = array
-    vocabulary = Vocabulary.from_arrays(parts["vocabulary"])
-    network = _network(weights_file, document.config, vocabulary, parts["network"])
-    return Model(document, network, vocabulary, Rates.from_arrays(parts["rates"]))
+    try:
+        vocabulary = Vocabulary.from_arrays(parts["vocabulary"])
+        names = Vocabulary.from_arrays(parts["names"]) if parts["names"] else vocabulary
+        rates = Rates.from_arrays(parts["rates"])
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
+    if bool(parts["names"]) != (document.network == "causal" and document.tokens.vocabulary == "modulo"):
+        raise ModelError(f"{file}: its vocabularies are not those of a network with such tokens")
+    extra = {f"{part}.{name}": a for part in ("memory", "blocks") for name, a in parts[part].items()}
+    _check_extra(file, document, names, extra)
+    network = _network(file, document, names, parts["network"], extra)
+    return Model(network, document.tokens, document.identity, document, vocabulary, names, rates, extra)
 
 
 def _network(
-    file: Path, config: CausalConfig, vocabulary: Vocabulary, arrays: dict[str, NDArray[Any]]
-) -> Causal:
-    if (config.sites, config.targets) != (len(vocabulary.site), len(vocabulary.target)):
-        raise ModelError(f"{file}: its vocabulary has other sizes than the model's document says")
-    if not all(1 <= size <= _LARGEST_SIZE for size in (config.units, config.embedding, config.ranks)):
-        raise ModelError(f"{file}: the model's document has sizes outside 1 … {_LARGEST_SIZE:,}")
-    with torch.device("meta"):
-        # shapes alone, so that absurd sizes in a document take no memory
-        wanted = {name: tuple(tensor.shape) for name, tensor in Causal(config).state_dict().items()}
+    file: Path, document: ModelDocument, names: Vocabulary, arrays: Arrays, extra: Arrays
+) -> nn.Module:
+    config_type, make, numbers = NETWORKS[document.network]
+    try:
+        config = msgspec.convert(document.config, config_type)
+    except msgspec.ValidationError as error:
+        raise ModelError(
+            f"{file}: the model's document has sizes that cannot be ({shortened(str(error))})"
+        ) from None
+    # absurd sizes in a document take no memory: numbers are counted before the network is made
+    count, there = numbers(config), sum(array.size for array in arrays.values())
+    if count > 2 * there + _SMALL:
+        raise ModelError(f"{file}: holds {there:,} numbers of a network, the model wants {count:,}")
+    network = make(config)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: array.shape for name, array in arrays.items()}
     if wanted != found:
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise ModelError(
-            f"{file}: {odd[0]} is {found.get(odd[0], 'missing')}, "
+            f"{file}: {shortened(odd[0])} is {found.get(odd[0], 'missing')}, "
             f"the model wants {wanted.get(odd[0], 'none')}"
         )
     for name, array in arrays.items():
@@ -198,6 +223,84 @@ def _network(
             raise ModelError(
                 f"{file}: {name} holds values that are no finite 32-bit numbers: learn the model anew"
             )
-    network = Causal(config)
+    _check_sizes(file, document, config, names, extra)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return network
+
+
+def _check_sizes(file: Path, document: ModelDocument, config: Any, names: Vocabulary, extra: Arrays) -> None:
+    """A network has the sizes that its vocabulary asks for."""
+    if isinstance(config, CausalConfig):
+        several = max(1, int((np.diff(names.site_first) > 1).sum()))
+        fits = (config.sites, config.targets) == (several, len(names.target))
+    else:
+        tokens = WindowTokens(document.tokens, names, extra)
+        fits = (config.inputs, config.classes) == (tokens.inputs, tokens.classes)
+    if not fits:
+        raise ModelError(f"{file}: its vocabulary has other sizes than the model's document says")
+
+
+def _check_extra(file: Path, document: ModelDocument, names: Vocabulary, extra: Arrays) -> None:
+    """What a network needs besides its tensors must be there and fit."""
+    wanted: dict[str, type] = {}
+    if document.network == "causal":
+        wanted = {"memory.edge": np.uint32}
+    elif document.tokens.vocabulary == "learnt":
+        wanted = {"blocks.block": np.uint64, "blocks.count": np.int64}
+    for name in sorted(wanted.keys() | extra.keys()):
+        array = extra.get(name)
+        if array is None or name not in wanted or array.dtype != wanted[name] or array.ndim != 1:
+            raise ModelError(f"{file}: {shortened(name)} is missing, or of another type than the model wants")
+    if "memory.edge" in wanted:
+        edge = extra["memory.edge"] & ~RESTART
+        if len(edge) and int(edge.max()) >= len(names.edge_target):
+            raise ModelError(f"{file}: memory.edge names a transfer that the vocabulary lacks")
+    if "blocks.block" in wanted:
+        block, count = extra["blocks.block"], extra["blocks.count"]
+        if not len(block) or len(block) != len(count) or not bool((block[1:] > block[:-1]).all()):
+            raise ModelError(f"{file}: blocks.block is no ascending list of blocks")
+
+
+def document_of(
+    network: nn.Module,
+    *,
+    name: str,
+    tokens: Tokens,
+    learn: Learn,
+    train: TrainConfig,
+    selection: Selection,
+    samples: tuple[str, ...],
+    calibration: Calibration,
+    identity: str,
+) -> ModelDocument:
+    """The document of a network that is being learnt."""
+    config: Any = network.config
+    return ModelDocument(
+        schema=SCHEMA,
+        version=__version__,
+        network=name,
+        config=msgspec.to_builtins(config),
+        tokens=tokens,
+        learn=learn,
+        train=train,
+        selection=selection,
+        samples=samples,
+        calibration=calibration,
+        identity=identity,
+    )
+
+
+__all__ = [
+    "NETWORKS",
+    "SCHEMA",
+    "Calibration",
+    "Model",
+    "ModelDocument",
+    "document_of",
+    "identity_of",
+    "load_document",
+    "load_model",
+    "model_of",
+    "save_document",
+    "save_weights",
+]

@@ -13,7 +13,7 @@ from barnum.samples.meta import (
     read_meta,
     write_meta,
 )
-from barnum.samples.sets import Sets, read_sets, write_sets
+from barnum.samples.sets import Sets, read_sets, sets_content, write_sets
 
 __all__ = [
     "BENIGN",
@@ -39,6 +39,7 @@ __all__ = [
     "read_info",
     "read_meta",
     "read_sets",
+    "sets_content",
     "write_info",
     "write_meta",
     "write_sets",

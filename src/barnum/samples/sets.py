@@ -56,6 +56,8 @@ def read_sets(file: Path, root: Path) -> Sets:
             _log.warning("skipped: %s is outside %s", printable(entry), root)
         elif not folder.is_dir():
             _log.warning("skipped: %s is missing", printable(entry))
+        elif folder in found[section]:
+            _log.warning("skipped: %s is named twice", printable(entry))
         else:
             found[section].append(folder)
     if not any(found.values()):
@@ -65,11 +67,16 @@ def read_sets(file: Path, root: Path) -> Sets:
 
 def write_sets(file: Path, sets: Sets) -> None:
     """Write a sets file with absolute paths."""
+    write_whole(file, sets_content(sets))
+
+
+def sets_content(sets: Sets) -> bytes:
+    """What a sets file of these sets holds."""
     lines = []
     for section in _SECTIONS:
         lines.append(f"[{section}]")
         lines.extend(str(folder.resolve()) for folder in getattr(sets, section))
-    write_whole(file, ("\n".join(lines) + "\n").encode("utf-8", errors="surrogateescape"))
+    return ("\n".join(lines) + "\n").encode("utf-8", errors="surrogateescape")
 
 
 def _named() -> str:

@@ -1,31 +1,44 @@
-"""From paths to numbers a network learns: vocabulary, rates of what is new, windows and lanes."""
+"""From paths to numbers a network learns: vocabulary, rates of what is new, contexts, windows."""
 
-from barnum.sequences.edges import Edges, RunEdges, edges_of, site_tokens, target_tokens
-from barnum.sequences.novelty import WINDOW, RunNovelty, fit_novelty, units_of, worst_window
+from barnum.sequences.contexts import LENGTHS, LEVELS, LONGEST, RESTART, History, decode_edges, encode_edges
+from barnum.sequences.edges import EdgeCounter, Edges, RunEdges, edges_of
+from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of, worst_window
 from barnum.sequences.parts import regroup
 from barnum.sequences.rates import Rates
-from barnum.sequences.vocabulary import Encoded, Encoder, Vocabulary, seen_level
-from barnum.sequences.windows import Lanes, Spread, lay_lanes, previous_targets
+from barnum.sequences.selection import Picker, Selection, spread
+from barnum.sequences.spool import Spool
+from barnum.sequences.tokens import WHOLE, Tokens
+from barnum.sequences.vocabulary import Encoded, Encoder, Vocabulary, previous_targets, seen_level
 
 __all__ = [
+    "FEW_RUNS",
+    "LENGTHS",
+    "LEVELS",
+    "LONGEST",
+    "RESTART",
+    "WHOLE",
     "WINDOW",
+    "EdgeCounter",
     "Edges",
     "Encoded",
     "Encoder",
-    "Lanes",
+    "History",
+    "Picker",
     "Rates",
     "RunEdges",
     "RunNovelty",
-    "Spread",
+    "Selection",
+    "Spool",
+    "Tokens",
     "Vocabulary",
+    "decode_edges",
     "edges_of",
+    "encode_edges",
     "fit_novelty",
-    "lay_lanes",
     "previous_targets",
     "regroup",
     "seen_level",
-    "site_tokens",
-    "target_tokens",
+    "spread",
     "units_of",
     "worst_window",
 ]

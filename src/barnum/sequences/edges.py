@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.paths import Blocks, Transfers
+from barnum.paths import Transfers
 from barnum.sequences.parts import joined, part_of
+from barnum.sequences.tokens import WHOLE, Tokens
 
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
@@ -19,22 +20,6 @@ U8 = NDArray[np.uint8]
 
 # above this many cells a dense table of (source block, target block) costs more than sorting
 _DENSE_CELLS = 1 << 25
-
-
-def site_tokens(blocks: Blocks) -> U64:
-    """u64[k]: the token of each block as a source: BBID of the byte after the branch that ends it.
-
-    Blocks that begin at different places and end on the same branch share it: whoever jumps into the middle
-    of a block still leaves it by the same instruction. Blocks imported as text know no length; their token
-    is the BBID.
-    """
-    tokens: U64 = blocks.bbid + blocks.length.astype(np.uint64)
-    return tokens
-
-
-def target_tokens(blocks: Blocks) -> U64:
-    """u64[k]: the token of each block as a target: its BBID."""
-    return blocks.bbid
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,49 +56,66 @@ class RunEdges:
     stretches: tuple[Edges, ...]
 
 
-def edges_of(parts: Iterable[Transfers]) -> RunEdges:
+def edges_of(parts: Iterable[Transfers], tokens: Tokens = WHOLE) -> RunEdges:
     """Count the distinct transfers of a run that comes part by part; all parts number the same blocks.
 
     Memory is that of the distinct transfers, however long the run.
     """
-    done: list[Edges] = []
-    length = _SHORTEST
-    rest: list[Transfers] = []
-    waiting, total = 0, 0
+    counter = EdgeCounter(tokens)
     for part in parts:
+        counter.add(part)
+    return counter.done()
+
+
+class EdgeCounter:
+    """Counts the distinct transfers of one run, part by part."""
+
+    def __init__(self, tokens: Tokens = WHOLE) -> None:
+        self._tokens = tokens
+        self._done: list[Edges] = []
+        self._length = _SHORTEST
+        self._rest: list[Transfers] = []
+        self._waiting = 0
+        self._total = 0
+
+    def add(self, part: Transfers) -> None:
+        """Count the next transfers of the run."""
         begin = 0
         while begin < len(part):
-            end = min(len(part), begin + length - waiting)
-            rest.append(part_of(part, begin, end))
-            waiting += end - begin
+            end = min(len(part), begin + self._length - self._waiting)
+            self._rest.append(part_of(part, begin, end))
+            self._waiting += end - begin
             begin = end
-            if waiting < length:
+            if self._waiting < self._length:
                 continue
-            done.append(_count(joined(rest), total))
-            total, waiting, rest = total + length, 0, []
-            if len(done) == 2 * STRETCHES:
-                done = [add_up(done[i : i + 2]) for i in range(0, len(done), 2)]
-                length *= 2
-    if rest:
-        done.append(_count(joined(rest), total))
-    return RunEdges(add_up(done), tuple(done))
+            self._done.append(self._count(joined(self._rest), self._total))
+            self._total, self._waiting, self._rest = self._total + self._length, 0, []
+            if len(self._done) == 2 * STRETCHES:
+                self._done = [add_up(self._done[i : i + 2]) for i in range(0, len(self._done), 2)]
+                self._length *= 2
 
+    def done(self) -> RunEdges:
+        """The counts, after the last part."""
+        if self._rest:
+            self._done.append(self._count(joined(self._rest), self._total))
+            self._rest = []
+        return RunEdges(add_up(self._done), tuple(self._done))
 
-def _count(part: Transfers, offset: int) -> Edges:
-    key, count, first = distinct_pairs(part.source, part.target)
-    source = (key >> np.uint64(32)).astype(np.int64)
-    target = (key & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    blocks = part.blocks
-    return _merge(
-        Edges(
-            site_tokens(blocks)[source],
-            target_tokens(blocks)[target],
-            blocks.kind[source],
-            count,
-            first + offset,
-            len(part),
+    def _count(self, part: Transfers, offset: int) -> Edges:
+        key, count, first = distinct_pairs(part.source, part.target)
+        source = (key >> np.uint64(32)).astype(np.int64)
+        target = (key & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        blocks = part.blocks
+        return _merge(
+            Edges(
+                self._tokens.sites(blocks)[source],
+                self._tokens.targets(blocks)[target],
+                blocks.kind[source],
+                count,
+                first + offset,
+                len(part),
+            )
         )
-    )
 
 
 def add_up(parts: Sequence[Edges]) -> Edges:

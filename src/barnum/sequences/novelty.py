@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.paths import Transfers
-from barnum.sequences.edges import Edges, RunEdges, site_tokens, target_tokens
+from barnum.sequences.edges import Edges, RunEdges
 from barnum.sequences.rates import Knowledge, Rates, Rows, flags_of, module_pair
+from barnum.sequences.tokens import WHOLE
 from barnum.sequences.vocabulary import Encoded, Vocabulary
 
 F64 = NDArray[np.float64]
@@ -106,8 +107,8 @@ class RunNovelty:
             self._site_targets[encoded.site[where]],
             encoded.target[where] < self._targets,
             transfers.blocks.kind[source].astype(np.int64),
-            site_tokens(transfers.blocks)[source],
-            target_tokens(transfers.blocks)[target],
+            WHOLE.sites(transfers.blocks)[source],
+            WHOLE.targets(transfers.blocks)[target],
         )
         return novelty
 

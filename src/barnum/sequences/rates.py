@@ -55,7 +55,8 @@ class Rates:
         Raises:
             ModelError: arrays are missing or do not fit together.
         """
-        kinds = len(arrays.get("kind", ()))
+        table = arrays.get("kind")
+        kinds = len(table) if table is not None and table.ndim else 0
         expected: dict[str, tuple[type, tuple[int, ...]]] = {
             "units": (np.int64, (1,)),
             "share": (np.float64, (_CLASSES, _WIDTHS)),
@@ -73,6 +74,8 @@ class Rates:
                 raise ModelError("the weights hold rates that are no probabilities")
         if int(made.units[0]) < 1:
             raise ModelError("the weights hold rates of no training run")
+        if not bool(((made.kind_units >= 0) & (made.kind_units <= made.units[0])).all()):
+            raise ModelError("the weights hold rates of more training runs than there were")
         return made
 
     def cell(self, executed: I64, targets: I64) -> tuple[I64, I64]:

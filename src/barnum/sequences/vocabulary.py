@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Transfers
-from barnum.sequences.edges import Edges, site_tokens, target_tokens
+from barnum.sequences.edges import Edges
+from barnum.sequences.tokens import WHOLE, Tokens
 
 Bool = NDArray[np.bool_]
 I32 = NDArray[np.int32]
@@ -119,6 +120,8 @@ class Vocabulary:
             and sites > 0
             and made.site_first[0] == 0
             and made.site_first[-1] == edges
+            and int(made.site_first.min()) >= 0
+            and int(made.site_first.max()) <= edges
             and bool((np.diff(made.site_first) > 0).all())
             and bool((made.site[1:] > made.site[:-1]).all() and (made.target[1:] > made.target[:-1]).all())
             and int(made.edge_target.min()) >= 0
@@ -146,12 +149,26 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.site)
 
+    def part(self, begin: int, end: int) -> Encoded:
+        """Transfers begin to end."""
+        return Encoded(
+            self.site[begin:end], self.target[begin:end], self.edge[begin:end], self.first[begin:end]
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Encoded]) -> Encoded:
+        """Several parts of one run as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
 
 class Encoder:
     """Turns the transfers of one sample into a vocabulary's numbers, part by part."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, tokens: Tokens = WHOLE) -> None:
         self.vocabulary = vocabulary
+        self._tokens = tokens
         self._blocks: object = None
         self._site: I32 = np.zeros(0, np.int32)
         self._target: I32 = np.zeros(0, np.int32)
@@ -168,8 +185,8 @@ class Encoder:
         """Numbers of sites, targets and edges of m transfers."""
         if transfers.blocks is not self._blocks:
             self._blocks = transfers.blocks
-            self._site = _look_up(self.vocabulary.site, site_tokens(transfers.blocks))
-            self._target = _look_up(self.vocabulary.target, target_tokens(transfers.blocks))
+            self._site = _look_up(self.vocabulary.site, self._tokens.sites(transfers.blocks))
+            self._target = _look_up(self.vocabulary.target, self._tokens.targets(transfers.blocks))
         site, target = self._site[transfers.source], self._target[transfers.target]
         return Encoded(site, target, self._edges(site, target), transfers.first)
 
@@ -193,3 +210,12 @@ def seen_level(encoded: Encoded, vocabulary: Vocabulary) -> NDArray[np.uint8]:
     known = (encoded.target < len(vocabulary.target)).astype(np.uint8)
     known[encoded.edge >= 0] = EDGE_SEEN
     return known
+
+
+def previous_targets(encoded: Encoded, none: int) -> I32:
+    """i32[m]: target of the transfer before each one; ``none`` where state restarts."""
+    previous = np.empty(len(encoded), np.int32)
+    previous[:1] = none
+    previous[1:] = encoded.target[:-1]
+    previous[encoded.first] = none
+    return previous
