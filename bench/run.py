@@ -1,66 +1,71 @@
-"""Measures recording, decoding, preprocessing and reading back; prints figures and ratios.
+"""Measures recording, decoding, preprocessing, reading back and learning; prints figures and ratios.
 
-    .venv/bin/python bench/run.py [--rounds N] [--folder bench-out] [--json FILE]
+    .venv/bin/python bench/run.py [--only recording|learning] [--rounds N] [--folder bench-out] [--json FILE]
 
-Ratios compare two things that do the same work, in turn, in this one run. Times are medians over the rounds.
+Ratios compare two things that do the same work, in turn, in this one run. Times of recording are medians over
+the rounds. What is learnt from: two traces of Acrobat Reader, where there are any in the folder of test data
+(BARNUM_TEST_DATA, or ../shared/data), and the demo's documents, which are recorded first if need be.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import platform
-import re
 import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from barnum import _native
-from barnum.paths import open_path
-from barnum.paths.code import load_code
-from barnum.record.engine import Start, command_line, find_engine
-from barnum.record.program import find_program
-from barnum.samples import Sample
-
-LICENCES = Path("/usr/share/common-licenses")
-PAGES = 30
-BARNUM = str(Path(sys.executable).with_name("barnum"))
+ROOT = Path(__file__).parent.parent
+# kept between runs: recordings take minutes
+DEMO = "demo"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=Path("bench-out"))
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    options = parser.parse_args()
+    options = _options()
     folder: Path = options.folder.resolve()
     mark = folder / ".made-by-bench"
     if folder.exists() and not mark.exists():
         raise SystemExit(f"bench: {folder} was not made by the benchmark: name another folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     mark.touch()
-
     print(f"machine: {_processor()}, {os.cpu_count()} cores, {platform.platform()}")
     figures: dict[str, float] = {}
-    document = _document(folder)
-    figures |= _bench_recording(document, folder, options.rounds)
-    sample = _record(document, folder)
-    figures |= _bench_decoding(sample, folder / "extract", options.rounds)
-    figures |= _bench_preprocess(sample, folder / "extract", options.rounds)
-    figures |= _bench_reading(sample, options.rounds)
-    figures |= _bench_memory(sample, folder, 130_000_000)
+    if options.only in (None, "recording"):
+        figures |= _recording(folder, options)
+    if options.only in (None, "learning"):
+        figures |= _learning(folder / DEMO, options)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=("recording", "learning"), help="one part alone")
+    parser.add_argument("--rounds", type=int, default=5, help="of recording (default: 5)")
+    parser.add_argument("--folder", type=Path, default=Path("bench-out"))
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    learning = parser.add_argument_group("learning")
+    learning.add_argument("--device", action="store_true", help="compute on an accelerator, if there is one")
+    learning.add_argument("--demo-folder", type=Path, help="results of the demo: record nothing, use these")
+    learning.add_argument("--quick", action="store_true", help="little of everything: figures mean nothing")
+    learning.add_argument("--paper-epochs", type=int, default=1, help="default: 1")
+    learning.add_argument(
+        "--paper-transfers", type=int, default=32_768, help="paper learns of a trace; 0: all (default: 32768)"
+    )
+    learning.add_argument("--demo-paper-epochs", type=int, default=1, help="default: 1")
+    learning.add_argument(
+        "--demo-paper-transfers", type=int, default=400, help="paper learns of a trace (default: 400)"
+    )
+    learning.add_argument(
+        "--ngram-order",
+        type=int,
+        default=512,
+        help="highest that is tried (default: 512, as far as causal looks back)",
+    )
+    return parser.parse_args()
 
 
 def _processor() -> str:
@@ -70,196 +75,40 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _document(folder: Path) -> Path:
-    """A PDF of at least PAGES pages, typeset from the licences that every Debian has."""
-    texts = sorted(text for text in LICENCES.iterdir() if not text.is_symlink())
-    source = folder / "text.ms"
-    paragraphs = []
-    for text in texts:
-        paragraphs.append(f".SH\n{text.name}\n")
-        for paragraph in text.read_text(errors="replace").split("\n\n"):
-            lines = [line.strip().replace("\\", "\\e").lstrip(".'") for line in paragraph.splitlines()]
-            paragraphs.append(".PP\n" + "\n".join(line for line in lines if line) + "\n")
-    source.write_text("".join(paragraphs))
-    postscript, document = folder / "text.ps", folder / "text.pdf"
-    with postscript.open("wb") as output:
-        subprocess.run(
-            ["groff", "-ms", "-Tps", str(source)], stdout=output, stderr=subprocess.DEVNULL, check=True
-        )
-    subprocess.run(["ps2pdf", str(postscript), str(document)], check=True)
-    told = subprocess.run(["pdfinfo", str(document)], capture_output=True, text=True, check=True).stdout
-    pages = next(int(line.split()[1]) for line in told.splitlines() if line.startswith("Pages:"))
-    if pages < PAGES:
-        raise SystemExit(f"bench: the document has {pages} pages, not {PAGES}")
-    print(f"document: {pages} pages, {document.stat().st_size:,} bytes")
-    return document
+def _recording(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    from recording import bench_recording
+
+    for path in folder.iterdir():
+        if path.is_dir() and path.name != DEMO:
+            shutil.rmtree(path)
+    return bench_recording(folder, options.rounds)
 
 
-def _bench_recording(document: Path, folder: Path, rounds: int) -> dict[str, float]:
-    engine = find_engine()
-    program = find_program("pdftotext")
-    words = [str(document), "/dev/null"]
+def _learning(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    import torch
 
-    def native() -> float:
-        return _wall([program.path, *words])
+    from learning import THREADS, PaperLimits, Settings, bench_acrobat, bench_demo
 
-    def bare() -> float:
-        return _wall([engine.qemu[program.mode], program.path, *words])
-
-    def recorded() -> float:
-        with tempfile.TemporaryDirectory(dir=folder) as raw:
-            return _wall(command_line(engine, program, words, Path(raw), Start("exec"), 1 << 32))
-
-    times = _in_turn(rounds, native=native, bare=bare, recorded=recorded)
-    ratio = _median_ratio(times["recorded"], times["bare"])
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print(
-        f"recording pdftotext: native {medians['native']:.3f} s, bare QEMU {medians['bare']:.3f} s, "
-        f"recorded {medians['recorded']:.3f} s: {ratio:.2f}x bare QEMU (at most 3)"
-    )
-    return {
-        "record_native_s": medians["native"],
-        "record_bare_qemu_s": medians["bare"],
-        "record_s": medians["recorded"],
-        "record_ratio": ratio,
-    }
-
-
-def _record(document: Path, folder: Path) -> Sample:
-    command = [
-        *(BARNUM, "trace", "--benign", "--start", "exec", "-o", str(folder / "traces")),
-        *("--bin-dir", str(folder / "extract"), str(document), "--", "pdftotext", "{}", "/dev/null"),
-    ]
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    print(f"barnum trace, compression and images included: {time.perf_counter() - began:.2f} s")
-    (found,) = (folder / "traces").iterdir()
-    return Sample.open(found)
-
-
-def _bench_decoding(sample: Sample, bin_dir: Path, rounds: int) -> dict[str, float]:
-    (stream,) = sample.streams
-    data = gzip.decompress(stream.path.read_bytes())
-
-    def space() -> _native.AddressSpace:
-        made = _native.AddressSpace(64)
-        code = load_code(sample, sample.processes(bin_dir)[0], bin_dir)
-        for piece in code.pieces:
-            made.add_file(str(piece.file), piece.offset, piece.size, piece.address)
-        for record in code.records:
-            made.add_bytes(record.data, record.address, record.epoch)
-        return made
-
-    counts: dict[str, int] = {}
-
-    def own() -> float:
-        spaces, table = space(), _native.BlockTable()
-        decoder = _native.Decoder(spaces, table)
-        began, steps = time.process_time(), 0
-        decoder.feed(data, True)
-        while len((blocks := decoder.read(1 << 20))[0]):
-            steps += len(blocks[0])
-        spent = time.process_time() - began
-        counts["own"] = steps
-        counts["lost"] = decoder.statistics()["bytes_lost"]
-        return spent
-
-    def libipt() -> float:
-        spaces = space()
-        began = time.process_time()
-        counts["libipt"], _, counts["errors"] = _native.libipt_blocks(data, spaces)
-        return time.process_time() - began
-
-    times = _in_turn(rounds, own=own, libipt=libipt)
-    own_s, libipt_s = (statistics.median(times[name]) for name in ("own", "libipt"))
-    ratio = _median_ratio(times["libipt"], times["own"])
-    rate = counts["own"] / own_s / 1e6
-    print(
-        f"decoding {len(data):,} bytes, {counts['own']:,} canonical blocks, {counts['lost']} bytes lost: "
-        f"{own_s:.3f} s, {rate:.1f} M blocks/s on one core (at least 15)\n"
-        f"bare libipt block loop {libipt_s:.3f} s ({counts['libipt']:,} blocks of its own, "
-        f"{counts['errors']} errors): barnum at {ratio:.2f}x its speed (at least 0.8)"
-    )
-    return {"decode_mblocks_s": rate, "decode_ratio_libipt": ratio, "blocks": counts["own"]}
-
-
-def _bench_preprocess(sample: Sample, bin_dir: Path, rounds: int) -> dict[str, float]:
-    command = [BARNUM, "preprocess", "--force", str(sample.folder), str(bin_dir)]
-    spent = []
-    for _ in range(rounds):
-        before = os.times()
-        # one core for all its threads and processes
-        subprocess.run(
-            ["taskset", "-c", "0", *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        after = os.times()
-        spent.append(after.elapsed - before.elapsed)
-    parsed = sample.folder / "trace_parsed.parquet"
-    rows = open_path(parsed).rows
-    seconds = statistics.median(spent)
-    size = parsed.stat().st_size / rows
-    print(
-        f"preprocess, the whole command on one core: {seconds:.2f} s, {rows / seconds / 1e6:.1f} M blocks/s "
-        f"(at least 10); {size:.3f} bytes a transfer (at most 0.5)"
-    )
-    return {"preprocess_mblocks_s": rows / seconds / 1e6, "bytes_per_transfer": size}
-
-
-def _bench_reading(sample: Sample, rounds: int) -> dict[str, float]:
-    parsed = sample.folder / "trace_parsed.parquet"
-
-    def read() -> float:
-        began = time.perf_counter()
-        sum(len(chunk.block) for chunk in open_path(parsed).chunks())
-        return time.perf_counter() - began
-
-    seconds = statistics.median(_in_turn(rounds, read=read)["read"])
-    rate = open_path(parsed).rows / seconds / 1e6
-    print(f"reading it back: {seconds:.2f} s, {rate:.0f} M transfers/s (at least 50)")
-    return {"read_mtransfers_s": rate}
-
-
-def _bench_memory(sample: Sample, folder: Path, steps: int) -> dict[str, float]:
-    """Preprocess a trace of at least so many blocks: the same packets over and over."""
-    rows = open_path(sample.folder / "trace_parsed.parquet").rows
-    times = -(-steps // rows)
-    larger = folder / "larger" / sample.folder.name
-    shutil.copytree(sample.folder, larger, ignore=shutil.ignore_patterns("trace_*"))
-    with (larger / "trace_0.gz").open("wb") as output:
-        for _ in range(times):
-            # a gzip file may have many members; each begins with a PSB and starts tracing anew
-            output.write((sample.folder / "trace_0.gz").read_bytes())
-    command = [BARNUM, "preprocess", str(larger), str(folder / "extract")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    # each sample has a process of its own, whose memory the command tells
-    peak = re.search(r"([\d,]+) MiB of memory", done.stdout)
-    if done.returncode or not peak:
-        raise SystemExit("bench: preprocess failed on the larger trace")
-    peak_mib = int(peak[1].replace(",", ""))
-    blocks = open_path(larger / "trace_parsed.parquet").rows
-    print(f"memory of preprocess on {blocks:,} blocks: {peak_mib} MiB (under 1,024)")
-    return {"preprocess_peak_mib": peak_mib, "preprocess_peak_blocks": blocks}
-
-
-def _wall(command: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def _in_turn(rounds: int, **measured: Callable[[], float]) -> dict[str, list[float]]:
-    """Seconds of each, by name: one after the other in every round, so that all meet the same machine."""
-    times: dict[str, list[float]] = {name: [] for name in measured}
-    for function in measured.values():
-        function()  # warms caches; not counted
-    for _ in range(rounds):
-        for name, function in measured.items():
-            times[name].append(function())
-    return times
-
-
-def _median_ratio(left: list[float], right: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(left, right, strict=True))
+    data = Path(os.environ.get("BARNUM_TEST_DATA", ROOT.parent / "shared" / "data"))
+    device = torch.device("cpu")
+    if options.device and torch.cuda.is_available():
+        device = torch.device("cuda", 0)
+        print(f"learning on {torch.cuda.get_device_name(device)}, {THREADS} threads")
+    else:
+        lacking = "no accelerator here: CPU only, " if options.device else ""
+        print(f"learning: {lacking}{THREADS} threads")
+    settings = Settings(device, options.ngram_order)
+    epochs, transfers = options.paper_epochs, options.paper_transfers or None
+    paper = PaperLimits(epochs, transfers, held_out=None, contrast=8_192)
+    epochs, transfers = options.demo_paper_epochs, options.demo_paper_transfers or None
+    demo_paper = PaperLimits(epochs, transfers, held_out=400, contrast=400)
+    most, samples = 30_000, None
+    if options.quick:
+        settings = Settings(device, options.ngram_order, transfers=200_000, rounds=1)
+        paper, demo_paper = PaperLimits(1, 512, 256, 256), PaperLimits(1, 64, 64, 64)
+        most, samples = 4_000, 8
+    figures = bench_acrobat(data, paper, settings)
+    return figures | bench_demo(options.demo_folder, folder, most, samples, demo_paper, settings)
 
 
 if __name__ == "__main__":

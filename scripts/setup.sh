@@ -23,7 +23,8 @@ test | lint)
     packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib"
     extra="[test]"
     ;;
-bench) packages="$packages ghostscript groff poppler-utils" ;;
+# the demo's documents are recorded for the comparison of learners
+bench) packages="$packages ghostscript groff enscript qpdf poppler-utils" ;;
 *)
     echo "usage: $0 run|demo|test|bench|lint" >&2
     exit 2
