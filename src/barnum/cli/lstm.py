@@ -134,7 +134,7 @@ _network = _options(
     ),
 )
 _training = _options(
-    click.option("-e", "--epochs", type=_POSITIVE, help="[default: 4; of paper: 16]"),
+    click.option("-e", "--epochs", type=_POSITIVE, help="[default: 2; of paper: 16]"),
     click.option(
         "-b",
         "--batch-size",
@@ -146,7 +146,7 @@ _training = _options(
     click.option(
         "--learning-rate",
         type=Real(min=0, min_open=True),
-        help="[default: 0.006; of paper: 0.001]",
+        help="[default: 0.003; of paper: 0.001]",
     ),
     click.option(
         "--learning-decay",

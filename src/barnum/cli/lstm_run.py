@@ -41,8 +41,8 @@ from barnum.verdicts import evaluation
 _log = logging.getLogger("barnum.lstm")
 
 # what each network is trained with where nothing is said
-_EPOCHS = {"causal": 4, "paper": 16}
-_RATES = {"causal": 0.006, "paper": 0.001}
+_EPOCHS = {"causal": 2, "paper": 16}
+_RATES = {"causal": 0.003, "paper": 0.001}
 _VOCABULARIES = {"causal": "learnt", "paper": "modulo"}
 _TRAINING = (
     *("train_size", "epochs", "batch_size", "learning_rate", "learning_decay", "max_transfers", "fold_loops"),
