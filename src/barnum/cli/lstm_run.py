@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Literal
@@ -69,10 +69,11 @@ class LstmRun:
 
     def all(self) -> None:
         """The three phases. Of several processes all train, and the first does the rest."""
+        nowhere = nullcontext("")  # with -p nothing is decoded
         with (
             ended_like_an_interrupt(),
             World() as world,
-            TemporaryDirectory(prefix="barnum-") as decoded,
+            nowhere if self._options["preprocessed"] else TemporaryDirectory(prefix="barnum-") as decoded,
         ):
             self._decoded = _Decoded(self._options, Path(decoded))
             if not world.first:

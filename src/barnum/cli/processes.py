@@ -85,8 +85,8 @@ def _wait(processes: list[subprocess.Popen[bytes]], told: list[IO[bytes]]) -> in
         codes = [process.poll() for process in processes]
         failed = [rank for rank, code in enumerate(codes) if code]
         if failed:
-            # the others wait for one that will not come; the first may yet say why
-            end = time.monotonic() + 10
+            # the others wait for one that will not come; the first may yet say why, if it has not
+            end = time.monotonic() + (10 if failed[0] else 0)
             while time.monotonic() < end and any(process.poll() is None for process in processes):
                 time.sleep(0.05)
             code = processes[0].poll() or processes[failed[0]].returncode

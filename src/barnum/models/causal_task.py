@@ -98,7 +98,7 @@ class CausalData:
         bounds = self._units()
         met = np.zeros(len(vocabulary.edge_target), np.int64)  # in how many units
         for begin, end in bounds:
-            met[np.unique(edges[begin:end] & ~RESTART)] += 1
+            met += np.bincount(edges[begin:end] & ~RESTART, minlength=len(met)) > 0
 
         def work(unit: tuple[int, int]) -> list[dict[str, NDArray[Any]]]:
             begin, end = unit

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -287,7 +288,7 @@ class Learner:
             def restore() -> None:
                 kept = folder.latest(best=True)
                 if kept is not None:
-                    _load(model, document, split_optimiser(kept[1])[0])
+                    _load(folder.folder, model, document, split_optimiser(kept[1])[0])
 
             checkpoints = Checkpoints(
                 minutes=keeping.minutes,
@@ -327,15 +328,7 @@ class Learner:
         keeping: Keeping,
     ) -> None:
         saved, (arrays, optimiser) = found[0], split_optimiser(found[1])
-        for name in (
-            "network",
-            "config",
-            "tokens",
-            "learn",
-            "train",
-            "selection",
-            "samples",
-        ):
+        for name in ("network", "config", "tokens", "learn", "train", "selection", "samples"):
             if getattr(saved, name) != getattr(document, name):
                 raise ModelError(
                     f"{keeping.folder.folder}: is of another training ({name} differs): give the same "
@@ -348,26 +341,24 @@ class Learner:
                 f"{keeping.folder.folder}: was made by {progress.processes} processes, now there are "
                 f"{self.world.size}: start as many, or give --force to begin anew"
             )
-        _load(model, document, arrays)
+        _load(keeping.folder.folder, model, document, arrays)
         trainer.resume(progress, optimiser)
         if self.world.first:
             _log.info("resumed: epoch %d, step %d", progress.epoch, progress.step)
 
 
-def _load(model: Model, document: ModelDocument, arrays: dict[str, NDArray[Any]]) -> None:
+def _load(folder: Path, model: Model, document: ModelDocument, arrays: dict[str, NDArray[Any]]) -> None:
     """Put a checkpoint's numbers in a network that is being trained; everything else must be as it is."""
     made = model.arrays()
     for name in sorted(made.keys() | arrays.keys()):
         same = name.startswith("network.") or np.array_equal(made.get(name, ()), arrays.get(name, ()))
         if not same:
-            raise ModelError(f"the checkpoint is of another training ({name} differs): --force begins anew")
-    restored = model_of(checkpoint_name(document), document, arrays)
+            raise ModelError(
+                f"{folder}: is of another training ({name} differs): give the same options and samples, or "
+                "--force to begin anew"
+            )
+    restored = model_of(folder, document, arrays)
     model.network.load_state_dict(restored.network.state_dict())
-
-
-def checkpoint_name(document: ModelDocument) -> Any:
-    """What errors in a checkpoint name as its file."""
-    return f"checkpoint of {document.network}"
 
 
 class _Counting:

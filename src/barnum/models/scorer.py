@@ -10,7 +10,8 @@ The probability of what happened, given site s and history:
 ``share`` is the smaller of two: the share of transfers that left-out training runs send from such sites to a
 new target for the first time (pooled, see sequences/rates.py), and the share of new ones after a context as
 long and as sure as the longest that is known. ``unseen`` is the share of new transfers that go to never-seen
-targets. Where the network's last rank stands for several targets, they share its probability by their
+targets. A site with one known target has no context of its own and takes the share of the last that had one.
+Where the network's last rank stands for several targets, they share its probability by their
 counts.
 """
 
