@@ -174,7 +174,7 @@ def test_a_seed_chooses_and_learns_the_same_again(tree, tmp_path):
 
 def test_what_a_model_says_of_itself(model):
     document = json.loads(model[0].read_text())
-    assert document["schema"] == 2
+    assert document["schema"] == 3
     assert document["network"] == "causal"
     assert document["tokens"]["vocabulary"] == "learnt"
     assert document["learn"] == {"ret": True, "icall": True, "ijmp": True, "call": False, "jmp": False}

@@ -407,9 +407,9 @@ def put(*names):
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
-        ("causal", put("schema", 1)),
-        ("causal", put("schema", 3)),
-        ("causal", put("schema", "2")),
+        ("causal", put("schema", 2)),
+        ("causal", put("schema", 4)),
+        ("causal", put("schema", "3")),
         ("causal", lambda document: document.pop("schema")),
         ("causal", lambda document: document.pop("learn")),
         ("causal", put("more", 1)),

@@ -397,28 +397,76 @@ def test_sites_with_several_targets_are_numbered():
 
 
 def test_the_longest_known_context_is_the_one_that_counts():
-    rank = np.array([[0, 1], [0, 1], [2, 3]], np.uint8)
-    level = np.array([[5, 7], [5, 0], [0, 0]], np.uint8)
-    cell = cells_of(level)
-    assert cell.tolist() == [2 * LEVELS + 7, LEVELS + 5, 0]
+    rank = np.array([[0, 1], [0, 1], [2, 3], [0, 1], [0, 0], [0, 0]], np.uint8)
+    level = np.array([[5, 7], [5, 0], [0, 0], [5, 0], [0, 0], [3, 0]], np.uint8)
+    reach = np.array([2, 2, 2, 1, 0, 1], np.uint8)
+    cell = cells_of(level, reach)
+    # a length that is the longest a history has room for, known or not, has cells of its own
+    cut = 3 * LEVELS
+    assert cell.tolist() == [
+        *(cut + 2 * LEVELS + 7, LEVELS + 5, 0),
+        *(cut + LEVELS + 5, cut, cut + LEVELS + 3),
+    ]
     assert favoured_by(rank, cell)[:2].tolist() == [1, 0]
-    assert cells_of(level[:0]).shape == (0,)
+    assert favoured_by(rank, cell)[3:].tolist() == [0, 0, 0]
+    assert cells_of(level[:0], reach[:0]).shape == (0,)
+
+
+NOTHING = torch.zeros(1, dtype=torch.int64)
+
+
+def small_network():
+    """One site with five ranks, contexts of two lengths."""
+    set_up(0)
+    network = Causal(CausalConfig(sites=1, targets=5, units=4, ranks=5, lengths=[1, 2]))
+    with torch.no_grad():
+        network.prior.copy_(torch.log(torch.tensor([[0.4, 0.25, 0.15, 0.15, 0.05]])))
+        network.out.weight.zero_()
+    return network
+
+
+def p_of(network, rank, level, further=(0, 0), further_level=(0, 0), reach=2):
+    """Probability of each rank."""
+    hints = [torch.tensor([list(values)]) for values in (rank, level, further, further_level)]
+    logits = network(NOTHING, NOTHING, *hints, torch.tensor([reach]))
+    return torch.softmax(logits, 1)[0].tolist()
 
 
 def test_the_network_gives_the_favoured_rank_the_odds_of_its_level():
-    set_up(0)
-    network = Causal(CausalConfig(sites=1, targets=3, units=4, ranks=3, lengths=(1, 2)))
+    network = small_network()
+    whole = 3 * LEVELS  # no longer one could be known
     with torch.no_grad():
-        network.prior.copy_(torch.log(torch.tensor([[0.5, 0.3, 0.2]])))
-        network.out.weight.zero_()
-        network.sure.weight[2 * LEVELS + 9] = np.log(0.9 / 0.1)
-    nothing = torch.zeros(1, dtype=torch.int64)
-
-    def p(rank, level):
-        logits = network(nothing, nothing, torch.tensor([rank]), torch.tensor([level]))
-        return torch.softmax(logits, 1)[0].tolist()
-
+        network.sure.weight[whole + 2 * LEVELS + 9] = np.log(0.9 / 0.1)
     # no context is known: frequencies
-    assert p([2, 2], [0, 0]) == pytest.approx([0.5, 0.3, 0.2], abs=1e-6)
+    assert p_of(network, [2, 2], [0, 0]) == pytest.approx([0.4, 0.25, 0.15, 0.15, 0.05], abs=1e-6)
     # the longer one is believed, in so many of ten cases; the others share the rest as before
-    assert p([0, 2], [4, 9]) == pytest.approx([0.1 * 0.5 / 0.8, 0.1 * 0.3 / 0.8, 0.9], abs=1e-5)
+    assert p_of(network, [0, 2], [4, 9]) == pytest.approx(
+        [0.1 * share / 0.85 for share in (0.4, 0.25)]
+        + [0.9]
+        + [0.1 * share / 0.85 for share in (0.15, 0.05)],
+        abs=1e-5,
+    )
+
+
+def test_ranks_that_followed_less_often_have_their_share_of_what_is_left():
+    network = small_network()
+    whole = 3 * LEVELS
+    with torch.no_grad():
+        network.sure.weight[whole + 2 * LEVELS + 9] = np.log(0.6 / 0.4)
+        network.further_sure.weight[2 * LEVELS + 7] = np.log(0.75 / 0.25)
+        network.further_sure.weight[whole + 2 * LEVELS + 3] = np.log(0.5 / 0.5)
+    one = p_of(network, [0, 2], [4, 9], [4, 0], [7, 0])
+    assert one == pytest.approx([0.1 * 0.4 / 0.8, 0.1 * 0.25 / 0.8, 0.6, 0.1 * 0.15 / 0.8, 0.3], abs=1e-5)
+    both = p_of(network, [0, 2], [4, 9], [4, 3], [7, 3])
+    assert both == pytest.approx([0.05 * 0.4 / 0.65, 0.05 * 0.25 / 0.65, 0.6, 0.05, 0.3], abs=1e-5)
+
+
+def test_after_a_restart_a_short_context_is_believed_as_far_as_such_are():
+    network = small_network()
+    with torch.no_grad():
+        network.sure.weight[LEVELS + 9] = np.log(0.2 / 0.8)  # nothing longer was known: rarely right
+        network.sure.weight[3 * LEVELS + LEVELS + 9] = np.log(0.7 / 0.3)  # nothing longer could be known
+        network.strength.weight[9] = 5.0  # learnt of whole histories
+    assert p_of(network, [2, 0], [9, 0], reach=1)[2] == pytest.approx(0.7, abs=1e-5)
+    longer = p_of(network, [2, 0], [9, 0], reach=2)[2]
+    assert longer == pytest.approx(0.2 * np.exp(5) / (0.2 * np.exp(5) + 0.8), abs=1e-5)

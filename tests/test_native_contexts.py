@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum._contexts import LEVELS, Contexts, Loops
+from barnum._contexts import FURTHER, LEVELS, Contexts, Loops
 
 LONGEST_LOOP = 64
 
@@ -56,7 +56,8 @@ class Slow:
                     followers[context][rank] += 1
 
     def look_up(self, run):
-        """For each wanted transfer and length: the ranks that may be told, and the level."""
+        """For each wanted transfer and length: the ranks that may be told, and the level; and what is told
+        beside."""
         return [
             [
                 told(followers.get(context, Counter()))
@@ -71,25 +72,31 @@ class Slow:
 
 
 def told(followers):
-    """The most frequent of the first three followers, and how sure that is."""
-    first = dict(list(followers.items())[:3])
-    if not first:
-        return {0}, 0
-    most = max(first.values())
-    all_of_them = sum(followers.values())
-    often = bisect_left([1, 2, 4, 8, 16, 64], most)
-    share = most / all_of_them
-    purely = 0 if share == 1 else 1 + sum(share < least for least in (0.98, 0.9, 0.75, 0.5))
-    return {rank for rank, count in first.items() if count == most}, 1 + often * 6 + purely
+    """The most frequent of the first three followers, and how sure that is; and the other two likewise, each
+    among what those before it leave."""
+    first = sorted(list(followers.items())[:3], key=lambda item: (-item[1], item[0]))
+    left = sum(followers.values())
+    found = []
+    for rank, count in first:
+        often = bisect_left([1, 2, 4, 8, 16, 64], count)
+        share = count / left
+        purely = 0 if share == 1 else 1 + sum(share < least for least in (0.98, 0.9, 0.75, 0.5))
+        found.append((rank, 1 + often * 6 + purely))
+        left -= count
+    return found + [(0, 0)] * (3 - len(found))
 
 
 def assert_tells(found, expected, lengths):
-    ranks, levels = found
-    assert ranks.dtype == levels.dtype == np.uint8
+    ranks, levels, further, further_levels = found
+    assert all(array.dtype == np.uint8 for array in found)
     assert ranks.shape == levels.shape == (len(expected), lengths)
-    assert levels.tolist() == [[level for _, level in row] for row in expected]
-    for row, wanted in zip(ranks.tolist(), expected, strict=True):
-        assert all(rank in allowed for rank, (allowed, _) in zip(row, wanted, strict=True))
+    assert further.shape == further_levels.shape == (len(expected), FURTHER)
+    assert levels.tolist() == [[followed[0][1] for followed in row] for row in expected]
+    assert ranks.tolist() == [[followed[0][0] for followed in row] for row in expected]
+    # of the last length that is known
+    last = [next((f for f in reversed(row) if f[0][1]), [(0, 0)] * 3) for row in expected]
+    assert further.tolist() == [[rank for rank, _ in followed[1:]] for followed in last]
+    assert further_levels.tolist() == [[level for _, level in followed[1:]] for followed in last]
 
 
 @settings(max_examples=60, deadline=None)
@@ -161,7 +168,7 @@ def test_a_run_alone_has_met_nothing_when_it_is_left_out():
     run = run_of(np.random.default_rng(0), 300)
     contexts = Contexts([1, 4])
     contexts.add(*run)
-    ranks, levels = contexts.look_up(*run, own=contexts)
+    ranks, levels, *_ = contexts.look_up(*run, own=contexts)
     assert not levels.any()
     assert not ranks.any()
 
@@ -172,14 +179,14 @@ def test_no_context_reaches_back_over_a_restart():
     first = np.array([1, 0, 0, 1, 0, 0], bool)
     contexts = Contexts([1, 2, 3])
     contexts.add(site, token, rank, first, wanted)
-    _, levels = contexts.look_up(site, token, rank, first, wanted)
+    levels = contexts.look_up(site, token, rank, first, wanted)[1]
     assert (levels > 0).tolist() == [
         [False, False, False],
         [True, False, False],
         [True, True, False],
     ] * 2
     # what was counted without the restart is another context
-    _, levels = contexts.look_up(site, token, rank, np.zeros(6, bool), wanted)
+    levels = contexts.look_up(site, token, rank, np.zeros(6, bool), wanted)[1]
     assert not levels[3].any()
     assert (levels[5] > 0).tolist() == [True, True, False]
 
@@ -201,13 +208,13 @@ def test_transfers_that_are_not_wanted_are_context_and_nothing_else():
     nobody = run_of(draw, 50, wanted=0.0)
     contexts.add(*nobody)
     assert contexts.contexts == 0
-    ranks, levels = contexts.look_up(*nobody)
+    ranks, levels, *_ = contexts.look_up(*nobody)
     assert ranks.shape == levels.shape == (0, 2)
     run = run_of(draw, 60, wanted=1.0, restarts=0.0)
     only_last = (*run[:4], np.arange(60) == 59)
     contexts.add(*only_last)
     assert contexts.contexts == 2
-    _, levels = contexts.look_up(*only_last)
+    levels = contexts.look_up(*only_last)[1]
     assert levels.tolist() == [[1, 1]]
 
 

@@ -56,7 +56,8 @@ def test_the_longest_known_context_tells_what_follows():
     history = History(vocabulary, 32)
     history.add(run)
     wanted = history.wanted(run) & (np.arange(len(run)) > 20)
-    rank, level = history.look_up(run, wanted)
+    hints = history.look_up(run, wanted)
+    rank, level = hints.rank, hints.level
     assert rank.shape == level.shape == (wanted.sum(), len(LENGTHS))
     actual = vocabulary.edge_rank[run.edge[wanted]]
     three = LENGTHS.index(3)
@@ -76,7 +77,7 @@ def test_contexts_of_parts_that_reach_back_are_those_of_the_whole():
         parts.add(run.part(begin - before, begin + 250), before)
     assert parts.contexts == whole.contexts > 0
     wanted = whole.wanted(run)
-    for a, b in zip(whole.look_up(run, wanted), parts.look_up(run, wanted), strict=True):
+    for a, b in zip(*(one.look_up(run, wanted).arrays().values() for one in (whole, parts)), strict=True):
         assert a.tolist() == b.tolist()
 
 
@@ -86,11 +87,12 @@ def test_ranks_beyond_the_last_count_as_the_last():
     history = History(vocabulary, 4)
     history.add(run)
     wanted = history.wanted(run)
-    rank, level = history.look_up(run, wanted)
+    hints = history.look_up(run, wanted)
+    rank, level = hints.rank, hints.level
     assert rank.max() == 3
     assert level.max() > 0
     # left out, the run has met nothing
-    assert not history.look_up(run, wanted, history)[1].any()
+    assert not history.look_up(run, wanted, history).level.any()
 
 
 def test_what_training_never_saw_is_context_too():
@@ -99,7 +101,8 @@ def test_what_training_never_saw_is_context_too():
     encoder = Encoder(vocabulary)
     strange = encoder.encode(transfers_of(BLOCKS, [0, 33, 34, 0, 1, 0, 2]))
     wanted = history.wanted(strange)
-    rank, level = history.look_up(strange, wanted)
+    hints = history.look_up(strange, wanted)
+    rank, level = hints.rank, hints.level
     assert rank.shape == (int(wanted.sum()), len(LENGTHS))
     assert not level.any()
 
@@ -111,8 +114,8 @@ def test_a_part_begins_anew_though_nothing_says_so():
     inner = run.part(50, 60)
     marked = Encoded(inner.site, inner.target, inner.edge, np.arange(10) == 0)
     wanted = history.wanted(inner)
-    assert [a.tolist() for a in history.look_up(inner, wanted)] == [
-        a.tolist() for a in history.look_up(marked, wanted)
+    assert [a.tolist() for a in history.look_up(inner, wanted).arrays().values()] == [
+        a.tolist() for a in history.look_up(marked, wanted).arrays().values()
     ]
     assert not inner.first.any()
 
@@ -137,5 +140,6 @@ def test_runs_shorter_than_any_context(size):
     run = Encoder(vocabulary).encode(transfers_of(BLOCKS, [0, 1, 0][: size + 1], first=(0,) if size else ()))
     history.add(run)
     wanted = history.wanted(run)
-    rank, level = history.look_up(run, wanted)
+    hints = history.look_up(run, wanted)
+    rank, level = hints.rank, hints.level
     assert rank.shape == level.shape == (int(wanted.sum()), len(LENGTHS))

@@ -43,7 +43,14 @@ uint8_t purity_of(uint32_t best, uint64_t rest) {
 struct Sure {
     uint8_t rank = 0;
     uint8_t level = 0;
+    // what followed next to most often, and how sure that is where nothing before it did
+    std::array<uint8_t, FURTHER> further{};
+    std::array<uint8_t, FURTHER> further_level{};
 };
+
+uint8_t level_of(uint32_t count, uint64_t rest) {
+    return static_cast<uint8_t>(1 + class_of(count) * 6 + purity_of(count, rest));
+}
 
 // what followed a context most often, and how sure that is, as if what own has counted were not there
 Sure sure_of(uint64_t key, const Table& table, const Table* own) {
@@ -62,13 +69,21 @@ Sure sure_of(uint64_t key, const Table& table, const Table* own) {
         rest -= std::min<uint32_t>(rest, mine->other);
     }
     // of several as frequent the lowest rank: which came first would tell what own has counted
-    size_t best = 0;
-    for (size_t a = 1; a < count.size(); ++a) {
-        if (count[a] > count[best] || (count[a] == count[best] && found->rank[a] < found->rank[best])) best = a;
-    }
+    std::array<size_t, 3> order{0, 1, 2};
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+        return count[a] != count[b] ? count[a] > count[b] : found->rank[a] < found->rank[b];
+    });
+    const size_t best = order[0];
     if (count[best] == 0) return {};
-    const uint64_t others = uint64_t{rest} + count[0] + count[1] + count[2] - count[best];
-    return {found->rank[best], static_cast<uint8_t>(1 + class_of(count[best]) * 6 + purity_of(count[best], others))};
+    uint64_t others = uint64_t{rest} + count[order[1]] + count[order[2]];
+    Sure sure{found->rank[best], level_of(count[best], others), {}, {}};
+    for (size_t a = 0; a < FURTHER && count[order[a + 1]] != 0; ++a) {
+        const size_t next = order[a + 1];
+        others -= count[next];
+        sure.further[a] = found->rank[next];
+        sure.further_level[a] = level_of(count[next], others);
+    }
+    return sure;
 }
 
 }  // namespace
@@ -205,17 +220,22 @@ void Contexts::add(const Run& run) {
     for (size_t row = rows > AHEAD ? rows - AHEAD : 0; row < rows; ++row) count(row);
 }
 
-void Contexts::look_up(const Run& run, const Contexts* own, uint8_t* rank, uint8_t* level) const {
+void Contexts::look_up(const Run& run, const Contexts* own, uint8_t* rank, uint8_t* level, uint8_t* further,
+                       uint8_t* further_level) const {
     const size_t lengths = lengths_.size();
     std::vector<uint64_t> waiting(AHEAD * lengths);
     size_t rows = 0;
     auto resolve = [&](size_t row) {
+        Sure last;
         for (size_t k = 0; k < lengths; ++k) {
             const uint64_t key = waiting[(row % AHEAD) * lengths + k];
             const Sure sure = sure_of(key, tables_[k], own != nullptr ? &own->tables_[k] : nullptr);
             rank[row * lengths + k] = sure.rank;
             level[row * lengths + k] = sure.level;
+            if (sure.level != 0) last = sure;
         }
+        std::copy(last.further.begin(), last.further.end(), further + row * FURTHER);
+        std::copy(last.further_level.begin(), last.further_level.end(), further_level + row * FURTHER);
     };
     // keys are computed a few rows before their places are read, so that these are in the cache by then
     walk(run, [&](size_t row, size_t, const uint64_t* keys) {

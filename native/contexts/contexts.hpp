@@ -10,6 +10,8 @@ namespace barnum {
 
 // of how sure a context is: 0 never met, then 7 classes of how often × 6 of how purely
 constexpr int LEVELS = 43;
+// of the longest known context so many ranks are told beside the most frequent
+constexpr size_t FURTHER = 2;
 
 // what followed one context: its first three ranks, the most frequent in front, and how often anything else did
 struct Followers {
@@ -56,8 +58,11 @@ public:
 
     void add(const Run& run);
     // a row a wanted transfer: rank u8[lengths] that followed most often, level u8[lengths] of how sure that is
-    // (0: never met); where own is given, as if the counts in it were not there
-    void look_up(const Run& run, const Contexts* own, uint8_t* rank, uint8_t* level) const;
+    // (0: never met); of the last length that was met the ranks that followed next to most often, u8[FURTHER],
+    // and how sure each is where none before it did (0: nothing else followed), u8[FURTHER]. Where own is given,
+    // as if its counts were not there
+    void look_up(const Run& run, const Contexts* own, uint8_t* rank, uint8_t* level, uint8_t* further,
+                 uint8_t* further_level) const;
 
     size_t contexts() const;
     size_t bytes() const;

@@ -51,11 +51,15 @@ nb::tuple look_up(const barnum::Contexts& self, Array<int32_t> site, Array<uint6
     const size_t rows = static_cast<size_t>(std::count(run.wanted, run.wanted + run.size, true));
     std::unique_ptr<uint8_t[]> best(new uint8_t[rows * columns]);
     std::unique_ptr<uint8_t[]> level(new uint8_t[rows * columns]);
+    std::unique_ptr<uint8_t[]> further(new uint8_t[rows * barnum::FURTHER]);
+    std::unique_ptr<uint8_t[]> further_level(new uint8_t[rows * barnum::FURTHER]);
     {
         nb::gil_scoped_release release;
-        self.look_up(run, own, best.get(), level.get());
+        self.look_up(run, own, best.get(), level.get(), further.get(), further_level.get());
     }
-    return nb::make_tuple(bytes_of(std::move(best), rows, columns), bytes_of(std::move(level), rows, columns));
+    return nb::make_tuple(bytes_of(std::move(best), rows, columns), bytes_of(std::move(level), rows, columns),
+                          bytes_of(std::move(further), rows, barnum::FURTHER),
+                          bytes_of(std::move(further_level), rows, barnum::FURTHER));
 }
 
 }  // namespace
@@ -100,5 +104,6 @@ NB_MODULE(_contexts, module) {
                 return nb::ndarray<nb::numpy, bool, nb::ndim<1>>(raw, {size}, owner);
             },
             nb::arg("key"), nb::arg("restart"));
+    module.attr("FURTHER") = barnum::FURTHER;
     module.attr("LEVELS") = barnum::LEVELS;
 }

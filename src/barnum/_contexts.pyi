@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 LEVELS: int
 """Number of levels of how sure a context is; level 0 is a context that was never met."""
 
+FURTHER: int
+"""Number of ranks that are told of a context beside the most frequent one."""
+
 class Contexts:
     """For each length: how often each rank followed each context (the site, and the tokens of so many
     transfers before it).
@@ -39,9 +42,11 @@ class Contexts:
         first: NDArray[np.bool_],
         wanted: NDArray[np.bool_],
         own: Contexts | None = None,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Of each wanted transfer, for each length: the rank that followed its context most often, and the
-        level of how sure that is. Both u8[wanted, lengths].
+        level of how sure that is, both u8[wanted, lengths]. Of the last length whose context is known: the
+        ranks that followed next to most often, and the level of how sure each is where none before it did
+        (0: nothing else followed), both u8[wanted, FURTHER].
 
         With ``own`` the counts are those of everything but what ``own`` has counted.
         """

@@ -17,6 +17,7 @@ from barnum.models.task import Loss
 from barnum.models.threads import pool
 from barnum.paths import Transfers
 from barnum.sequences import (
+    FURTHER,
     LENGTHS,
     LEVELS,
     LONGEST,
@@ -46,6 +47,7 @@ _PIECE = 64
 _PART = 1 << 20
 
 U32 = NDArray[np.uint32]
+F32 = NDArray[np.float32]
 
 
 class CausalData:
@@ -113,15 +115,14 @@ class CausalData:
                 run, before = _reaching_back(edges, x, min(x + _PART, end), vocabulary)
                 wanted = history.wanted(run)
                 wanted[:before] = False
-                best, level = history.look_up(run, wanted, own)
+                hints = history.look_up(run, wanted, own)
                 made.append(
                     {
                         "site": multi[run.site[wanted]],
                         "previous": previous_targets(run, none)[wanted],
                         "actual": rank_of[run.edge[wanted]],
                         "new": met[run.edge[wanted]] == 1,
-                        "rank": best,
-                        "level": level,
+                        **hints.arrays(),
                     }
                 )
             advance(end - begin)
@@ -151,6 +152,9 @@ def _columns(lengths: int) -> dict[str, tuple[type[np.generic], tuple[int, ...]]
         "new": (np.bool_, ()),
         "rank": (np.uint8, (lengths,)),
         "level": (np.uint8, (lengths,)),
+        "further": (np.uint8, (FURTHER,)),
+        "further_level": (np.uint8, (FURTHER,)),
+        "reach": (np.uint8, ()),
     }
 
 
@@ -227,8 +231,9 @@ class CausalTask:
         self._arrays = rows.arrays()
         with torch.no_grad():
             self.network.prior.copy_(torch.from_numpy(prior_of(vocabulary, ranks)))
-            sure, escape = self._measured()
+            sure, next_sure, escape = self._measured()
             self.network.sure.weight.copy_(torch.from_numpy(sure).unsqueeze(1))
+            self.network.further_sure.weight.copy_(torch.from_numpy(next_sure).unsqueeze(1))
             self.network.escape.copy_(torch.from_numpy(escape))
         # [T + 2]: chance that a target that training saw c times is shown as never seen, 1 / (1 + c): so the
         # network learns what to expect after one that it does not know
@@ -239,24 +244,52 @@ class CausalTask:
         self._hide = torch.from_numpy(hide.astype(np.float32))
         self._unseen = len(vocabulary.target)
 
-    def _measured(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of left-out runs, by the longest known context: f32[cells] log odds that it was right, and
-        f32[cells] logarithm of the share of transfers that no other run has."""
+    def _measured(self) -> tuple[F32, F32, F32]:
+        """Of left-out runs, by the longest known context: f32[cells] log odds that what followed it most
+        often was right, f32[FURTHER * (K + 1) * LEVELS] that what followed next to most often was where none
+        before it was, and f32[cells] logarithm of the share of transfers that no other run has."""
         size = self.network.sure.num_embeddings
+        lengths = size // (2 * LEVELS) - 1
         right, tried, new = np.zeros(size), np.zeros(size), np.zeros(size)
+        next_right, next_tried = np.zeros((2, FURTHER, size // 2))
+
+        def count(cell: NDArray[np.int64], happened: NDArray[np.bool_], fresh: NDArray[np.bool_]) -> None:
+            right[:] += np.bincount(cell[happened], minlength=size)
+            tried[:] += np.bincount(cell, minlength=size)
+            new[:] += np.bincount(cell[fresh], minlength=size)
+
         for begin in range(0, len(self._arrays["site"]), _PART):
             part = slice(begin, begin + _PART)
-            rank, level, actual, fresh = (
-                self._arrays[name][part] for name in ("rank", "level", "actual", "new")
+            rank, level, actual, fresh, reach, further, further_level = (
+                self._arrays[name][part]
+                for name in ("rank", "level", "actual", "new", "reach", "further", "further_level")
             )
-            cell = cells_of(level)
-            right += np.bincount(cell[favoured_by(rank, cell) == actual], minlength=size)
-            tried += np.bincount(cell, minlength=size)
-            new += np.bincount(cell[fresh], minlength=size)
-        # cells that were hardly tried lean on the whole
-        overall = (new.sum() + 0.5) / (tried.sum() + 1)
-        share = (new + 0.5) / (tried + 0.5 / min(overall, 1.0))
-        return self._odds(right, tried), np.log(np.minimum(share, 1 - 1e-6)).astype(np.float32)
+            cell = cells_of(level, reach)
+            happened = favoured_by(rank, cell) == actual
+            longer = cell < (lengths + 1) * LEVELS
+            count(cell[longer], happened[longer], fresh[longer])
+            for place in range(FURTHER):
+                other = ~happened & (further_level[:, place] > 0)
+                cell = cell // LEVELS % (lengths + 1) * LEVELS + further_level[:, place]
+                next_tried[place] += np.bincount(cell[other], minlength=size // 2)
+                other &= further[:, place] == actual
+                next_right[place] += np.bincount(cell[other], minlength=size // 2)
+                happened = happened | other
+            # had history no room for more than a length, its contexts would be the longest of all transfers
+            for length in range(lengths + 1):
+                at = max(length - 1, 0)
+                known = level[:, at] > 0 if length else np.ones(len(level), np.bool_)
+                here = level[known, at] if length else np.zeros(len(level), np.uint8)
+                cell = (lengths + 1 + length) * LEVELS + here.astype(np.int64)
+                count(cell, rank[known, at] == actual[known], fresh[known])
+        # levels that were hardly tried lean on their length, and this on the whole
+        tries, news = tried.reshape(-1, LEVELS), new.reshape(-1, LEVELS)
+        overall = min(1.0, (new.sum() + 0.5) / (tried.sum() + 1))
+        of_length = (news.sum(axis=1) + 0.5) / (tries.sum(axis=1) + 0.5 / overall)
+        share = (news + 0.5) / (tries + 0.5 / of_length[:, None])
+        escape = np.log(np.minimum(share, 1 - 1e-6)).astype(np.float32).ravel()
+        next_odds = [self._odds(*both) for both in zip(next_right, next_tried, strict=True)]
+        return self._odds(right, tried), np.concatenate(next_odds), escape
 
     @staticmethod
     def _odds(right: NDArray[np.float64], tried: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -286,13 +319,10 @@ class CausalTask:
         compiled = torch.compile(self.network.forward, dynamic=True)
         lengths = len(self.network.config.lengths)
         one = torch.zeros(2, dtype=torch.int64)
+        several = torch.zeros(2, lengths, dtype=torch.int64)
+        few = torch.zeros(2, FURTHER, dtype=torch.int64)
         try:
-            compiled(
-                one,
-                one,
-                torch.zeros(2, lengths, dtype=torch.int64),
-                torch.zeros(2, lengths, dtype=torch.int64),
-            )
+            compiled(one, one, several, several, few, few, one)
         except Exception as error:  # whatever a compiler that is missing or old leads to
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             _log.warning("--compile has no effect: the network cannot be compiled here (%s)", line[:200])
@@ -304,11 +334,11 @@ class CausalTask:
         rows = rows[rows < len(self._arrays["site"])]
         device = self._hide.device
         # chunks are contiguous: they are read whole, also from a file
-        site, previous, actual, rank, level = (
+        site, previous, actual, *hints = (
             torch.from_numpy(np.asarray(self._arrays[name][rows])).to(device, torch.int64)
-            for name in ("site", "previous", "actual", "rank", "level")
+            for name in ("site", "previous", "actual", "rank", "level", "further", "further_level", "reach")
         )
         hidden = torch.rand(previous.shape, generator=generator, device=device) < self._hide[previous]
-        logits = self._forward(site, previous.masked_fill(hidden, self._unseen), rank, level)
+        logits = self._forward(site, previous.masked_fill(hidden, self._unseen), *hints)
         total = nn.functional.cross_entropy(logits, actual, reduction="sum")
         return Loss(total, int((logits.argmax(dim=1) == actual).sum()), len(rows))

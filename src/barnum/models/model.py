@@ -31,7 +31,7 @@ from barnum.models.trainer import Progress, TrainConfig
 from barnum.paths import Learn
 from barnum.sequences import RESTART, Rates, Selection, Tokens, Vocabulary
 
-SCHEMA = 2
+SCHEMA = 3
 _LARGEST_DOCUMENT = 64 << 20
 # numbers that a network may want and lack, to be told which
 _SMALL = 1 << 20

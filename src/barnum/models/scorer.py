@@ -18,6 +18,7 @@ counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,13 +127,12 @@ class CausalScorer:
     def _rows(self, part: Encoded, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], F32, F32, F32]:
         """Likeliest rank, its log probability, that of the actual rank, and of something new by the context,
         of the wanted transfers."""
-        rank, level = self._history.look_up(part, wanted)
+        hints = self._history.look_up(part, wanted)
         actual = np.where(part.edge >= 0, self._rank[part.edge], 0)[wanted].astype(np.int64)
-        columns = (
+        columns: tuple[NDArray[Any], ...] = (
             self._multi[part.site[wanted]],
             previous_targets(part, self._none)[wanted],
-            rank,
-            level,
+            *hints.arrays().values(),
             actual[:, None],
         )
         chosen = np.empty(len(actual), np.int64)
@@ -148,7 +148,7 @@ class CausalScorer:
             chosen[rows] = index.cpu().numpy()
             best[rows] = top.cpu().numpy()
             took[rows] = log_p.gather(1, happened).squeeze(1).cpu().numpy()
-        return chosen, best, took, self._of_context[cells_of(level)]
+        return chosen, best, took, self._of_context[cells_of(hints.level, hints.reach)]
 
     def _combine(self, run: Encoded, chosen: NDArray[np.int64], best: F32, took: F32, escape: F32) -> Scores:
         keep = np.log1p(-np.minimum(np.exp(escape.astype(np.float64)), 1 - 1e-9))

@@ -1,6 +1,15 @@
 """From paths to numbers a network learns: vocabulary, rates of what is new, contexts, windows."""
 
-from barnum.sequences.contexts import LENGTHS, LEVELS, LONGEST, RESTART, History, decode_edges, encode_edges
+from barnum.sequences.contexts import (
+    FURTHER,
+    LENGTHS,
+    LEVELS,
+    LONGEST,
+    RESTART,
+    History,
+    decode_edges,
+    encode_edges,
+)
 from barnum.sequences.edges import EdgeCounter, Edges, RunEdges, edges_of
 from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of, worst_window
 from barnum.sequences.parts import regroup
@@ -12,6 +21,7 @@ from barnum.sequences.vocabulary import Encoded, Encoder, Vocabulary, previous_t
 
 __all__ = [
     "FEW_RUNS",
+    "FURTHER",
     "LENGTHS",
     "LEVELS",
     "LONGEST",

@@ -8,14 +8,25 @@ counted itself is left out, so that a level means the same there as in a run tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import LEVELS, Contexts
+from barnum._contexts import FURTHER, LEVELS, Contexts
 from barnum.sequences.vocabulary import Encoded, Vocabulary
 
-__all__ = ["LENGTHS", "LEVELS", "LONGEST", "RESTART", "History", "decode_edges", "encode_edges"]
+__all__ = [
+    "FURTHER",
+    "LENGTHS",
+    "LEVELS",
+    "LONGEST",
+    "RESTART",
+    "Hints",
+    "History",
+    "decode_edges",
+    "encode_edges",
+]
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 LONGEST = max(LENGTHS)
@@ -38,11 +49,34 @@ def decode_edges(stored: U32, vocabulary: Vocabulary) -> Encoded:
     return Encoded(vocabulary.edge_site[edge], vocabulary.edge_target[edge], edge, stored >= RESTART)
 
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the contexts of n transfers tell, of K lengths.
+
+    ``rank`` u8[n, K] that followed most often and ``level`` u8[n, K] of how sure that is (0: not known).
+    ``further`` u8[n, FURTHER] that followed the longest known context next to most often, and
+    ``further_level`` u8[n, FURTHER] of how sure each is where none before it did (0: nothing else did).
+    ``reach`` u8[n]: how many of the lengths fit between a transfer and where its contexts begin anew.
+    """
+
+    rank: U8
+    level: U8
+    further: U8
+    further_level: U8
+    reach: U8
+
+    def arrays(self) -> dict[str, U8]:
+        """All arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
 class History:
-    """Contexts of runs in a vocabulary's numbers; ranks beyond the last of ``ranks`` count as the last."""
+    """Contexts of runs in a vocabulary's numbers; ranks beyond the last of ``ranks`` count as the last.
+    ``lengths`` ascend."""
 
     def __init__(self, vocabulary: Vocabulary, ranks: int, lengths: Sequence[int] = LENGTHS) -> None:
         self._contexts = Contexts(list(lengths))
+        self._lengths = np.array(lengths)
         self._rank = np.minimum(vocabulary.edge_rank, ranks - 1).astype(np.uint8)
         # a site with one target leaves nothing to predict; one more entry: a site never seen
         self._choice = np.append(np.diff(vocabulary.site_first) > 1, False)
@@ -69,12 +103,16 @@ class History:
         chosen: Bool = self._choice[run.site]
         return chosen
 
-    def look_up(self, run: Encoded, wanted: Bool, own: History | None = None) -> tuple[U8, U8]:
-        """Rank that followed most often, and level of how sure that is: both u8[wanted, lengths].
+    def look_up(self, run: Encoded, wanted: Bool, own: History | None = None) -> Hints:
+        """What the contexts of the wanted transfers tell.
 
         With ``own``, which has counted a part of what this has counted, as if that part were not there.
         """
-        return self._contexts.look_up(*self._arrays(run, wanted), own=None if own is None else own._contexts)
+        found = self._contexts.look_up(*self._arrays(run, wanted), own=None if own is None else own._contexts)
+        index = np.arange(len(run))
+        since = index - np.maximum.accumulate(np.where(run.first, index, 0))
+        reach = np.searchsorted(self._lengths, since[wanted], side="right").astype(np.uint8)
+        return Hints(*found, reach)
 
     def _arrays(
         self, run: Encoded, wanted: Bool
