@@ -33,6 +33,8 @@ NEVER = -1e4
 # as good as none, but small enough to be taken away again from a 32-bit number
 _NONE = -40.0
 MOST_RANKS = 256
+# sites of up to so many targets are computed together
+_NARROW = (4, 16, 64)
 
 _Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 26)]
 
@@ -101,12 +103,14 @@ class Causal(nn.Module):
         further: Tensor,
         further_level: Tensor,
         reach: Tensor,
+        ranks: int | None = None,
     ) -> Tensor:
         """Logits f32[n, R].
 
         ``site`` i64[n] (of those with several targets), ``previous`` i64[n] target of the transfer before,
-        ``rank`` i64[n, K] that each context favours, ``level`` i64[n, K] how sure it is (0: not known),
-        ``reach`` i64[n] how many of the lengths fit into the history.
+        and what contexts tell (see Hints; all i64): ``rank`` and ``level`` [n, K], ``further`` and
+        ``further_level`` [n, FURTHER], ``reach`` [n]. With ``ranks``, which no site here may exceed, only
+        so many: f32[n, ranks].
         """
         row, levels = self.row, (len(self.row) + 1) * LEVELS
         longest = torch.where(level > 0, row + LEVELS, 0).amax(dim=1, keepdim=True)  # [n, 1] 0: none
@@ -122,17 +126,18 @@ class Causal(nn.Module):
         left = nn.functional.logsigmoid(-odds).cumsum(dim=1)
         share = nn.functional.logsigmoid(odds)
         share[:, 1:] = share[:, 1:] + left[:, :-1]
-        ranks = torch.where(told, torch.cat([first, further], dim=1), first)
-        prior = self.prior[site]  # [n, R]
-        others = torch.where(longest > 0, prior.scatter(1, ranks, _NONE), prior)
+        who = torch.where(told, torch.cat([first, further], dim=1), first)
+        prior = self.prior[:, :ranks][site]  # [n, R]
+        others = torch.where(longest > 0, prior.scatter(1, who, _NONE), prior)
         rest = torch.logsumexp(others, dim=1, keepdim=True).clamp(min=_NONE)
         base = others - rest + left[:, -1:]
-        base = base.scatter_add(1, ranks, torch.where(told, share - base.gather(1, ranks), 0.0))
+        base = base.scatter_add(1, who, torch.where(told, share - base.gather(1, who), 0.0))
         strength = self.strength(level + row).squeeze(2)  # [n, K]
         h = torch.tanh(self.site(site) + self.previous(previous)) * self.gate(site)  # [n, U]
         # what is learnt speaks of whole histories
         whole = ~cut | (longest == len(row) * LEVELS)
-        logits: Tensor = base + torch.where(whole, self.out(h), 0.0)
+        out = nn.functional.linear(h, self.out.weight[:ranks], self.out.bias[:ranks])
+        logits: Tensor = base + torch.where(whole, out, 0.0)
         return logits.scatter_add(1, rank, torch.where(whole & (level > 0), strength, 0.0))
 
 
@@ -143,6 +148,19 @@ def numbers(config: CausalConfig) -> int:
     return (
         (2 * config.sites + config.targets + 2) * units + (units + 1) * ranks + cells + config.sites * ranks
     )
+
+
+def groups_of(width: NDArray[np.int64], ranks: int) -> list[tuple[int, NDArray[np.int64]]]:
+    """Rows whose sites have about as many targets, of ``width`` i64[n]: a number of ranks that none exceeds
+    and the rows i64[k], for each group that has any. What a network computes for a site is as wide as the
+    group's widest."""
+    groups, least = [], 0
+    for most in (*(narrow for narrow in _NARROW if narrow < ranks), ranks):
+        rows = np.flatnonzero((width > least) & (width <= most) if most < ranks else width > least)
+        if len(rows):
+            groups.append((most, rows))
+        least = most
+    return groups
 
 
 def cells_of(level: NDArray[np.uint8], reach: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from barnum.models.causal import MOST_RANKS, NEVER, Causal, CausalConfig, cells_of, favoured_by
+from barnum.models.causal import MOST_RANKS, NEVER, Causal, CausalConfig, cells_of, favoured_by, groups_of
 from barnum.models.task import Loss
 from barnum.models.threads import pool
 from barnum.paths import Transfers
@@ -229,6 +229,8 @@ class CausalTask:
         )
         self._forward: Callable[..., Tensor] = self.network.forward
         self._arrays = rows.arrays()
+        width = np.diff(vocabulary.site_first)
+        self._width = np.append(width[width > 1], 1).astype(np.int64)  # never empty
         with torch.no_grad():
             self.network.prior.copy_(torch.from_numpy(prior_of(vocabulary, ranks)))
             sure, next_sure, escape = self._measured()
@@ -334,11 +336,18 @@ class CausalTask:
         rows = rows[rows < len(self._arrays["site"])]
         device = self._hide.device
         # chunks are contiguous: they are read whole, also from a file
-        site, previous, actual, *hints = (
-            torch.from_numpy(np.asarray(self._arrays[name][rows])).to(device, torch.int64)
+        read = [
+            np.asarray(self._arrays[name][rows])
             for name in ("site", "previous", "actual", "rank", "level", "further", "further_level", "reach")
-        )
-        hidden = torch.rand(previous.shape, generator=generator, device=device) < self._hide[previous]
-        logits = self._forward(site, previous.masked_fill(hidden, self._unseen), *hints)
-        total = nn.functional.cross_entropy(logits, actual, reduction="sum")
-        return Loss(total, int((logits.argmax(dim=1) == actual).sum()), len(rows))
+        ]
+        chance = torch.rand(len(rows), generator=generator, device=device)
+        total, right = torch.zeros((), device=device), 0
+        for most, group in groups_of(self._width[read[0]], self.network.config.ranks):
+            site, previous, actual, *hints = (
+                torch.from_numpy(column[group]).to(device, torch.int64) for column in read
+            )
+            hidden = chance[torch.from_numpy(group).to(device)] < self._hide[previous]
+            logits = self._forward(site, previous.masked_fill(hidden, self._unseen), *hints, ranks=most)
+            total = total + nn.functional.cross_entropy(logits, actual, reduction="sum")
+            right += int((logits.argmax(dim=1) == actual).sum())
+        return Loss(total, right, len(rows))

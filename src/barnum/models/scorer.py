@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from barnum.models.causal import Causal, cells_of
+from barnum.models.causal import Causal, cells_of, groups_of
 from barnum.models.causal_task import multi_sites
 from barnum.models.threads import pool
 from barnum.sequences import (
@@ -70,6 +70,7 @@ class CausalScorer:
         self._none = config.targets + 1
         self._vocabulary = vocabulary
         self._multi = multi_sites(vocabulary)
+        self._width = np.diff(vocabulary.site_first).astype(np.int64)
         self._rank = np.minimum(vocabulary.edge_rank, config.ranks - 1)
         self._history = History(vocabulary, config.ranks, config.lengths)
         for begin in range(0, len(memory), _PART):
@@ -138,16 +139,17 @@ class CausalScorer:
         chosen = np.empty(len(actual), np.int64)
         best = np.empty(len(actual), np.float32)
         took = np.empty(len(actual), np.float32)
-        for begin in range(0, len(actual), _ROWS):
-            rows = slice(begin, begin + _ROWS)
-            *seen, happened = (
-                torch.from_numpy(column[rows]).to(self._device, torch.int64) for column in columns
-            )
-            log_p = torch.log_softmax(self._network(*seen), dim=1)
-            top, index = log_p.max(dim=1)
-            chosen[rows] = index.cpu().numpy()
-            best[rows] = top.cpu().numpy()
-            took[rows] = log_p.gather(1, happened).squeeze(1).cpu().numpy()
+        for most, group in groups_of(self._width[part.site[wanted]], self._network.config.ranks):
+            for begin in range(0, len(group), _ROWS):
+                rows = group[begin : begin + _ROWS]
+                *seen, happened = (
+                    torch.from_numpy(column[rows]).to(self._device, torch.int64) for column in columns
+                )
+                log_p = torch.log_softmax(self._network(*seen, ranks=most), dim=1)
+                top, index = log_p.max(dim=1)
+                chosen[rows] = index.cpu().numpy()
+                best[rows] = top.cpu().numpy()
+                took[rows] = log_p.gather(1, happened).squeeze(1).cpu().numpy()
         return chosen, best, took, self._of_context[cells_of(hints.level, hints.reach)]
 
     def _combine(self, run: Encoded, chosen: NDArray[np.int64], best: F32, took: F32, escape: F32) -> Scores:
