@@ -342,7 +342,10 @@ class CausalTask:
         ]
         chance = torch.rand(len(rows), generator=generator, device=device)
         total, right = torch.zeros((), device=device), 0
-        for most, group in groups_of(self._width[read[0]], self.network.config.ranks):
+        ranks = self.network.config.ranks
+        # a share of a batch may be empty: its gradient is 0 then, but there
+        groups = groups_of(self._width[read[0]], ranks) or [(ranks, np.zeros(0, np.int64))]
+        for most, group in groups:
             site, previous, actual, *hints = (
                 torch.from_numpy(column[group]).to(device, torch.int64) for column in read
             )
