@@ -110,6 +110,14 @@ def raw_code(*records: tuple[int, int, bytes]) -> bytes:
     return b"BRNMCODE" + body + bytes(64)
 
 
+def raw_notes(
+    text: str, started: tuple[int, int] | None = None, starting: tuple[int, int] | None = None
+) -> bytes:
+    """Notes of a process as the plugin leaves them; started and starting: stream, and bytes of it before."""
+    places = [0 if place is None else (place[0] + 1) << 40 | place[1] for place in (started, starting)]
+    return text.encode().ljust((16 << 10) - 32, b"\0") + struct.pack("<QQQQ", *places, len(text), 0)
+
+
 def raw_folder(folder: Path, **files: bytes | str) -> Path:
     """A work folder with one process and one stream, and the files given beside or instead of those."""
     folder.mkdir(parents=True)

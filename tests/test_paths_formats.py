@@ -208,6 +208,36 @@ def test_parquet_of_others_is_refused(tmp_path):
         open_path(file)
 
 
+@pytest.mark.parametrize(
+    ("header", "first", "spawn"),
+    [
+        ({}, 3, None),
+        ({"streams": []}, 3, None),
+        ({"streams": [{"steps": 2}, {"steps": 1}], "spawn": None}, 2, None),
+        ({"streams": [{"steps": 3}], "spawn": 3}, 3, 3),
+        ({"streams": [{}], "spawn": 0}, 3, 0),
+    ],
+)
+def test_landmarks_of_a_path(tmp_path, header, first, spawn):
+    seed = open_path(write_gz(tmp_path / "a.gz", row(0, 7, b"ret \n"), row(7, 9, b"jmp eax\n")))
+    assert (seed.first_stream, seed.spawn) == (3, None)
+    ending = Ending(seed.blocks, {"schema": 1, **header}, seed.gaps)
+    write_parquet(tmp_path / "a.parquet", seed.chunks(), lambda: ending)
+    reader = open_path(tmp_path / "a.parquet")
+    assert (reader.first_stream, reader.spawn) == (first, spawn)
+
+
+@pytest.mark.parametrize("value", [-1, 4, 1 << 70, 0.5, "1", True, [], {}])
+def test_landmarks_out_of_the_path_are_named(tmp_path, value):
+    seed = open_path(write_gz(tmp_path / "a.gz", row(0, 7, b"ret \n"), row(7, 9, b"jmp eax\n")))
+    for header in ({"spawn": value}, {"streams": [{"steps": value}]}):
+        ending = Ending(seed.blocks, {"schema": 1, **header}, seed.gaps)
+        write_parquet(tmp_path / "a.parquet", seed.chunks(), lambda ending=ending: ending)
+        with pytest.raises(ParsedTraceError, match="that is no step of its 3") as caught:
+            open_path(tmp_path / "a.parquet")
+        assert "\n" not in str(caught.value)
+
+
 def sample_parquet(tmp_path: Path) -> Path:
     rows = [row(i % 9, (i + 1) % 9, b"jmp [r%d]\n" % (i % 9)) for i in range(300)]
     return to_parquet(open_path(write_gz(tmp_path / "seed.gz", *rows)), tmp_path / "seed.parquet")

@@ -23,8 +23,8 @@ from barnum.record.layout import Layout, Piece
 from barnum.record.raw import Mapped, tnt_packets
 from barnum.record.regions import Regions
 from barnum.record.run import Ended
-from barnum.samples import Info, Sample
-from recording import PAGE, PSB, elf_header, raw_code, raw_folder, raw_stream, unpack_code
+from barnum.samples import Info, Sample, SpawnMeta
+from recording import PAGE, PSB, elf_header, raw_code, raw_folder, raw_notes, raw_stream, unpack_code
 
 ENGINE = EngineFiles({64: "/usr/bin/qemu-x86_64", 32: "/usr/bin/qemu-i386"}, "7.2.22", "/recorder.so", None)
 ENDED = Ended(0, False, 0, 1.0, b"")
@@ -122,6 +122,59 @@ def test_processes_are_numbered_anew(tmp_path):
     ]
     assert sample.meta.children == 2
     assert "process 5: some words" in sample.meta.lost
+
+
+_FIRST = "pid 12\nparent -1\nevent start\nmode 64\nprogram /usr/bin/true\n"
+
+
+@pytest.mark.parametrize(
+    ("places", "spawn"),
+    [
+        ({}, None),
+        ({"started": (3, 16)}, SpawnMeta(stream=0, offset=16)),
+        ({"starting": (3, 17)}, SpawnMeta(stream=0, offset=17)),
+        ({"started": (3, 16), "starting": (3, 19)}, SpawnMeta(stream=0, offset=16)),
+        ({"started": (7, 0)}, SpawnMeta(stream=1, offset=0)),
+        # what only another program can have put there
+        ({"started": (3, 20)}, None),
+        ({"started": (3, (1 << 40) - 1)}, None),
+        ({"started": (8, 16)}, None),
+        ({"started": (0, 0)}, None),
+        ({"started": ((1 << 24) - 2, 0)}, None),
+    ],
+)
+def test_place_of_the_first_start_of_a_process(tmp_path, places, spawn):
+    raw = raw_folder(
+        tmp_path / "raw",
+        process_0=raw_notes(_FIRST, **places),
+        process_1="pid 13\nparent 0\nevent fork\nmode 64\nprogram /usr/bin/true\n",
+        maps_1="@ 0\n" + _line(0x500000, 0x501000),
+        stream_0=raw_stream(b""),
+        stream_3=raw_stream(PSB + b"abc"),
+        stream_7=raw_stream(PSB),
+        stream_8=raw_stream(PSB, process=1),
+    )
+    assert _finish(raw).meta.spawn == spawn
+
+
+@pytest.mark.parametrize(
+    ("event", "parent", "pid", "spawn"),
+    [
+        ("exec", 0, 12, SpawnMeta(stream=1, offset=16)),
+        ("fork", 0, 13, None),
+        ("exec", 0, 13, None),
+        ("exec", -1, 12, None),
+    ],
+)
+def test_the_first_process_may_have_become_another_program(tmp_path, event, parent, pid, spawn):
+    text = f"pid {pid}\nparent {parent}\nevent {event}\nmode 64\nprogram /usr/bin/true\n"
+    raw = raw_folder(
+        tmp_path / "raw",
+        process_1=raw_notes(text, started=(1, 16)),
+        maps_1="@ 0\n" + _line(0x500000, 0x501000),
+        stream_1=raw_stream(PSB, process=1),
+    )
+    assert _finish(raw).meta.spawn == spawn
 
 
 def test_code_in_images_is_left_out(tmp_path):
@@ -520,6 +573,8 @@ _PARTS = [
     struct.pack("<IIQ", 0, 3, 0x400000),
     struct.pack("<IIQ", 4294967295, 65536, 0xFFFFFFFFFFFF0000),
     struct.pack("<QQQ", 1 << 63, 3, 0),
+    bytes((16 << 10) - 32),
+    struct.pack("<QQ", 1 << 40 | 16, 2 << 40),
 ]
 
 
@@ -544,6 +599,8 @@ def test_whatever_a_program_writes_there(files, cut):
         else:
             assert len(sample.processes(folder / "extract")) == len(sample.meta.processes)
             assert len(sample.streams) == len(sample.meta.streams)
+            if spawn := sample.meta.spawn:
+                assert spawn.offset <= sample.meta.streams[spawn.stream].bytes
         assert {entry.name for entry in folder.iterdir()} == {"raw", "sample", "extract"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from barnum.paths import Gap
+from barnum.paths import Gap, Kind, open_path
 from barnum.paths.decode import Decoding
+from barnum.paths.preprocess import Request, preprocess
 from barnum.record import Outcome, Recorder, Settings, find_engine
 from barnum.samples import Sample
 from recording import BARNUM, document
@@ -347,6 +349,135 @@ def test_program_that_means_no_good(build: Callable[..., Path], tmp_path: Path) 
     sample = record(tmp_path, build("programs/hostile.c", "-w"))
     assert min(check(sample, streams=13)) > 50
     assert ended(sample) == 0
+
+
+# --- where the first other process is started
+
+
+# by a system call of any kind, told by the emulator itself (-strace)
+STARTS = re.compile(r"\d+ (clone|v?fork|execve)\((?![^()]*CLONE_THREAD)[^()]*\)(?! = -1 )")
+
+
+def called(program: Path, *words: object) -> int:
+    """How many system calls a program makes up to the one by which it first starts another process."""
+    emulator = "qemu-i386" if program.read_bytes()[4] == 1 else "qemu-x86_64"
+    lines = subprocess.run(
+        [emulator, "-strace", program, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    ).stderr.splitlines()
+    return next(number for number, line in enumerate(lines, 1) if STARTS.match(line))
+
+
+def spawned(sample: Sample) -> tuple[int, np.ndarray, np.ndarray]:
+    """The parsed trace: the step at which a process had been started, kinds of the blocks, streams."""
+    file = sample.folder / "trace_parsed.parquet"
+    extract = sample.folder.parent.parent / "extract"
+    preprocess(Request(folder=str(sample.folder), bin_dir=str(extract), output=str(file)))
+    reader = open_path(file)
+    path = reader.read()
+    assert reader.first_stream == np.count_nonzero(path.stream == 0)
+    assert reader.spawn == path.header["spawn"]
+    assert reader.spawn is not None
+    return reader.spawn, path.blocks.kind[path.block], path.stream
+
+
+@pytest.fixture
+def unfit(tmp_path: Path) -> Path:
+    """Something that may be run, but is no program."""
+    file = tmp_path / "unfit"
+    file.write_text("of no kind\n")
+    file.chmod(0o755)
+    return file
+
+
+WAYS = [
+    "fork",
+    "here",
+    "vfork",
+    "posix_spawn",
+    "popen",
+    "system",
+    "clone3",
+    "bad-clone",
+    "child-first",
+    "exec",
+    "bad-exec",
+    "full",
+]
+
+
+@pytest.mark.parametrize("bits", [64, pytest.param(32, marks=needs_32)])
+@pytest.mark.parametrize("what", WAYS)
+def test_first_start_of_a_process(
+    build: Callable[..., Path], tmp_path: Path, unfit: Path, what: str, bits: int
+) -> None:
+    program = build("programs/starts.c", f"-m{bits}", "-w", "-no-pie", "-pthread")
+    words = (what, unfit) if what in ("bad-exec", "full") else (what,)
+    sample = record(tmp_path, program, *words)
+    first = check(sample)[0]
+    spawn, kind, stream = spawned(sample)
+    assert 0 < spawn <= first
+    assert (spawn == first) == (what == "exec")
+    assert not stream[:spawn].any()
+    assert kind[spawn - 1] == Kind.FAR
+    assert np.count_nonzero(kind[:spawn] == Kind.FAR) == called(program, *words)
+
+
+@pytest.mark.parametrize("bits", [64, pytest.param(32, marks=needs_32)])
+@pytest.mark.parametrize(("what", "number"), [("here", 0), ("thread", 0), ("in-thread", 1)])
+def test_first_start_of_a_process_among_threads(
+    build: Callable[..., Path], tmp_path: Path, what: str, number: int, bits: int
+) -> None:
+    program = build("programs/starts.c", f"-m{bits}", "-w", "-no-pie", "-pthread")
+    symbols = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
+    here = next(int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(" here"))
+    sample = record(tmp_path, program, what)
+    check(sample)
+    spawn, _kind, stream = spawned(sample)
+    ends = logged(sample, number)["end"]
+    first = int(np.searchsorted(stream, number))
+    assert spawn - first == int(np.flatnonzero(ends == here)[0]) + 1
+
+
+@pytest.mark.parametrize("bits", [64, pytest.param(32, marks=needs_32)])
+@pytest.mark.parametrize("what", ["never", "only-thread", "only-bad-exec"])
+def test_no_process_is_started(
+    build: Callable[..., Path], tmp_path: Path, unfit: Path, what: str, bits: int
+) -> None:
+    program = build("programs/starts.c", f"-m{bits}", "-w", "-no-pie", "-pthread")
+    sample = record(tmp_path, program, what, unfit)
+    check(sample, streams=2 if what == "only-thread" else 1)
+    assert sample.meta is not None
+    assert sample.meta.spawn is None
+
+
+def test_a_process_is_started_when_its_stream_is_full(build: Callable[..., Path], tmp_path: Path) -> None:
+    program = build("programs/starts.c", "-m64", "-w", "-no-pie", "-pthread")
+    sample = record(tmp_path, program, "fork", max_bytes=8_000)
+    assert sample.meta is not None
+    assert sample.meta.streams[0].lost == "max-size"
+    spawn, _kind, stream = spawned(sample)
+    # all that is known of the first process was before that
+    assert spawn == np.count_nonzero(stream == 0)
+
+
+def test_a_process_that_is_started_before_recording_begins_does_not_count(tmp_path: Path) -> None:
+    commands = "read line < $0; (exit 3); exit 0"
+    command = f"ls / > /dev/null; exec sh -c '{commands}' $0"
+    sample = record(tmp_path, "/bin/sh", "-c", command, "{}", start="open")
+    check(sample, streams=2)
+    assert sample.meta is not None
+    first = sample.meta.processes[sample.streams[0].process]
+    assert first.event == "exec"
+    assert sample.meta.processes[sample.streams[1].process].parent == first.index
+    spawn, kind, stream = spawned(sample)
+    assert 0 < spawn < np.count_nonzero(stream == 0)
+    assert kind[spawn - 1] == Kind.FAR
 
 
 # --- where recording begins and ends

@@ -20,6 +20,7 @@ from barnum.samples import (
     ProcessMeta,
     Sample,
     Sets,
+    SpawnMeta,
     StreamMeta,
     find_samples,
     read_info,
@@ -176,6 +177,45 @@ def test_meta_is_read_as_written(tmp_path):
     meta = make_meta(images={"/bin/gs": Image(file="gs", sha256="00")})
     write_meta(tmp_path / "meta.json", meta)
     assert read_meta(tmp_path / "meta.json") == meta
+
+
+def with_spawn(value):
+    meta = msgspec.json.decode(msgspec.json.encode(make_meta()))
+    return msgspec.json.encode({**meta, "spawn": value})
+
+
+def test_meta_may_say_where_a_process_was_started(tmp_path):
+    file = tmp_path / "meta.json"
+    file.write_bytes(with_spawn({"stream": 0, "offset": 16}))
+    assert read_meta(file).spawn == SpawnMeta(stream=0, offset=16)
+    file.write_bytes(with_spawn(None))
+    assert read_meta(file).spawn is None
+    file.write_bytes(b"".join(msgspec.json.encode(make_meta()).split(b'"spawn":null,')))
+    assert b"spawn" not in file.read_bytes()
+    assert read_meta(file).spawn is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        7,
+        {"stream": 0},
+        {"stream": -1, "offset": 0},
+        {"stream": 1 << 16, "offset": 0},
+        {"stream": 0, "offset": -1},
+        {"stream": 0, "offset": 1 << 63},
+        {"stream": 0, "offset": 0.5},
+        {"stream": "0", "offset": 0},
+    ],
+)
+def test_a_wrong_place_of_a_start_is_named(tmp_path, value):
+    file = tmp_path / "meta.json"
+    file.write_bytes(with_spawn(value))
+    with pytest.raises(SampleError, match=r"meta\.json") as caught:
+        read_meta(file)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[" * 100_000, b'{"schema": 9}', b"\xff"])

@@ -193,10 +193,15 @@ int create_numbered(const char *prefix, char *path)
 
 /* notes of this process, in its file process_<P>: mapped, so that they can still be made when the program has
    changed its user, its root or its limits; the reader leaves out the zeros behind and between them */
-enum { NOTES_ROOM = 16 << 10, NOTES_TEXT = NOTES_ROOM - 16 };
+enum { NOTES_ROOM = 16 << 10, NOTES_TEXT = NOTES_ROOM - 32, OFFSET_BITS = 40 };
 
 static struct notes {
     char text[NOTES_TEXT];
+    /* where this process first started another one, and where it makes a call that may (an exec that works does
+       not come back): a stream's number + 1 above OFFSET_BITS, below them how many bytes of packets come before;
+       0: nowhere. Beside the text, which a program can fill up */
+    _Atomic uint64_t started;
+    _Atomic uint64_t starting;
     _Atomic uint64_t used;    /* a forked child that has no file may write here beside its parent */
     _Atomic uint64_t dropped;
 } *notes;
@@ -243,4 +248,32 @@ void note(const char *key, const char *format, ...)
         }
     } while (!atomic_compare_exchange_weak(&notes->used, &at, at + size));
     memcpy(notes->text + at, line, size);
+}
+
+/* the end of a stream as it is now; 0 where it has none yet */
+static uint64_t place(const struct stream *s)
+{
+    if (!notes || process < 0 || s->number < 0 || s->bytes >> OFFSET_BITS)
+        return 0;
+    return ((uint64_t)s->number + 1) << OFFSET_BITS | s->bytes;
+}
+
+/* a call is made that starts another process, or another program in this one: then, or after a kill, nothing runs
+   that could say so */
+void note_starting(const struct stream *s)
+{
+    uint64_t here = place(s);
+    if (here)
+        atomic_store(&notes->starting, here);
+}
+
+/* the call is back, with success or not; nothing ran in the thread since it was made */
+void note_started(const struct stream *s, bool success)
+{
+    uint64_t none = 0, here = place(s);
+    if (!here)
+        return;
+    if (success)
+        atomic_compare_exchange_strong(&notes->started, &none, here);
+    atomic_store(&notes->starting, 0);
 }

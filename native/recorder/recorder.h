@@ -142,6 +142,8 @@ void own_path(char *to, const char *prefix, int number);
 int create_numbered(const char *prefix, char *path);
 bool notes_begin(const char *path);
 void note(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void note_starting(const struct stream *s);
+void note_started(const struct stream *s, bool success);
 
 /* grow.c */
 enum { LONG_FILE = 36, LOG_FILE = 22 };

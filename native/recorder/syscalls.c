@@ -2,12 +2,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "recorder.h"
 
-enum call { CALL_OTHER, CALL_OPEN, CALL_PROTECT, CALL_MAP, CALL_MAP_ANY, CALL_MOVE, CALL_ACTION, CALL_OLD_ACTION, CALL_SIGNAL, CALL_EXEC, CALL_EXEC_AT };
+enum call { CALL_OTHER, CALL_OPEN, CALL_PROTECT, CALL_MAP, CALL_MAP_ANY, CALL_MOVE, CALL_ACTION, CALL_OLD_ACTION,
+            CALL_SIGNAL, CALL_EXEC, CALL_EXEC_AT, CALL_FORK, CALL_CLONE, CALL_CLONE_3 };
 
 static enum call call64(int64_t number)
 {
@@ -17,8 +19,11 @@ static enum call call64(int64_t number)
     case 10: case 329: return CALL_PROTECT;
     case 11: case 12: case 25: case 30: case 67: case 216: return CALL_MOVE;
     case 13: return CALL_ACTION;
+    case 56: return CALL_CLONE;
+    case 57: case 58: return CALL_FORK;
     case 59: return CALL_EXEC;
     case 322: return CALL_EXEC_AT;
+    case 435: return CALL_CLONE_3;
     default: return CALL_OTHER;
     }
 }
@@ -26,7 +31,9 @@ static enum call call64(int64_t number)
 static enum call call32(int64_t number)
 {
     switch (number) {
+    case 2: case 190: return CALL_FORK;
     case 5: case 8: case 295: case 437: return CALL_OPEN;
+    case 120: return CALL_CLONE;
     case 192: return CALL_MAP;
     case 125: case 380: return CALL_PROTECT;
     case 45: case 91: case 117: case 163: case 257: case 397: case 398: return CALL_MOVE;
@@ -36,12 +43,14 @@ static enum call call32(int64_t number)
     case 48: return CALL_SIGNAL;
     case 11: return CALL_EXEC;
     case 358: return CALL_EXEC_AT;
+    case 435: return CALL_CLONE_3;
     default: return CALL_OTHER;
     }
 }
 
 static _Thread_local bool maps_code __attribute__((tls_model("initial-exec")));
 static _Thread_local bool moves __attribute__((tls_model("initial-exec")));
+static _Thread_local bool starts __attribute__((tls_model("initial-exec"))); /* a process, or a program in this one */
 
 static void note_action(int number, uint64_t action)
 {
@@ -49,6 +58,24 @@ static void note_action(int number, uint64_t action)
     uint64_t handler, flags;
     if (action && guest_word(action, &handler) && guest_word(action + (mode64 ? 8 : 4), &flags))
         signal_action(number, handler, flags);
+}
+
+/* threads do not count */
+static bool starts_another(enum call call, uint64_t first)
+{
+    uint64_t flags;
+    switch (call) {
+    case CALL_FORK:
+    case CALL_EXEC:
+    case CALL_EXEC_AT:
+        return true;
+    case CALL_CLONE:
+        return !(first & CLONE_THREAD);
+    case CALL_CLONE_3:
+        return guest_read(first, &flags, sizeof flags) && !(flags & CLONE_THREAD);
+    default:
+        return false;
+    }
 }
 
 void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
@@ -61,7 +88,11 @@ void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint
     this_vcpu = (int)vcpu;
     stream_syscall(s);
     maps_code = moves = false;
-    switch (mode64 ? call64(number) : call32(number)) {
+    enum call call = mode64 ? call64(number) : call32(number);
+    starts = starts_another(call, a1);
+    if (starts)
+        note_starting(s);
+    switch (call) {
     case CALL_MAP:
         moves = true;
         maps_code = a3 & PROT_EXEC;
@@ -101,8 +132,14 @@ void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint
 
 void syscall_leave(uint64_t id, unsigned vcpu, int64_t number, int64_t result)
 {
-    (void)id, (void)vcpu;
+    (void)id;
     exec_failed(); /* one that had started something would not return */
+    if (starts) {
+        starts = false;
+        /* in the child, which has notes of its own, the result is 0 */
+        if (streams[vcpu])
+            note_started(streams[vcpu], result > 0);
+    }
     if (moves) {
         moves = false;
         map_moved();

@@ -30,7 +30,9 @@ MAX_PAGES = 1 << 20  # pages without an image that are kept
 class Decoding:
     """The decoding of a sample; iterate over :meth:`chunks`, the rest grows with it.
 
-    ``truncated`` is what to write in the header where decoding was ended early.
+    ``truncated`` is what to write in the header where decoding was ended early. ``spawn`` is the step at
+    which the run had started its first other process: the first one behind the system call; None where no
+    recorder told of one, or the path ends before it.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Decoding:
         self._cpu = cpu
         self._max_size = max_size
         self._streams = _chosen(sample, streams)
+        self._spawn_at = _spawn_offsets(sample, self._streams)
         self._late = False
         processes = sample.processes(bin_dir, {stream.process for stream in self._streams})
         self._code = _load_codes(sample, processes, bin_dir)
@@ -67,6 +70,7 @@ class Decoding:
         self._details = 0
         self._causes = np.zeros(len(GAPS), np.int64)
         self.steps = 0
+        self.spawn: int | None = None
 
     def chunks(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Chunk]:
         """The path in stretches; ends early where ``stop()``, which is asked after each, is true.
@@ -155,6 +159,7 @@ class Decoding:
             "gaps": self.causes,
             "modules_without_image": self.missing,
             "truncated": self.truncated,
+            "spawn": self.spawn,
         }
 
     def row_texts(self) -> MoreTexts:
@@ -194,8 +199,10 @@ class Decoding:
         )
 
     def _decode(self, number: int, stream: Stream, stop: Callable[[], bool]) -> Iterator[Chunk]:
-        decoder = _native.Decoder(self._space(stream.process), self.table, stream.process, self._cpu)
+        decoder = self._new_decoder(stream, self.table)
         raw = RawTrace(stream.path, self._max_size)
+        spawn = self._spawn_at.get(number)
+        prefix = None if spawn is None else _Prefix(self._new_decoder(stream), spawn)
         first = self.steps
         done: dict[str, Any] = {"file": stream.path.name, "process": stream.process, "thread": stream.thread}
         self._done.append(done)
@@ -209,6 +216,8 @@ class Decoding:
                     self.truncated = "timeout"
                     break
                 decoder.feed(piece, final)
+                if prefix:
+                    prefix.feed(piece)
                 while True:
                     # a path that was done when its time ran out is whole: look whether anything follows
                     block, gap = decoder.read(1 if self._late else _STEPS)
@@ -219,12 +228,17 @@ class Decoding:
                         break
                     self.steps += len(block)
                     self._causes += np.bincount(gap[gap != 0], minlength=len(GAPS))
+                    if prefix:
+                        prefix.follow(self.steps - first)
                     yield Chunk(block, gap, np.full(len(block), number, np.uint16))
                     self._late = stop()
                 self._late = self._late or stop()
         finally:
             done["steps"] = self.steps - first
             self._sum_up(decoder, number, first)
+        # a path that was ended early may end before it
+        if prefix and (steps := prefix.follow(self.steps - first)) is not None:
+            self.spawn = first + steps
         if raw.broken:
             done["broken"] = raw.broken
             _log.warning("%s: %s; what comes before is decoded", stream.path, raw.broken)
@@ -254,12 +268,50 @@ class Decoding:
             self._gaps.append(GapDetails(step, cause.astype(np.uint8), stream, offset, address, lost))
             self._details += len(details)
 
+    def _new_decoder(self, stream: Stream, table: Any = None) -> Any:
+        table = _native.BlockTable() if table is None else table
+        return _native.Decoder(self._space(stream.process), table, stream.process, self._cpu)
+
     def _space(self, process: int) -> Any:
         # processes that have the same code share it
         code = self._code[process]
         if id(code) not in self._spaces:
             self._spaces[id(code)] = _address_space(code)
         return self._spaces[id(code)]
+
+
+class _Prefix:
+    """Counts the steps of a stream's first bytes, which end where the recorder had completed its packets.
+
+    The decoder is one of its own: only at the end of its bytes does one give all the steps that they hold.
+    """
+
+    def __init__(self, decoder: Any, size: int) -> None:
+        self._decoder = decoder
+        self._left = size
+        self._count = 0
+        self._fed = self._done = False
+
+    def feed(self, piece: bytes) -> None:
+        """The next bytes of the stream."""
+        if not self._fed:
+            self._fed = self._left <= len(piece)
+            self._decoder.feed(piece[: self._left], self._fed)
+            self._left -= len(piece)
+
+    def follow(self, steps: int) -> int | None:
+        """Go on for as long as there are no more steps than the path has; the count once it is whole.
+
+        So this takes no longer than the path itself, however hostile the packets are.
+        """
+        while not self._done and self._count <= steps:
+            count = len(self._decoder.read(_STEPS)[0])
+            self._count += count
+            if not count:
+                if not self._fed:
+                    break
+                self._done = True
+        return self._count if self._done and self._count <= steps else None
 
 
 class Loss(NamedTuple):
@@ -297,6 +349,23 @@ def _chosen(sample: Sample, numbers: Sequence[int] | None) -> list[Stream]:
         if not 0 <= number < len(streams):
             raise SampleError(f"{sample.folder}: has no stream {number}, only 0 to {len(streams) - 1}")
     return [streams[number] for number in numbers]
+
+
+def _spawn_offsets(sample: Sample, streams: list[Stream]) -> dict[int, int]:
+    """Where the run first started another process: number among the streams → bytes of it before that."""
+    spawn = sample.meta.spawn if sample.meta else None
+    if spawn is None:
+        return {}
+    described = sample.meta.streams if sample.meta else ()
+    if spawn.stream >= len(described):
+        raise SampleError(
+            f"{sample.folder / 'meta.json'}: spawn is in stream {spawn.stream}, "
+            f"but there are only 0 to {len(described) - 1}"
+        )
+    if spawn.offset > described[spawn.stream].bytes:
+        return {}
+    wanted = sample.streams[spawn.stream]
+    return {number: spawn.offset for number, stream in enumerate(streams) if stream == wanted}
 
 
 def _address_space(code: Code) -> Any:

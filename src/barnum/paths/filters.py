@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from barnum.paths.blocks import U32, U64, Blocks, Bool, Chunk
 from barnum.paths.kinds import Gap, Kind
 
+U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 
@@ -50,6 +52,12 @@ class Learn(msgspec.Struct, frozen=True):
             chosen.append(Kind.JUMP)
         return tuple(chosen)
 
+    def roles(self, blocks: Blocks) -> U8:
+        """u8[k]: 1 where transfers out of a block are learnt, 2 more where it enters the kernel."""
+        role = self.mask(blocks).astype(np.uint8)
+        role[(blocks.kind == Kind.FAR) | (blocks.kind == Kind.INDIRECT_FAR)] += 2
+        return role
+
     def mask(self, blocks: Blocks) -> Bool:
         """bool[k]: whether transfers out of each block are learnt."""
         chosen = np.zeros(256, np.bool_)
@@ -69,7 +77,8 @@ class Transfers:
 
     ``source`` u32[m] and ``target`` u32[m] number ``blocks``; ``position`` u64[m] is the step of the target
     in the path; ``first`` bool[m] tells where a model's state must start anew: in a new stream, or where data
-    was lost since the transfer before.
+    was lost since the transfer before. ``entry`` i32[m] is the block by which the kernel was entered since
+    the transfer before (the last one, where there are several), -1 where none was, and where ``first``.
     """
 
     blocks: Blocks
@@ -77,6 +86,7 @@ class Transfers:
     target: U32
     position: U64
     first: Bool
+    entry: I32
 
     def __len__(self) -> int:
         return len(self.source)
@@ -132,24 +142,26 @@ def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int)
     """A part a chunk, whose first ``keep`` steps are the last ones of the part before."""
     blocks = path.blocks
     learn = learn or Learn()
-    chosen = learn.mask(blocks)
+    roles = learn.roles(blocks)
     restart = np.zeros(256, np.bool_)
     restart[list(RESTARTS)] = True
     last = np.zeros(0, np.uint32)
     pending = True  # a restart that no transfer has carried yet
+    entered = -1  # block of a way into the kernel that no transfer has carried yet
     position = 0  # of the chunk in the path
     left = limit
     for chunk in path.chunks():
         if not len(chunk.block):
             continue
-        if int(chunk.block.max()) >= len(chosen):
+        if int(chunk.block.max()) >= len(roles):
             # a path that is being decoded: its table grows with it
             blocks = path.blocks
-            chosen = learn.mask(blocks)
+            roles = learn.roles(blocks)
         block = np.concatenate([last, chunk.block])
         # the first step that may be a source: the last one before the chunk, where there is one
         begin = max(0, len(last) - 1)
-        joined = chosen[block[begin:-1]]
+        role = roles[block[begin:-1]]
+        joined = (role & 1).astype(np.bool_)
         gap = chunk.gap[len(chunk.block) - len(joined) :]
         gaps = np.flatnonzero(gap)
         joined[gaps] = False
@@ -164,9 +176,23 @@ def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int)
         if len(at):
             first[0] |= pending
         pending = (pending and not len(at)) or bool((carriers == len(at)).any())
+        entry = np.full(len(at), -1, np.int32)
+        into = np.flatnonzero(role & 2)
+        carriers = np.searchsorted(at, into)
+        ways = block[begin + into].astype(np.int32)
+        here = carriers < len(at)
+        entry[carriers[here]] = ways[here]
+        if len(at):
+            entry[0] = entered if entry[0] < 0 else entry[0]
+            entry[first] = -1
+            entered = -1
+        if not here.all():
+            entered = int(ways[-1])
         at += begin
         position_of_target = (at + (position - len(last) + 1)).astype(np.uint64)
-        yield Windows(Transfers(blocks, block[at], block[at + 1], position_of_target, first), block, at)
+        yield Windows(
+            Transfers(blocks, block[at], block[at + 1], position_of_target, first, entry), block, at
+        )
         last = block[-keep:]
         position += len(chunk.block)
         if left == 0:
@@ -178,11 +204,19 @@ def transfers(path: Source, learn: Learn | None = None, limit: int | None = None
     parts = list(iter_transfers(path, learn, limit))
     if not parts:
         nothing = np.zeros(0, np.uint32)
-        return Transfers(path.blocks, nothing, nothing, np.zeros(0, np.uint64), np.zeros(0, np.bool_))
+        return Transfers(
+            path.blocks,
+            nothing,
+            nothing,
+            np.zeros(0, np.uint64),
+            np.zeros(0, np.bool_),
+            np.zeros(0, np.int32),
+        )
     return Transfers(
         parts[-1].blocks,
         np.concatenate([part.source for part in parts]),
         np.concatenate([part.target for part in parts]),
         np.concatenate([part.position for part in parts]),
         np.concatenate([part.first for part in parts]),
+        np.concatenate([part.entry for part in parts]),
     )

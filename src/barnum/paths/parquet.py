@@ -122,6 +122,8 @@ class ParquetReader:
                 self._groups: int = meta.num_row_groups
                 pairs = meta.metadata or {}
             self.header = _header(pairs)
+            self.first_stream = _first_stream(self.header, self.rows)
+            self.spawn = _step(self.header.get("spawn"), self.rows, "spawn")
             self.blocks = unpack_blocks(_value(pairs, BLOCKS_KEY))
             self.gaps = unpack_gaps(_value(pairs, GAPS_KEY))
         except ParsedTraceError as error:
@@ -227,6 +229,21 @@ def _header(pairs: dict[bytes, bytes]) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("schema") != SCHEMA_VERSION:
         raise ParsedTraceError(f"its header is not of schema {SCHEMA_VERSION}: written by another version")
     return header
+
+
+def _first_stream(header: dict[str, Any], rows: int) -> int:
+    streams = header.get("streams")
+    first = streams[0] if isinstance(streams, list) and streams else None
+    steps = _step(first.get("steps") if isinstance(first, dict) else None, rows, "number of steps")
+    return rows if steps is None else steps
+
+
+def _step(value: Any, rows: int, name: str) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= rows:
+        raise ParsedTraceError(f"its header has a {name} that is no step of its {rows:,}")
+    return value
 
 
 def _broken(file: FilePath, error: BaseException) -> ParsedTraceError:

@@ -14,10 +14,18 @@ _log = logging.getLogger(__name__)
 
 
 class PathReader(Protocol):
-    """A path in a file. ``rows`` is its number of steps; ``header`` a JSON document on where it is from."""
+    """A path in a file. ``rows`` is its number of steps; ``header`` a JSON document on where it is from.
+
+    ``first_stream`` is the number of steps of the first stream, which the path begins with: the first thread
+    that was recorded. ``spawn`` is the step at which the run had started its first other process: the
+    first one behind the system call (``rows`` at most); None where that is not known or did not happen.
+    What comes of the first thread before it is ``path[: min(spawn, first_stream)]``.
+    """
 
     file: FilePath
     rows: int
+    first_stream: int
+    spawn: int | None
     header: dict[str, Any]
     blocks: Blocks
     gaps: GapDetails

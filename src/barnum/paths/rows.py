@@ -48,7 +48,8 @@ class RowsReader:
             raise ParsedTraceError(f"{file}: {error}") from None
         self._block = scan.block
         self._breaks = scan.breaks
-        self.rows = len(scan.block)
+        self.rows = self.first_stream = len(scan.block)
+        self.spawn: int | None = None
         self.blocks = scan.table(modules or {})
         self.gaps = GapDetails.empty()
         self.header: dict[str, Any] = {

@@ -29,6 +29,7 @@ from barnum.samples import (
     Info,
     Meta,
     ProcessMeta,
+    SpawnMeta,
     StreamMeta,
     printable,
     write_info,
@@ -105,6 +106,8 @@ def finish(
         missing.update(dict.fromkeys(memory.missing))
         _merge(images, memory.images, folder.complaints)
     streams: list[StreamMeta] = []
+    spawn: SpawnMeta | None = None
+    spawning = _first_to_spawn(raw_processes)
     packed = 0
     for stream in raw_streams:
         if not stream.size and stream.tnt <= 1:
@@ -124,6 +127,10 @@ def finish(
                 f"{name}: {stream.unexpected:,} times it could not be told how the program came to where it "
                 "went on; the path has a gap there"
             )
+        if spawning and spawning.index == stream.process:
+            place = spawning.spawn
+            if place and place.stream == stream.index and place.offset <= size:
+                spawn = SpawnMeta(stream=len(streams), offset=place.offset)
         streams.append(
             StreamMeta(
                 file=name,
@@ -154,6 +161,7 @@ def finish(
         processes=tuple(processes),
         streams=tuple(streams),
         images=images,
+        spawn=spawn,
         children=len(processes) - 1,
         lost=tuple(lost),
         stderr=ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),
@@ -216,6 +224,21 @@ def _write_process(
         exec_mode=64 if process.mode == 64 else 32,
         event="exec" if process.event == "exec" else "fork" if process.event == "fork" else "start",
     )
+
+
+def _first_to_spawn(processes: list[RawProcess]) -> RawProcess | None:
+    """The first process, or the program that it had become by exec, when it first started another."""
+    now: RawProcess | None = None
+    for process in processes:
+        if now is None:
+            if process.index:
+                return None  # what the recorder noted of the first one is gone
+        elif process.event != "exec" or process.parent != now.index or process.pid != now.pid:
+            continue
+        if process.spawn:
+            return process
+        now = process
+    return None
 
 
 def _merge(images: dict[str, Image], more: dict[str, Image], complaints: list[str]) -> None:

@@ -18,9 +18,12 @@ from barnum.samples import printable
 
 _MAX_PROCESSES = 1 << 14
 _MAX_STREAMS = (1 << 16) - 1
-# process_<P>: notes, zeros, their length, and how many more there was no room for
+# process_<P>: notes, zeros, two places, the length of the notes, and how many more there was no room for. The
+# places are where it first started another process, and where it made a call that may and did not come back
+# (exec): a stream's number + 1, below that an offset
 _NOTES_ROOM = 16 << 10
-_NOTES_TEXT = _NOTES_ROOM - 16
+_NOTES_TEXT = _NOTES_ROOM - 32
+_OFFSET_BITS = 40
 _MAPS_LIMIT = 64 << 20
 _MAX_SENTENCES = 16
 _MAPS_LINE_LIMIT = 2 * PAGE
@@ -40,8 +43,19 @@ _MAPS_LINE = re.compile(
 )
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A boundary between packets: that many bytes of a stream come before it."""
+
+    stream: int
+    offset: int
+
+
 class RawProcess(msgspec.Struct, frozen=True):
-    """What process_<P> says: one process, or one program of a process that ran another by exec."""
+    """What process_<P> says: one process, or one program of a process that ran another by exec.
+
+    Attributes:
+        spawn: where it first started another process, or gave way to another program; None if it did not.
+    """
 
     index: int
     pid: int
@@ -49,6 +63,7 @@ class RawProcess(msgspec.Struct, frozen=True):
     event: str
     mode: int
     program: str
+    spawn: Place | None = None
 
 
 class RawStream(msgspec.Struct, frozen=True):
@@ -101,7 +116,7 @@ class RawFolder:
                 with open_regular(self.folder / f"process_{index}") as descriptor:
                     data = os.pread(descriptor, _NOTES_ROOM, 0)
                 text = data[:_NOTES_TEXT].replace(b"\0", b"").decode("utf-8", errors="replace")
-                found.append(_read_process(index, text))
+                found.append(_read_process(index, text, _read_spawn(data)))
                 dropped = int.from_bytes(data[_NOTES_ROOM - 8 :], "little")
                 self.complaints += _sentences(index, text, dropped)
             except (OSError, ValueError):
@@ -236,7 +251,15 @@ def tnt_packets(pending: int) -> bytes:
     return bytes(packets)
 
 
-def _read_process(index: int, text: str) -> RawProcess:
+def _read_spawn(data: bytes) -> Place | None:
+    for at in (_NOTES_TEXT, _NOTES_TEXT + 8):
+        place = int.from_bytes(data[at : at + 8], "little")
+        if place >> _OFFSET_BITS:
+            return Place((place >> _OFFSET_BITS) - 1, place & (1 << _OFFSET_BITS) - 1)
+    return None
+
+
+def _read_process(index: int, text: str, spawn: Place | None) -> RawProcess:
     values: dict[str, str] = {}
     for line in text.split("\n"):
         key, _, value = line.partition(" ")
@@ -248,7 +271,7 @@ def _read_process(index: int, text: str) -> RawProcess:
     if mode not in (32, 64) or event not in ("start", "fork", "exec") or not 0 <= pid < 1 << 31:
         raise ValueError("broken process")
     return RawProcess(
-        index, pid, parent if 0 <= parent < index else None, event, mode, values.get("program", "")
+        index, pid, parent if 0 <= parent < index else None, event, mode, values.get("program", ""), spawn
     )
 
 

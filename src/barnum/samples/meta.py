@@ -60,6 +60,13 @@ class StreamMeta(msgspec.Struct, frozen=True, kw_only=True):
     lost_blocks: _Count = 0
 
 
+class SpawnMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the run first started another process: so many raw bytes of that stream come before."""
+
+    stream: _Index
+    offset: _Count
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """The image of a mapped file: its name in the bin-dir and the SHA-256 of its content, in hex."""
 
@@ -81,6 +88,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     processes: Annotated[tuple[ProcessMeta, ...], msgspec.Meta(max_length=MAX_PROCESSES)] = ()
     streams: Annotated[tuple[StreamMeta, ...], msgspec.Meta(max_length=MAX_STREAMS)] = ()
     images: dict[str, Image] = {}
+    spawn: SpawnMeta | None = None
     children: _Count = 0
     lost: tuple[str, ...] = ()
     stderr: str = ""
