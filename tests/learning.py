@@ -51,12 +51,19 @@ def blocks_of(count: int, kinds: Sequence[Kind] = (Kind.RETURN,), in_libc: int =
     )
 
 
-def transfers_of(blocks: Blocks, path: Sequence[int], first: Sequence[int] = (0,)) -> Transfers:
-    """The transfers of a path in which each step is one; ``first`` are indexes of transfers."""
+def transfers_of(
+    blocks: Blocks, path: Sequence[int], first: Sequence[int] = (0,), entered: dict[int, int] | None = None
+) -> Transfers:
+    """The transfers of a path in which each step is one; ``first`` are indexes of transfers, ``entered`` says
+    before which of them the kernel was entered, and by which block."""
     steps = np.asarray(path, np.uint32)
     restart = np.zeros(len(steps) - 1, np.bool_)
     restart[list(first)] = True
-    return Transfers(blocks, steps[:-1], steps[1:], np.arange(1, len(steps), dtype=np.uint64), restart)
+    position = np.arange(1, len(steps), dtype=np.uint64)
+    entry = np.full(len(restart), -1, np.int32)
+    for index, block in (entered or {}).items():
+        entry[index] = block
+    return Transfers(blocks, steps[:-1], steps[1:], position, restart, entry)
 
 
 def part(transfers: Transfers, begin: int, end: int) -> Transfers:
@@ -66,6 +73,7 @@ def part(transfers: Transfers, begin: int, end: int) -> Transfers:
         transfers.target[begin:end],
         transfers.position[begin:end],
         transfers.first[begin:end],
+        transfers.entry[begin:end],
     )
 
 

@@ -158,3 +158,36 @@ def test_windows_take_other_filters_and_run_on_over_gaps_and_streams():
     ]
     assert gather(part, np.array([7, 8], np.int32), 4, 0, slice(2, 9)).shape == (0, 4)
     assert list(iter_windows(path_of([Kind.RETURN], [], []))) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    block=st.lists(st.integers(0, 8), min_size=1, max_size=60),
+    gaps=st.lists(st.sampled_from([0, 0, 0, 0, *Gap]), min_size=60, max_size=60),
+    rows=st.integers(1, 70),
+)
+def test_the_way_into_the_kernel_is_told_by_the_transfer_after_it(block, gaps, rows):
+    path = path_of(range(9), block, [Gap.START, *gaps[1 : len(block)]])
+    plain, entered = [], -1
+    for step in range(1, len(block)):
+        if block[step - 1] in (Kind.FAR, Kind.INDIRECT_FAR):
+            entered = block[step - 1]
+        if path.gap[step] == 0 and Learn().mask(path.blocks)[block[step - 1]]:
+            plain.append(entered)
+            entered = -1
+    whole = transfers(path)
+    expected = np.where(whole.first, -1, np.array(plain, np.int64).reshape(-1)[: len(whole)])
+    assert whole.entry.tolist() == expected.tolist()
+    pieces = list(iter_transfers(Pieces(path, rows)))
+    assert [e for piece in pieces for e in piece.entry.tolist()] == whole.entry.tolist()
+
+
+class Pieces:
+    """A path in chunks of some rows."""
+
+    def __init__(self, path, rows):
+        self._path, self._rows = path, rows
+        self.blocks = path.blocks
+
+    def chunks(self, rows=0):
+        return self._path.chunks(self._rows)

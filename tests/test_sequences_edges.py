@@ -1,6 +1,7 @@
 """Counting transfers, and the vocabulary, against plain transcriptions."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Kind
-from barnum.sequences import Encoded, Encoder, Vocabulary, edges_of, regroup, seen_level, vocabulary
+from barnum.sequences import REACH, Encoded, Encoder, Vocabulary, edges_of, regroup, seen_level, vocabulary
 from barnum.sequences import edges as edges_module
+from barnum.sequences.edges import all_of
 from learning import blocks_of, nominal_path, part, transfers_of
 
 BLOCKS = blocks_of(40, (Kind.RETURN, Kind.INDIRECT_CALL), in_libc=10)
@@ -42,6 +44,27 @@ def test_edges_are_what_counting_gives(monkeypatch, dense, length):
     assert whole.transfers == len(transfers) == sum(stretch.transfers for stretch in run.stretches)
     assert len(run.stretches) <= 2 * edges_module.STRETCHES
     assert sum(int(stretch.count.sum()) for stretch in run.stretches) == len(transfers)
+
+
+@pytest.mark.parametrize("length", [2, 700, 5000, 40_000])
+def test_ways_into_the_kernel_are_what_looking_back_gives(length):
+    draw = np.random.default_rng(length)
+    transfers = transfers_of(BLOCKS, draw.integers(0, 8, length), first=(0, length // 3, (length - 1) // 2))
+    entry = np.where(draw.random(len(transfers)) < 0.02, draw.integers(0, 3, len(transfers)), -1)
+    transfers = replace(transfers, entry=np.where(transfers.first, -1, entry).astype(np.int32))
+    cuts = sorted({0, len(transfers), *draw.integers(0, len(transfers) + 1, 5).tolist()})
+    run = edges_of([part(transfers, a, b) for a, b in pairwise(cuts)])
+    site = (BLOCKS.bbid + BLOCKS.length.astype(np.uint64)).tolist()
+    pairs, firsts, begin = tokens(transfers), {}, 0
+    for row in range(len(transfers)):
+        if transfers.first[row]:
+            begin = row
+        if transfers.entry[row] >= 0:
+            for back in range(max(begin, row - REACH), row):
+                firsts.setdefault((*pairs[back], site[transfers.entry[row]]), row)
+    for entries in (run.entries, all_of(run.stretch_entries)):
+        found = zip(entries.site.tolist(), entries.target.tolist(), entries.entry.tolist(), strict=True)
+        assert dict(zip(found, entries.first.tolist(), strict=True)) == firsts
 
 
 def test_no_transfers_have_no_edges():

@@ -1,5 +1,6 @@
 """Rates of what is new and the novelty of runs, against leaving out one run at a time for real."""
 
+import dataclasses
 import math
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 from barnum.errors import ModelError
 from barnum.paths import Kind
 from barnum.sequences import (
+    REACH,
     WINDOW,
     Encoder,
     Rates,
@@ -71,9 +73,57 @@ def test_parts_do_not_matter(runs):
     assert novelty_of(runs, attack, pieces=9).tolist() == novelty_of(runs, attack).tolist()
 
 
+def entered(run, seed):
+    """The same run, entering the kernel now and then."""
+    draw = np.random.default_rng(seed)
+    entry = np.full(len(run), -1, np.int32)
+    rows = draw.choice(np.arange(1, len(run)), 6, replace=False)
+    entry[rows] = draw.integers(20, 23, 6)
+    return dataclasses.replace(run, entry=np.where(run.first, np.int32(-1), entry))
+
+
+def test_calibration_counts_ways_into_the_kernel_as_learning_without_the_run_does(runs):
+    calls = [entered(run, seed) for seed, run in enumerate(runs)]
+    counted = [edges_of([run]) for run in calls]
+    _, scores = fit_novelty(Vocabulary.fit(units_of(counted)[0]), counted)
+    _, without = fit_novelty(Vocabulary.fit(units_of(counted)[0]), [edges_of([run]) for run in runs])
+    assert (scores >= without - 1e-9).all()
+    assert (scores > without).any()
+    for left_out in (0, 7, 19):
+        novelty = novelty_of(calls[:left_out] + calls[left_out + 1 :], calls[left_out])
+        at = np.flatnonzero(novelty)
+        assert scores[left_out] == pytest.approx(worst_window(at, novelty[at], WINDOW), rel=1e-5)
+
+
+def test_new_code_that_enters_the_kernel_weighs_more(runs):
+    path = nominal_path(3, 400)
+    path[200:206] = [30, 36, 37, 38, 39, 31]
+    alone = novelty_of(runs, transfers_of(BLOCKS, path))
+    calling = novelty_of(runs, transfers_of(BLOCKS, path, entered={230: 5}))
+    more = calling - alone
+    # told in the transfer after the entry, once for each kind of new transfer that led there
+    assert np.flatnonzero(more).tolist() == [230]
+    assert more[230] >= -math.log(0.5 / 21) - 1e-4
+    # known code may enter the kernel, and new code long before it does not count
+    for where in (100, 206 + REACH, 398):
+        assert not (novelty_of(runs, transfers_of(BLOCKS, path, entered={where: 5})) - alone).any()
+    # nor does what lies before a restart
+    cut = transfers_of(BLOCKS, path, first=(0, 220))
+    again = transfers_of(BLOCKS, path, first=(0, 220), entered={230: 5})
+    assert novelty_of(runs, again).tolist() == novelty_of(runs, cut).tolist()
+
+
+def test_parts_do_not_matter_to_ways_into_the_kernel(runs):
+    attack = entered(transfers_of(BLOCKS, attack_path(50, 400), first=(0, 150)), 5)
+    whole = novelty_of(runs, attack)
+    assert whole.sum() > novelty_of(runs, dataclasses.replace(attack, entry=np.full(399, -1, np.int32))).sum()
+    for pieces in (2, 9, 57):
+        assert novelty_of(runs, attack, pieces=pieces).tolist() == whole.tolist()
+
+
 def test_few_runs_are_judged_by_their_stretches():
     long = [edges_of([transfers_of(BLOCKS, nominal_path(seed, 50_000))]) for seed in range(2)]
-    units, owner = units_of(long)
+    units, _, owner = units_of(long)
     assert len(units) >= 32
     assert set(owner.tolist()) == {0, 1}
     rates, scores = fit_novelty(Vocabulary.fit(units), long)
@@ -113,10 +163,11 @@ def test_worst_window_is_the_largest_of_all():
         ("kind_units", None),
         ("kind_units", -1),
         ("kind_units", 1000),
+        ("way_units", 1000),
     ],
 )
 def test_impossible_rates_are_refused(runs, name, value):
-    counted = [edges_of([run]) for run in runs]
+    counted = [edges_of([entered(run, seed)]) for seed, run in enumerate(runs)]
     rates, _ = fit_novelty(Vocabulary.fit(units_of(counted)[0]), counted)
     arrays = rates.arrays()
     assert Rates.from_arrays(dict(arrays)).kind.tolist() == rates.kind.tolist()
@@ -125,9 +176,9 @@ def test_impossible_rates_are_refused(runs, name, value):
         Rates.from_arrays(arrays)
 
 
-@pytest.mark.parametrize("name", ["units", "share", "unseen", "kind", "kind_units"])
+@pytest.mark.parametrize("name", ["units", "share", "unseen", "kind", "kind_units", "way", "way_units"])
 def test_rates_that_are_no_tables_are_refused(runs, name):
-    counted = [edges_of([run]) for run in runs]
+    counted = [edges_of([entered(run, seed)]) for seed, run in enumerate(runs)]
     rates, _ = fit_novelty(Vocabulary.fit(units_of(counted)[0]), counted)
     arrays = rates.arrays()
     arrays[name] = arrays[name].ravel()[0]

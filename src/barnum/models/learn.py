@@ -183,7 +183,7 @@ class Learner:
             InterruptedTrainingError: after a checkpoint was saved, where there is a place for them.
         """
         spec = self.spec
-        units, _ = units_of([run.whole for run in self._runs])
+        units, *_ = units_of([run.whole for run in self._runs])
         vocabulary = Vocabulary.fit(units)
         names = vocabulary
         if self._runs[0].named is not None:

@@ -10,7 +10,7 @@ from barnum.sequences.contexts import (
     decode_edges,
     encode_edges,
 )
-from barnum.sequences.edges import EdgeCounter, Edges, RunEdges, edges_of
+from barnum.sequences.edges import REACH, EdgeCounter, Edges, RunEdges, edges_of
 from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of, worst_window
 from barnum.sequences.parts import regroup
 from barnum.sequences.rates import Rates
@@ -25,6 +25,7 @@ __all__ = [
     "LENGTHS",
     "LEVELS",
     "LONGEST",
+    "REACH",
     "RESTART",
     "WHOLE",
     "WINDOW",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,27 @@ class Edges:
         return len(self.site)
 
 
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Ways from transfers into the kernel: n distinct (site, target, entry) where at most REACH transfers
+    after one from ``site`` u64[n] to ``target`` u64[n] the kernel was entered by the block ``entry`` u64[n]
+    (the token of a site). ``first`` i64[n] is the index of the first transfer after the entry, of the first
+    time."""
+
+    site: U64
+    target: U64
+    entry: U64
+    first: I64
+
+    def __len__(self) -> int:
+        return len(self.site)
+
+
+# how many transfers before an entry into the kernel count as those that led to it
+REACH = 64
+# rows of entries that are looked back from at once
+_BACK = 1 << 14
+
 # a run is kept as STRETCHES to 2 * STRETCHES stretches, of at least _SHORTEST transfers each
 STRETCHES = 16
 _SHORTEST = 1 << 10
@@ -49,11 +70,13 @@ _SHORTEST = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class RunEdges:
-    """Edges of a whole run, and of the stretches that it was counted in (one after the other, of equal
-    length)."""
+    """Edges of a whole run and of the stretches that it was counted in (one after the other, of equal
+    length), and its ways into the kernel likewise."""
 
     whole: Edges
     stretches: tuple[Edges, ...]
+    entries: Entries
+    stretch_entries: tuple[Entries, ...]
 
 
 def edges_of(parts: Iterable[Transfers], tokens: Tokens = WHOLE) -> RunEdges:
@@ -73,6 +96,8 @@ class EdgeCounter:
     def __init__(self, tokens: Tokens = WHOLE) -> None:
         self._tokens = tokens
         self._done: list[Edges] = []
+        self._entered: list[Entries] = []
+        self._tail: Transfers | None = None  # the REACH transfers before what is waiting
         self._length = _SHORTEST
         self._rest: list[Transfers] = []
         self._waiting = 0
@@ -88,18 +113,52 @@ class EdgeCounter:
             begin = end
             if self._waiting < self._length:
                 continue
-            self._done.append(self._count(joined(self._rest), self._total))
-            self._total, self._waiting, self._rest = self._total + self._length, 0, []
+            self._take()
+            self._total, self._waiting = self._total + self._length, 0
             if len(self._done) == 2 * STRETCHES:
-                self._done = [add_up(self._done[i : i + 2]) for i in range(0, len(self._done), 2)]
+                pairs = range(0, len(self._done), 2)
+                self._done = [add_up(self._done[i : i + 2]) for i in pairs]
+                self._entered = [all_of(self._entered[i : i + 2]) for i in pairs]
                 self._length *= 2
 
     def done(self) -> RunEdges:
         """The counts, after the last part."""
         if self._rest:
-            self._done.append(self._count(joined(self._rest), self._total))
-            self._rest = []
-        return RunEdges(add_up(self._done), tuple(self._done))
+            self._take()
+        return RunEdges(add_up(self._done), tuple(self._done), all_of(self._entered), tuple(self._entered))
+
+    def _take(self) -> None:
+        """Count what is waiting as a stretch."""
+        part, self._rest = joined(self._rest), []
+        self._done.append(self._count(part, self._total))
+        longer = part if self._tail is None else joined([self._tail, part])
+        self._entered.append(self._entries(longer, len(longer) - len(part)))
+        self._tail = part_of(longer, max(0, len(longer) - REACH), len(longer))
+
+    def _entries(self, part: Transfers, before: int) -> Entries:
+        """Ways into the kernel that end in a part, whose first ``before`` transfers only lead there."""
+        rows = before + np.flatnonzero(part.entry[before:] >= 0)
+        found = [_no_entries()]
+        # nothing leads over a restart
+        begin = np.maximum.accumulate(np.where(part.first, np.arange(len(part)), 0))
+        blocks = part.blocks
+        sites, targets = self._tokens.sites(blocks), self._tokens.targets(blocks)
+        for at in range(0, len(rows), _BACK):
+            row = np.repeat(rows[at : at + _BACK], REACH)
+            back = row - np.tile(np.arange(REACH, 0, -1), len(row) // REACH)
+            led = back >= begin[row]
+            row, back = row[led], back[led]
+            found.append(
+                _distinct(
+                    Entries(
+                        sites[part.source[back]],
+                        targets[part.target[back]],
+                        sites[part.entry[row]],
+                        row + (self._total - before),
+                    )
+                )
+            )
+        return all_of(found)
 
     def _count(self, part: Transfers, offset: int) -> Edges:
         key, count, first = distinct_pairs(part.source, part.target)
@@ -116,6 +175,30 @@ class EdgeCounter:
                 len(part),
             )
         )
+
+
+def _no_entries() -> Entries:
+    none = np.zeros(0, np.uint64)
+    return Entries(none, none, none, np.zeros(0, np.int64))
+
+
+def all_of(parts: Sequence[Entries]) -> Entries:
+    """The ways into the kernel of several stretches as those of one."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return _no_entries()
+    columns = (np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Entries))
+    return _distinct(Entries(*columns))
+
+
+def _distinct(entries: Entries) -> Entries:
+    """Sort by (site, target, entry); of equal ones the first stays."""
+    order = np.lexsort((entries.first, entries.entry, entries.target, entries.site))
+    site, target, entry = entries.site[order], entries.target[order], entries.entry[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (site[1:] != site[:-1]) | (target[1:] != target[:-1]) | (entry[1:] != entry[:-1])
+    return Entries(site[new], target[new], entry[new], entries.first[order][new])
 
 
 def add_up(parts: Sequence[Edges]) -> Edges:

@@ -9,9 +9,13 @@ transfer of a kind in a run has the novelty
 
     -ln((units that, left out, bring something new of this kind + 1/2) / (units + 1))    nats,
 
-and everything else has 0. So a rendering feature with its hundred new transfers inside one library costs
-little; a new return from a settled site of libc, or the first call into a part of it that no run used, costs
-much. A run's score is the largest sum within WINDOW transfers, for attacks are concentrated.
+and everything else has 0. What a new transfer leads to counts as well: when the kernel is entered at most
+REACH transfers later, the first such *way* of a run (what tells kinds apart but for the modules, and the
+block by which the kernel is entered) has a novelty got likewise, in the transfer after the entry. So a
+rendering feature with its hundred new transfers inside one library costs little; a new return from a settled
+site of libc, or the first call into a part of it that no run used, costs much, and new code that goes on to
+read a file much more than new code that computes. A run's score is the largest sum within WINDOW transfers,
+for attacks are concentrated.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.paths import Transfers
-from barnum.sequences.edges import Edges, RunEdges
+from barnum.sequences.edges import REACH, Edges, Entries, RunEdges
 from barnum.sequences.rates import Knowledge, Rates, Rows, flags_of, module_pair
 from barnum.sequences.tokens import WHOLE
 from barnum.sequences.vocabulary import Encoded, Vocabulary
@@ -39,13 +43,14 @@ FEW_RUNS = 16
 _MAX_FOLDS = 64
 
 
-def units_of(runs: Sequence[RunEdges]) -> tuple[list[Edges], I64]:
-    """What is left out one at a time (runs, or stretches where runs are few), and i64[units] which run each
-    is of."""
+def units_of(runs: Sequence[RunEdges]) -> tuple[list[Edges], list[Entries], I64]:
+    """What is left out one at a time (runs, or stretches where runs are few): their edges and their ways into
+    the kernel; and i64[units] which run each is of."""
     if len(runs) >= FEW_RUNS:
-        return [run.whole for run in runs], np.arange(len(runs))
+        return [run.whole for run in runs], [run.entries for run in runs], np.arange(len(runs))
     units = [stretch for run in runs for stretch in run.stretches]
-    return units, np.repeat(np.arange(len(runs)), [len(run.stretches) for run in runs])
+    entries = [stretch for run in runs for stretch in run.stretch_entries]
+    return units, entries, np.repeat(np.arange(len(runs)), [len(run.stretches) for run in runs])
 
 
 def fit_novelty(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> tuple[Rates, F64]:
@@ -54,8 +59,8 @@ def fit_novelty(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> tuple[Rates
     f64[runs], or f64[0] for a single run. As those rates come from fewer runs, the scores are a little
     higher than a nominal run's under the whole model: a threshold set by them errs towards fewer alarms.
     """
-    units, owner = units_of(runs)
-    rows = Rows.of(vocabulary, units)
+    units, entries, owner = units_of(runs)
+    rows = Rows.of(vocabulary, units, entries)
     rates = Knowledge.fit(vocabulary, rows, len(units)).rates
     folds = min(len(runs), _MAX_FOLDS)
     scores = np.zeros(len(runs) if folds > 1 else 0)
@@ -63,23 +68,31 @@ def fit_novelty(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> tuple[Rates
         kept = owner % folds != fold
         rest = Knowledge.fit(vocabulary, rows.chosen(kept), int(kept.sum()))
         for run in range(fold, len(runs), folds):
-            scores[run] = _left_out_score(vocabulary, rest, runs[run].whole)
+            scores[run] = _left_out_score(vocabulary, rest, runs[run])
     return rates, scores
 
 
-def _left_out_score(vocabulary: Vocabulary, rest: Knowledge, run: Edges) -> float:
-    rows = Rows.of(vocabulary, [run])
+def _left_out_score(vocabulary: Vocabulary, rest: Knowledge, run: RunEdges) -> float:
+    rows = Rows.of(vocabulary, [run.whole], [run.entries])
+    edges, entries = run.whole, run.entries
     new = np.flatnonzero(rest.edge_units[rows.edge] == 0)
-    new = new[np.argsort(run.first[new], kind="stable")]
-    weights = Weigher(rest.rates).weigh(
+    new = new[np.argsort(edges.first[new], kind="stable")]
+    weigher = Weigher(rest.rates)
+    flags = weigher.flags(
         rest.site_units[rows.site[new]],
         rest.site_targets[rows.site[new]],
         rest.target_units[rows.target[new]] > 0,
-        run.kind[new].astype(np.int64),
-        run.site[new],
-        run.target[new],
+        edges.kind[new].astype(np.int64),
     )
-    return worst_window(run.first[new], weights, WINDOW)
+    weights = weigher.weigh(module_pair(edges.site[new], edges.target[new]), flags)
+    flags_of_edge = np.full(len(rest.edge_units), -1)
+    flags_of_edge[rows.edge[new]] = flags
+    led = np.flatnonzero(flags_of_edge[rows.way_edge] >= 0)
+    led = led[np.argsort(entries.first[led], kind="stable")]
+    ways = weigher.weigh_ways(flags_of_edge[rows.way_edge[led]], rows.entry[led])
+    position = np.concatenate([edges.first[new], entries.first[led]])
+    order = np.argsort(position, kind="stable")
+    return worst_window(position[order], np.concatenate([weights, ways])[order], WINDOW)
 
 
 class RunNovelty:
@@ -91,60 +104,91 @@ class RunNovelty:
         self._site_targets = np.append(np.diff(vocabulary.site_first), 0)
         self._targets = len(vocabulary.target)
         self._weigher = Weigher(rates)
+        # new transfers among the last REACH: how many transfers before the next part, and flags
+        self._ago: I64 = np.zeros(0, np.int64)
+        self._flags: I64 = np.zeros(0, np.int64)
 
     def score(self, encoded: Encoded, transfers: Transfers) -> NDArray[np.float32]:
         """f32[m]: novelty in nats of the next m transfers of the run, given in both forms."""
         novelty = np.zeros(len(encoded), np.float32)
         new = np.flatnonzero(encoded.edge < 0)
-        if not len(new):
-            return novelty
-        pair = (transfers.source[new].astype(np.int64) << 32) | transfers.target[new]
-        _, at = np.unique(pair, return_index=True)
-        where = new[np.sort(at)]
-        source, target = transfers.source[where], transfers.target[where]
-        novelty[where] = self._weigher.weigh(
-            self._site_units[encoded.site[where]],
-            self._site_targets[encoded.site[where]],
-            encoded.target[where] < self._targets,
-            transfers.blocks.kind[source].astype(np.int64),
-            WHOLE.sites(transfers.blocks)[source],
-            WHOLE.targets(transfers.blocks)[target],
+        source, target = transfers.source[new], transfers.target[new]
+        blocks = transfers.blocks
+        flags = self._weigher.flags(
+            self._site_units[encoded.site[new]],
+            self._site_targets[encoded.site[new]],
+            encoded.target[new] < self._targets,
+            blocks.kind[source].astype(np.int64),
         )
+        if len(new):
+            sites, targets = WHOLE.sites(blocks), WHOLE.targets(blocks)
+            pair = (source.astype(np.int64) << 32) | target
+            at = np.sort(np.unique(pair, return_index=True)[1])
+            modules = module_pair(sites[source[at]], targets[target[at]])
+            novelty[new[at]] = self._weigher.weigh(modules, flags[at])
+        self._add_ways(novelty, transfers, new, flags)
         return novelty
+
+    def _add_ways(self, novelty: NDArray[np.float32], transfers: Transfers, new: I64, flags: I64) -> None:
+        """Add what ways into the kernel weigh, where new transfers led there."""
+        index = np.concatenate([-self._ago, new])
+        flags = np.concatenate([self._flags, flags])
+        count = len(transfers)
+        entered = np.flatnonzero(transfers.entry >= 0) if len(index) else index
+        if len(entered):
+            # nothing leads over a restart
+            begin = np.maximum.accumulate(np.where(transfers.first, np.arange(count), -REACH))[entered]
+            low = np.searchsorted(index, np.maximum(entered - REACH, begin))
+            high = np.searchsorted(index, entered)
+            entered, low, high = (array[high > low] for array in (entered, low, high))
+            token = WHOLE.sites(transfers.blocks)[transfers.entry[entered]].view(np.int64)
+            for row, way, a, b in zip(
+                entered.tolist(), token.tolist(), low.tolist(), high.tolist(), strict=True
+            ):
+                novelty[row] += self._weigher.weigh_ways(flags[a:b], np.full(b - a, way)).sum()
+        restarts = np.flatnonzero(transfers.first)
+        kept = index >= max(count - REACH, int(restarts[-1]) if len(restarts) else -REACH)
+        self._ago, self._flags = count - index[kept], flags[kept]
 
 
 class Weigher:
-    """Novelty by rates; remembers which kinds the run has shown."""
+    """Novelty by rates; remembers which kinds and ways the run has shown."""
 
     def __init__(self, rates: Rates) -> None:
         self._units = int(rates.units[0])
         self._met: set[tuple[int, int]] = set()
-        self._brought = {
-            (int(pair), int(flags)): int(units)
-            for (pair, flags), units in zip(rates.kind, rates.kind_units, strict=True)
-        }
+        self._went: set[tuple[int, int]] = set()
+        self._brought = _counted(rates.kind, rates.kind_units)
+        self._led = _counted(rates.way, rates.way_units)
 
-    def weigh(
-        self,
-        executed: I64,
-        targets: I64,
-        target_known: NDArray[np.bool_],
-        kind: I64,
-        site: NDArray[np.uint64],
-        target: NDArray[np.uint64],
+    def flags(self, executed: I64, targets: I64, target_known: NDArray[np.bool_], kind: I64) -> I64:
+        """i64[n] of n new transfers: ``executed`` i64[n] units that executed the site, ``targets`` i64[n] its
+        known targets, ``kind`` i64[n] that of its instruction."""
+        return flags_of(executed, targets, target_known, kind, self._units)
+
+    def weigh(self, pair: I64, flags: I64) -> F64:
+        """f64[n]: novelty in nats of n more new transfers, in the order in which they occur: their modules
+        and flags."""
+        return self._weigh(pair, flags, self._met, self._brought)
+
+    def weigh_ways(self, flags: I64, entry: I64) -> F64:
+        """f64[n]: novelty in nats of n more ways into the kernel, in order: flags of the new transfer, token
+        of the block by which the kernel was entered."""
+        return self._weigh(flags, entry, self._went, self._led)
+
+    def _weigh(
+        self, one: I64, other: I64, met: set[tuple[int, int]], brought: dict[tuple[int, int], int]
     ) -> F64:
-        """f64[n]: novelty in nats of n more new transfers, in the order in which they occur.
-
-        ``executed`` i64[n] units that executed the site, ``targets`` i64[n] its known targets, ``kind``
-        i64[n] that of its instruction; tokens u64[n].
-        """
-        flags = flags_of(executed, targets, target_known, kind, self._units)
-        weights = np.zeros(len(site))
-        for i, key in enumerate(zip(module_pair(site, target).tolist(), flags.tolist(), strict=True)):
-            if key not in self._met:
-                self._met.add(key)
-                weights[i] = -math.log((self._brought.get(key, 0) + 0.5) / (self._units + 1))
+        weights = np.zeros(len(one))
+        for i, key in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
+            if key not in met:
+                met.add(key)
+                weights[i] = -math.log((brought.get(key, 0) + 0.5) / (self._units + 1))
         return weights
+
+
+def _counted(keys: I64, units: I64) -> dict[tuple[int, int], int]:
+    return {(int(a), int(b)): int(count) for (a, b), count in zip(keys, units, strict=True)}
 
 
 def worst_window(position: I64, weights: F64, length: int) -> float:

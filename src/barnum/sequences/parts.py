@@ -17,6 +17,7 @@ def part_of(part: Transfers, begin: int, end: int) -> Transfers:
         part.target[begin:end].copy(),
         part.position[begin:end].copy(),
         part.first[begin:end].copy(),
+        part.entry[begin:end].copy(),
     )
 
 
@@ -24,12 +25,14 @@ def joined(parts: Sequence[Transfers]) -> Transfers:
     """Several parts of one run as one."""
     if len(parts) == 1:
         return parts[0]
+    # a path that is being decoded: its table grows with it
     return Transfers(
-        parts[0].blocks,
+        parts[-1].blocks,
         np.concatenate([part.source for part in parts]),
         np.concatenate([part.target for part in parts]),
         np.concatenate([part.position for part in parts]),
         np.concatenate([part.first for part in parts]),
+        np.concatenate([part.entry for part in parts]),
     )
 
 

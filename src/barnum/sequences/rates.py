@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import ModelError
-from barnum.sequences.edges import Edges
+from barnum.sequences.edges import Edges, Entries
 from barnum.sequences.vocabulary import Vocabulary
 
 F64 = NDArray[np.float64]
@@ -35,7 +35,9 @@ class Rates:
     class of the number of units that executed the site and of its number of known targets. ``unseen``
     f64[1]: among new transfers, the share whose target no other unit reached at all. ``kind`` i64[c, 2]:
     kinds of new transfers, ascending (module pair and flags; see flags_of()), and ``kind_units`` i64[c]: in
-    how many units, left out, one of the kind is new.
+    how many units, left out, one of the kind is new. ``way`` i64[w, 2]: ways into the kernel, ascending
+    (flags of a new transfer, token of the block by which the kernel was entered soon after), and
+    ``way_units`` i64[w]: in how many units, left out, a new transfer led that way.
     """
 
     units: I64
@@ -43,6 +45,8 @@ class Rates:
     unseen: F64
     kind: I64
     kind_units: I64
+    way: I64
+    way_units: I64
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All arrays by name, for a checkpoint."""
@@ -57,12 +61,16 @@ class Rates:
         """
         table = arrays.get("kind")
         kinds = len(table) if table is not None and table.ndim else 0
+        table = arrays.get("way")
+        ways = len(table) if table is not None and table.ndim else 0
         expected: dict[str, tuple[type, tuple[int, ...]]] = {
             "units": (np.int64, (1,)),
             "share": (np.float64, (_CLASSES, _WIDTHS)),
             "unseen": (np.float64, (1,)),
             "kind": (np.int64, (kinds, 2)),
             "kind_units": (np.int64, (kinds,)),
+            "way": (np.int64, (ways, 2)),
+            "way_units": (np.int64, (ways,)),
         }
         for name, (dtype, shape) in expected.items():
             array = arrays.get(name)
@@ -74,8 +82,9 @@ class Rates:
                 raise ModelError("the weights hold rates that are no probabilities")
         if int(made.units[0]) < 1:
             raise ModelError("the weights hold rates of no training run")
-        if not bool(((made.kind_units >= 0) & (made.kind_units <= made.units[0])).all()):
-            raise ModelError("the weights hold rates of more training runs than there were")
+        for units in (made.kind_units, made.way_units):
+            if not bool(((units >= 0) & (units <= made.units[0])).all()):
+                raise ModelError("the weights hold rates of more training runs than there were")
         return made
 
     def cell(self, executed: I64, targets: I64) -> tuple[I64, I64]:
@@ -84,12 +93,16 @@ class Rates:
         return _class_of(executed, int(self.units[0])), _width_of(targets)
 
 
+_WAYS = ("way_unit", "way_edge", "entry")
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The distinct transfers of several units in one vocabulary's numbers, a row a (unit, edge).
 
     Sorted by unit, then site. ``new_site`` and ``new_target`` bool[rows]: the first row of its (unit, site),
-    and of its (unit, target).
+    and of its (unit, target). Beside them their ways into the kernel: ``way_unit``, ``way_edge`` and
+    ``entry`` (a token) i64[ways].
     """
 
     unit: I64
@@ -100,15 +113,24 @@ class Rows:
     count: I64
     new_site: Bool
     new_target: Bool
+    way_unit: I64
+    way_edge: I64
+    entry: I64
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, units: Sequence[Edges]) -> Rows:
-        """Rows of units that the vocabulary was learnt from."""
-        site = np.searchsorted(vocabulary.site, np.concatenate([unit.site for unit in units]))
-        target = np.searchsorted(vocabulary.target, np.concatenate([unit.target for unit in units]))
+    def of(cls, vocabulary: Vocabulary, units: Sequence[Edges], entries: Sequence[Entries]) -> Rows:
+        """Rows of units that the vocabulary was learnt from, and their ``entries``."""
         keys = vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
         order = np.argsort(keys)
-        edge = order[np.searchsorted(keys[order], site * len(vocabulary.target) + target)]
+        keys = keys[order]
+
+        def found(parts: Sequence[Edges] | Sequence[Entries]) -> tuple[I64, I64, I64]:
+            site = np.searchsorted(vocabulary.site, np.concatenate([part.site for part in parts]))
+            target = np.searchsorted(vocabulary.target, np.concatenate([part.target for part in parts]))
+            return site, target, order[np.searchsorted(keys, site * len(vocabulary.target) + target)]
+
+        site, target, edge = found(units)
+        way_edge = found(entries)[2]
         unit = np.repeat(np.arange(len(units)), [len(each) for each in units])
         new_target = np.zeros(len(unit), np.bool_)
         by_target = np.lexsort((target, unit))
@@ -122,12 +144,17 @@ class Rows:
             count=np.concatenate([each.count for each in units]),
             new_site=_changes(unit * len(vocabulary.site) + site),
             new_target=new_target,
+            way_unit=np.repeat(np.arange(len(entries)), [len(each) for each in entries]),
+            way_edge=way_edge,
+            entry=np.concatenate([each.entry for each in entries]).view(np.int64),
         )
 
     def chosen(self, keep: Bool) -> Rows:
         """The rows of some units: bool[units]."""
-        rows = keep[self.unit]
-        return Rows(*(getattr(self, field.name)[rows] for field in fields(self)))
+        rows, ways = keep[self.unit], keep[self.way_unit]
+        return Rows(
+            *(getattr(self, field.name)[ways if field.name in _WAYS else rows] for field in fields(self))
+        )
 
 
 def _changes(values: I64) -> Bool:
@@ -181,6 +208,11 @@ class Knowledge:
         )
         pair = module_pair(vocabulary.site[rows.site[own]], vocabulary.target[rows.target[own]])
         kind, kind_units = _kinds(pair, flags, rows.unit[own])
+        # a transfer that is new when its unit is left out is in no other
+        flags_of_edge = np.full(len(edge_units), -1)
+        flags_of_edge[rows.edge[own]] = flags
+        led = flags_of_edge[rows.way_edge] >= 0
+        way, way_units = _kinds(flags_of_edge[rows.way_edge[led]], rows.entry[led], rows.way_unit[led])
         unseen = own & (target_units[rows.target] == 1)
         rates = Rates(
             units=np.array([units], np.int64),
@@ -188,6 +220,8 @@ class Knowledge:
             unseen=np.array([(unseen.sum() + 0.5) / (own.sum() + 1)]),
             kind=kind,
             kind_units=kind_units,
+            way=way,
+            way_units=way_units,
         )
         return cls(site_units, site_targets, target_units, edge_units, rates)
 
@@ -208,6 +242,7 @@ def _rates(events: NDArray[np.generic], trials: NDArray[np.generic]) -> F64:
 
 
 def _kinds(pair: I64, flags: I64, unit: I64) -> tuple[I64, I64]:
+    """Distinct (pair, flags), ascending, and in how many units each occurs."""
     order = np.lexsort((unit, flags, pair))
     pair, flags, unit = pair[order], flags[order], unit[order]
     new_kind = _changes(pair) | _changes(flags)

@@ -40,7 +40,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         for part in parts:
             at, first = picker.pick(part)
             if len(at):
-                yield Transfers(part.blocks, part.source[at], part.target[at], part.position[at], first)
+                entry = np.where(first, np.int32(-1), part.entry[at])
+                yield Transfers(
+                    part.blocks, part.source[at], part.target[at], part.position[at], first, entry
+                )
 
 
 class Picker:
