@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -19,6 +20,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -36,6 +38,10 @@ HELD_OUT = 3
 # most transfers that the network learns of each run; the whole run is judged
 MAX_TRANSFERS = 30_000
 EPOCHS = 2
+# share of harmless documents that may be called anomalous
+RATE = 0.02
+# an abusive document that is judged alone
+EXAMPLE = "pipe-read.ps"
 
 
 class StepError(Exception):
@@ -58,12 +64,18 @@ class Steps:
         self.times.append((text, time.monotonic() - start))
         print(f"    {text}: {self.times[-1][1]:.0f} s", flush=True)
 
-    def barnum(self, *arguments: str | Path, quiet: bool = False) -> None:
-        """Run barnum; its output and progress bars go to the terminal, its output nowhere when quiet."""
+    def barnum(self, *arguments: str | Path, quiet: bool = False, silent: bool = False) -> None:
+        """Run barnum; its output and progress bars go to the terminal, its output nowhere when quiet, nor
+        anything when silent."""
         words = [str(argument) for argument in arguments]
-        print("$ .venv/bin/barnum " + shlex.join(words), flush=True)
+        if not silent:
+            print("$ .venv/bin/barnum " + shlex.join(words), flush=True)
         stdout = subprocess.DEVNULL if quiet else None
-        code = subprocess.run([str(BARNUM), *words], check=False, stdout=stdout, cwd=ROOT).returncode
+        stderr = subprocess.PIPE if silent else None
+        done = subprocess.run([str(BARNUM), *words], check=False, stdout=stdout, stderr=stderr, cwd=ROOT)
+        code = done.returncode
+        if code and silent:
+            print(done.stderr.decode(errors="replace"), file=sys.stderr)
         if code:
             raise StepError(f"barnum {words[0]} ended with exit code {code}; what it said is above")
 
@@ -91,6 +103,8 @@ def main() -> int:
 def _demo(out: Path, jobs: int) -> None:
     steps = Steps()
     folders = {name: out / name for name in ("documents", "traces", "extract", "model", "eval")}
+    for name in ("verdicts.json", "verdicts-cut.json"):
+        (out / name).unlink(missing_ok=True)
     for name in ("model", "eval"):
         shutil.rmtree(folders[name], ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -128,15 +142,48 @@ def _demo(out: Path, jobs: int) -> None:
     steps.barnum("lstm", "-p", *how, *saved, "--eval-dir", folders["eval"], "-l", "30", folders["traces"])
     steps.done("learning and evaluation", start)
 
-    start = steps.title("Classify")
+    start = steps.title("Classify, and compare methods")
     verdicts = out / "verdicts.csv"
     verdicts.unlink(missing_ok=True)
-    saved = ("-s", folders["model"] / "classifier.json", "--csv", verdicts, "--json", out / "verdicts.json")
-    for path in (folders["model"] / "classifier.json", out / "verdicts.json"):
-        path.unlink(missing_ok=True)
-    steps.barnum("classifier", *saved, folders["eval"])
+    classifier = folders["model"] / "classifier.json"
+    rate = ("--false-alarm-rate", str(RATE))
+    steps.barnum(
+        "classifier",
+        *rate,
+        "-s",
+        classifier,
+        "--csv",
+        verdicts,
+        "--json",
+        out / "verdicts.json",
+        folders["eval"],
+    )
+    steps.barnum(
+        "classifier", *rate, "--cut", "--json", out / "verdicts-cut.json", folders["eval"], quiet=True
+    )
+    _compare(steps, folders["eval"], out)
     steps.done("classification", start)
+
+    start = steps.title("Pack the detector, and judge one recording by it, as a pipeline would")
+    detector = folders["model"] / "detector"
+    shutil.rmtree(detector, ignore_errors=True)
+    steps.barnum(
+        "pack", "--use-model", folders["model"] / "model.json", "--use-weights",
+        folders["model"] / "weights.safetensors", "-l", classifier, detector,
+    )  # fmt: skip
+    example = next(document for document in documents if document.name == EXAMPLE)
+    steps.barnum("score", detector, folders["traces"] / _sample(folders["documents"], example))
+    steps.done("packing and scoring", start)
+
+    start = steps.title("Write a page that shows what was anomalous, and where")
+    page = out / "report.html"
+    steps.barnum(
+        "report", folders["eval"], "-f", "-o", page, "-l", classifier, "--traces", folders["traces"],
+        "--bin-dir", folders["extract"], quiet=True,
+    )  # fmt: skip
+    steps.done("report", start)
     _close(out, steps, folders, verdicts)
+    _figures(out)
 
 
 def _documents(folder: Path) -> list[Document]:
@@ -188,6 +235,57 @@ def _write_sets(file: Path, folders: dict[str, Path], documents: list[Document])
     print(", ".join(f"{name} {len(lines)}" for name, lines in sections.items()) + f": {file}")
 
 
+def _compare(steps: Steps, evaluations: Path, out: Path) -> None:
+    """A table of methods: what each makes of the same runs, whole and cut."""
+    print(f"\n{'method':<24}{'harmless flagged':>18}{'abusive missed':>16}{'cut: missed':>13}")
+    for name, options in [
+        *((f"conformal {rate:g}", ["--false-alarm-rate", f"{rate:g}"]) for rate in (0.01, RATE, 0.05, 0.1)),
+        ("logistic", ["--method", "logistic"]),
+        ("svm", ["--method", "svm"]),
+    ]:
+        judged = []
+        for cut in ([], ["--cut"]):
+            file = out / ".compared.json"
+            steps.barnum(
+                "classifier", "-l", "50", *options, *cut, "--json", file, evaluations, quiet=True, silent=True
+            )
+            judged.append(_read(file))
+            file.unlink()
+        flagged, harmless, missed, abusive = _errors(judged[0])
+        _, _, missed_cut, cut_ones = _errors([run for run in judged[1] if run["cut"]])
+        print(f"{name:<24}{f'{flagged} of {harmless}':>18}{f'{missed} of {abusive}':>16}"
+              f"{f'{missed_cut} of {cut_ones}':>13}")  # fmt: skip
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(file.read_text())["runs"]
+    return runs
+
+
+def _errors(runs: list[dict[str, Any]]) -> tuple[int, int, int, int]:
+    """Harmless runs flagged, of how many; abusive ones missed, of how many."""
+    harmless = [run for run in runs if run["label"] == "benign"]
+    abusive = [run for run in runs if run["label"] == "malicious"]
+    flagged = sum(run["verdict"] == "anomalous" for run in harmless)
+    missed = sum(run["verdict"] != "anomalous" for run in abusive)
+    return flagged, len(harmless), missed, len(abusive)
+
+
+def _figures(out: Path) -> None:
+    flagged, harmless, missed, abusive = _errors(_read(out / "verdicts.json"))
+    cut = _read(out / "verdicts-cut.json")
+    flagged_cut = _errors(cut)[0]
+    _, _, missed_cut, started = _errors([run for run in cut if run["cut"]])
+    print(
+        f"\nwhole traces: {abusive - missed} of {abusive} abusive documents found, "
+        f"{flagged} of {harmless} held-out harmless ones flagged"
+    )
+    print(
+        f"cut before the first other process starts: {started - missed_cut} of {started} abusive documents "
+        f"that start one found, {flagged_cut} of {harmless} harmless ones flagged"
+    )
+
+
 def _close(out: Path, steps: Steps, folders: dict[str, Path], verdicts: Path) -> None:
     with verdicts.open(newline="") as file:
         rows = len(list(csv.DictReader(file)))
@@ -202,6 +300,7 @@ def _close(out: Path, steps: Steps, folders: dict[str, Path], verdicts: Path) ->
         ("model, classifier", folders["model"]),
         ("evaluations", folders["eval"]),
         (f"verdicts ({rows})", verdicts),
+        ("the page", out / "report.html"),
     ]:
         print(f"{what:32}{_shown(str(path))}")
     spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in steps.times)

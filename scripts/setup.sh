@@ -21,6 +21,8 @@ demo) packages="$packages ghostscript groff enscript qpdf poppler-utils" ;;
 # the programs that tests record, and compilers for those that they write themselves
 test | lint)
     packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib"
+    # the page of a report is looked at in a browser
+    packages="$packages chromium chromium-driver"
     extra="[test]"
     ;;
 # the demo's documents are recorded for the comparison of learners

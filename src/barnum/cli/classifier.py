@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from barnum.cli.common import progress, set_up_logging
-from barnum.errors import EvaluationError, OutputExistsError
+from barnum.errors import OutputExistsError
 from barnum.files import write_whole
 
 if TYPE_CHECKING:
     from barnum.verdicts.features import Run
+    from barnum.verdicts.judgement import Judgement
     from barnum.verdicts.methods import Verdict
+    from barnum.verdicts.statistics import Rate
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _ANOMALOUS = 3
@@ -25,11 +29,35 @@ _ANOMALOUS = 3
 @click.command("classifier")
 @click.option(
     "--method",
-    type=click.Choice(["conformal", "svm"]),
-    default="conformal",
+    type=click.Choice(["conformal", "logistic", "svm"]),
+    help="conformal learns from nominal runs alone, by novelty, and keeps to a false alarm rate; logistic "
+    "learns many features from both labels; svm, the original's, two of them. Default: conformal where "
+    "evaluations hold novelty, else logistic where both labels are there.",
+)
+@click.option(
+    "--false-alarm-rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of nominal runs that conformal may call anomalous. Default: 0.01, or the least that the "
+    "number of nominal runs allows.",
+)
+@click.option(
+    "-f",
+    "--force",
+    is_flag=True,
+    help="Force a threshold without false positives: above every benign run of EVAL_DIR.",
+)
+@click.option(
+    "--cut",
+    is_flag=True,
+    help="Judge only what the first thread did before another process was started: whether the attack "
+    "itself was seen, not what it started.",
+)
+@click.option(
+    "--max-lost",
+    type=click.FloatRange(0, 1),
+    default=0.05,
     show_default=True,
-    help="conformal learns from nominal runs alone, by novelty; svm, the original's, from both labels, by "
-    "what any evaluation holds, gz too.",
+    help="Refuse a verdict where more than this share of a trace was lost.",
 )
 @click.option("-s", "--save", "save_to", type=_FILE, help="Write the classifier (JSON).")
 @click.option(
@@ -37,12 +65,23 @@ _ANOMALOUS = 3
     "--load",
     "load_from",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Judge by a classifier that was saved.",
+    help="Judge by a classifier that was saved; also the original's, a linear SVC saved by joblib.",
 )
 @click.option(
     "-c", "--csv", "csv_file", type=_FILE, help="Write a row a sample, with the original's columns."
 )
+@click.option("-p", "--plot", "plot_file", type=_FILE, help="Draw the runs and the threshold (PNG).")
+@click.option("-r", "--roc", "roc_file", type=_FILE, help="Write the ROC curve (CSV: fp,tp).")
 @click.option("--json", "json_file", type=_FILE, help="Write verdicts, features and error rates.")
+@click.option(
+    "-w",
+    "--workers",
+    type=click.IntRange(1, 1024),
+    help="Files that are read at a time. Default: as many as there are cores.",
+)
+@click.option(
+    "-i", "--ignore-cache", is_flag=True, help="Sum every file up anew, whatever the user's cache holds."
+)
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 when something is anomalous.")
 @click.option(
     "--logging",
@@ -57,151 +96,172 @@ _ANOMALOUS = 3
 def command(
     context: click.Context,
     /,
-    method: str,
+    method: str | None,
+    false_alarm_rate: float | None,
+    force: bool,
+    cut: bool,
+    max_lost: float,
     save_to: Path | None,
     load_from: Path | None,
     csv_file: Path | None,
+    plot_file: Path | None,
+    roc_file: Path | None,
     json_file: Path | None,
+    workers: int | None,
+    ignore_cache: bool,
     fail_on_anomaly: bool,
     logging_level: int,
     eval_dir: Path,
 ) -> int:
     """Turn the evaluation files in EVAL_DIR into verdicts.
 
-    Prints a table (document, true label, score, verdict) and the error rates. No run is judged by a
-    threshold that it helped to set: each is left out in turn. With --load the saved classifier judges all of
-    them.
+    Prints a table (document, true label, score, verdict) and the error rates with their 95 % intervals. No
+    run is judged by a threshold that it helped to set: each is left out in turn. With --load the saved
+    classifier judges all of them; with --force one threshold does, which the benign runs have set.
     """
     set_up_logging(logging_level)
     from barnum.verdicts import methods
+    from barnum.verdicts.cache import RunCache
     from barnum.verdicts.evaluation import find_evaluations
-    from barnum.verdicts.features import read_run
+    from barnum.verdicts.judgement import judge
 
-    if load_from and (save_to or _given(context, "method")):
+    if load_from and (save_to or method):
         raise click.UsageError("--load says which classifier to use: leave out --save and --method")
+    if false_alarm_rate is not None and (load_from or method in ("logistic", "svm")):
+        raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
     if save_to and save_to.exists():
         raise OutputExistsError(f"{save_to}: is there already: give another name")
     files = find_evaluations(eval_dir)
-    runs: list[Run] = []
     with progress("read evaluations", len(files)) as bar:
-        for file in files:
-            runs.append(read_run(file))
-            bar.advance()
-    _check_model(eval_dir, runs)
-    if load_from:
-        classifier, model = methods.load(load_from)
-        if model != runs[0].model:
-            raise EvaluationError(
-                f"{load_from}: was learnt from evaluations of another model than those in {eval_dir}"
-                + ("" if model and runs[0].model else " (those in gz name none)")
-            )
-        verdicts = [classifier.judge(run) for run in runs]
-    else:
-        chosen = methods.by_name(method)
-        classifier = chosen.fit(runs)
-        verdicts = chosen.held_out(runs)
+        judgement = judge(
+            eval_dir,
+            method=method,
+            rate=false_alarm_rate,
+            load=load_from,
+            force=force,
+            cut=cut,
+            max_lost=max_lost,
+            workers=workers or len(os.sched_getaffinity(0)),
+            cache=None if ignore_cache else RunCache(),
+            advance=bar.advance,
+        )
+    runs, verdicts = judgement.runs, judgement.verdicts
+    if roc_file:
+        write_whole(roc_file, _as_roc(judgement))
     if save_to:
-        methods.save(save_to, classifier, runs[0].model)
-    description = classifier.describe()
-    rates = _error_rates(runs, verdicts)
+        methods.save(save_to, judgement.classifier, runs[0].model)
     if csv_file:
         write_whole(csv_file, _as_csv(runs, verdicts))
     if json_file:
-        write_whole(json_file, _as_json(description, runs, verdicts, rates))
-    _print(description, runs, verdicts, rates)
+        write_whole(json_file, _as_json(judgement))
+    if plot_file:
+        from barnum.pictures.verdicts import draw_verdicts
+
+        write_whole(plot_file, draw_verdicts(judgement))
+    _print(judgement, cut)
     return _ANOMALOUS if fail_on_anomaly and any(verdict.anomalous for verdict in verdicts) else 0
 
 
-def _given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-
-
-def _check_model(eval_dir: Path, runs: list[Run]) -> None:
-    for run in runs:
-        if (not run.model) != (not runs[0].model):
-            unnamed, named = (run, runs[0]) if runs[0].model else (runs[0], run)
-            raise EvaluationError(
-                f"{eval_dir}: {unnamed.label}-{unnamed.sample} does not say which model scored it (gz), "
-                f"{named.label}-{named.sample} does (Parquet): keep them in different folders"
-            )
-        if run.model != runs[0].model or run.calibration != runs[0].calibration:
-            raise EvaluationError(
-                f"{eval_dir}: {run.label}-{run.sample} was scored by another model than {runs[0].label}-"
-                f"{runs[0].sample}: keep evaluations of different models in different folders"
-            )
-
-
-def _error_rates(runs: list[Run], verdicts: list[Verdict]) -> dict[str, dict[str, Any]]:
-    """Per label that is present: how many runs there are, how many verdicts are wrong, and the share."""
-    rates = {}
-    for key, label in (("false_positives", False), ("false_negatives", True)):
-        judged = [v.anomalous for run, v in zip(runs, verdicts, strict=True) if run.malicious == label]
-        if judged:
-            wrong = sum(anomalous != label for anomalous in judged)
-            rates[key] = {"wrong": wrong, "runs": len(judged), "rate": wrong / len(judged)}
-    return rates
-
-
-def _as_csv(runs: list[Run], verdicts: list[Verdict]) -> bytes:
-    """The original's columns; ``avg_accuracy`` holds the share that was wrong, as it did there."""
+def _as_csv(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> bytes:
+    """The original's columns; ``avg_accuracy`` holds the share that was wrong, as it did there. A run that
+    was refused has no predicted label."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["true_label", "pred_label", "avg_accuracy", "avg_confidence", "name"])
     for run, verdict in zip(runs, verdicts, strict=True):
         name = f"{run.label}-{run.sample}"
-        writer.writerow([int(run.malicious), int(verdict.anomalous), run.wrong, run.wrong_confidence, name])
+        predicted = "" if verdict.refused else int(verdict.anomalous)
+        writer.writerow([int(run.malicious), predicted, run.wrong, run.wrong_confidence, name])
     return text.getvalue().encode()
 
 
-def _as_json(
-    description: str, runs: list[Run], verdicts: list[Verdict], rates: dict[str, dict[str, Any]]
-) -> bytes:
+def _as_roc(judgement: Judgement) -> bytes:
+    from barnum.errors import EvaluationError
+    from barnum.verdicts.statistics import roc_of
+
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True):
+        if not verdict.refused:
+            scores[run.malicious].append(verdict.score)
+    if not scores[True] or not scores[False]:
+        raise EvaluationError("--roc: a ROC curve takes runs of both labels, here is one")
+    rows = [f"{false!r},{true!r}\n" for false, true in roc_of(scores[False], scores[True])]
+    return ("fp,tp\n" + "".join(rows)).encode()
+
+
+def _as_json(judgement: Judgement) -> bytes:
     import msgspec
 
     from barnum import __version__
 
     rows = []
-    for run, verdict in zip(runs, verdicts, strict=True):
-        features = msgspec.to_builtins(run)
+    for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True):
+        features: dict[str, Any] = msgspec.to_builtins(run)
         del features["calibration"], features["model"]
-        rows.append({**features, **msgspec.to_builtins(verdict)})
+        rows.append({**features, **msgspec.to_builtins(verdict), "verdict": verdict.word})
     document = {
-        "schema": 1,
+        "schema": 2,
         "version": __version__,
-        "classifier": description,
-        "model": runs[0].model,
+        "method": judgement.method,
+        "classifier": judgement.description,
+        "model": judgement.model,
+        "threshold": judgement.classifier.threshold,
         "runs": rows,
-        "error_rates": rates,
+        "summary": msgspec.to_builtins(judgement.summary),
     }
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
 
-def _print(
-    description: str, runs: list[Run], verdicts: list[Verdict], rates: dict[str, dict[str, Any]]
-) -> None:
-    click.echo(f"classifier: {description}\n")
+def _print(judgement: Judgement, cut: bool) -> None:
+    runs, verdicts, summary = judgement.runs, judgement.verdicts, judgement.summary
+    click.echo(f"classifier: {judgement.description}")
+    if cut:
+        count = sum(run.cut for run in runs)
+        click.echo(
+            f"judged by what the first thread did before another process was started: {count} "
+            f"of {len(runs)} runs were cut there, the others started none or do not say"
+        )
     names = [_printable(run.name) for run in runs]
     width = min(64, max(len("document"), *map(len, names)))
-    click.echo(f"{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
+    click.echo(f"\n{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
     order = sorted(range(len(runs)), key=lambda i: (runs[i].malicious, -verdicts[i].score, names[i]))
     for i in order:
         p = verdicts[i].p_value
-        verdict = "anomalous" if verdicts[i].anomalous else "nominal"
+        why = f": {verdicts[i].refused}" if verdicts[i].refused else ""
         click.echo(
             f"{names[i]:<{width}}  {runs[i].label:<10}  {verdicts[i].score:>9.2f}  "
-            f"{'' if p is None else f'{p:.3f}':>6}  {verdict}"
+            f"{'' if p is None else f'{p:.3f}':>6}  {verdicts[i].word}{why}"
         )
     click.echo()
-    for key, name in (
-        ("false_positives", "benign called anomalous"),
-        ("false_negatives", "malicious called nominal"),
+    for name, rate, what in (
+        ("false positives", summary.false_positives, "benign called anomalous"),
+        ("false negatives", summary.false_negatives, "malicious called nominal"),
     ):
-        if key in rates:
-            of = rates[key]
-            click.echo(
-                f"{key.replace('_', ' ')}: {of['wrong']} of {of['runs']} ({100 * of['rate']:.1f} %), {name}"
+        if rate is not None:
+            click.echo(f"{name}: {_shown(rate)}, {what}")
+    if summary.auc is not None:
+        auc = summary.auc
+        click.echo(f"AUC: {auc.auc:.3f} (95 %: {auc.low:.3f} to {auc.high:.3f})")
+    if summary.refused:
+        click.echo(f"refused: {summary.refused} of {len(runs)} runs, which count in no rate")
+    for trivial in summary.trivial:
+        parts = [
+            f"{rate.wrong} of {rate.runs} {what}"
+            for rate, what in (
+                (trivial.false_positives, "benign called anomalous"),
+                (trivial.false_negatives, "malicious called nominal"),
             )
+            if rate is not None
+        ]
+        click.echo(f"for comparison, by whether the program {trivial.name} alone: {', '.join(parts)}")
     sys.stdout.flush()
+
+
+def _shown(rate: Rate) -> str:
+    return (
+        f"{rate.wrong} of {rate.runs} ({100 * rate.rate:.1f} %; 95 %: {100 * rate.low:.1f} to "
+        f"{100 * rate.high:.1f} %)"
+    )
 
 
 def _printable(text: str) -> str:

@@ -13,18 +13,16 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Literal
 
 import click
-import msgspec
 import numpy as np
 
-from barnum import __version__
 from barnum.cli.common import ended_like_an_interrupt, progress
+from barnum.cli.decoded import Decoded
+from barnum.cli.sources import header_of
 from barnum.errors import (
-    BarnumError,
     EvaluationError,
     ModelError,
     OutputError,
     OutputExistsError,
-    SampleError,
     SetsError,
 )
 from barnum.models.checkpoint import CheckpointFolder
@@ -33,7 +31,7 @@ from barnum.models.learn import Hooks, Keeping, Learner, Spec, total_of
 from barnum.models.model import Model, load_model, save_document, save_weights
 from barnum.models.trainer import InterruptedTrainingError, TrainConfig
 from barnum.models.world import World
-from barnum.paths import Learn, PathReader, open_path
+from barnum.paths import Learn, PathReader
 from barnum.samples import Sample, Sets, find_samples, open_samples, read_sets, sets_content, write_sets
 from barnum.sequences import Selection, Tokens
 from barnum.verdicts import evaluation
@@ -75,7 +73,7 @@ class LstmRun:
             World() as world,
             nowhere if self._options["preprocessed"] else TemporaryDirectory(prefix="barnum-") as decoded,
         ):
-            self._decoded = _Decoded(self._options, Path(decoded))
+            self._decoded = Decoded(self._options, Path(decoded))
             if not world.first:
                 logging.getLogger("barnum").setLevel(max(self._options["logging_level"], logging.ERROR))
             self._phases(world)
@@ -450,7 +448,7 @@ class LstmRun:
                 rows = 0
                 with (
                     self._decoded.opener(sample)() as path,
-                    self._writer(model, learn, sample, eval_dir) as write,
+                    self._writer(model, learn, sample, path, eval_dir) as write,
                 ):
                     for columns in evaluator.columns(path):
                         write(columns)
@@ -479,31 +477,12 @@ class LstmRun:
 
     @contextmanager
     def _writer(
-        self, model: Model, learn: Learn, sample: Sample, eval_dir: Path | None
+        self, model: Model, learn: Learn, sample: Sample, path: PathReader, eval_dir: Path | None
     ) -> Iterator[Callable[[dict[str, Any]], None]]:
         if eval_dir is None:
             yield lambda columns: None
             return
-        document = model.document
-        told: dict[str, Any] = {
-            "learn": msgspec.to_builtins(learn),
-            "tokens": msgspec.to_builtins(model.tokens),
-        }
-        calibration = None
-        if document is not None:
-            told |= {"network": document.network, "train": msgspec.to_builtins(document.train)}
-            calibration = msgspec.convert(msgspec.to_builtins(document.calibration), evaluation.Calibration)
-        header = evaluation.Header(
-            schema=evaluation.SCHEMA,
-            version=__version__,
-            name=sample.name,
-            label=sample.label,
-            sample=sample.folder.name,
-            model=model.identity,
-            options=told,
-            calibration=calibration,
-            transfers=0,
-        )
+        header = header_of(model, learn, sample, path)
         form = self._options["eval_format"]
         file = eval_dir / evaluation.file_name(sample.label, sample.folder.name, form)
         with evaluation.writer_for(form, file, header) as writer:
@@ -514,65 +493,6 @@ class LstmRun:
                 (eval_dir / evaluation.file_name(sample.label, sample.folder.name, other)).unlink(
                     missing_ok=True
                 )
-
-
-class _Decoded:
-    """Opens the paths of samples; without -p their streams are decoded, once, into a temporary folder."""
-
-    def __init__(self, options: dict[str, Any], folder: Path) -> None:
-        self._preprocessed: bool = options["preprocessed"]
-        self._bin_dir: Path | None = options["bin_dir"]
-        self._timeout: float | None = options["timeout"]
-        self._folder = folder
-        if self._preprocessed and self._timeout is not None:
-            _log.warning("--timeout has no effect with -p: nothing is decoded")
-
-    def opener(self, sample: Sample) -> Callable[[], Any]:
-        """A function that opens the sample's path, as a context."""
-
-        @contextmanager
-        def opened() -> Iterator[PathReader]:
-            if not self._preprocessed:
-                yield open_path(self._decode(sample))
-                return
-            if sample.parsed is None:
-                raise SampleError(f"{sample.folder}: is not preprocessed any more")
-            yield open_path(sample.parsed)
-
-        return opened
-
-    def forget(self, sample: Sample) -> None:
-        """Remove what was decoded."""
-        if not self._preprocessed:
-            self._file(sample).unlink(missing_ok=True)
-
-    def _file(self, sample: Sample) -> Path:
-        return self._folder / f"{sample.folder.name}.parquet"
-
-    def _decode(self, sample: Sample) -> Path:
-        from barnum.paths.preprocess import Request
-        from barnum.paths.supervisor import run_each
-
-        file = self._file(sample)
-        if file.exists():
-            return file
-        half = file.with_suffix(".part")
-        request = Request(
-            folder=str(sample.folder), bin_dir=str(self._bin_dir), output=str(half), timeout=self._timeout
-        )
-        # a process of its own, which a hostile trace may crash or stall
-        for _, outcome in run_each(iter([request]), 1):
-            if isinstance(outcome, BarnumError):
-                raise outcome
-            if outcome.truncated:
-                _log.warning(
-                    "%s: was not decoded within %g seconds: only its first %s blocks are used",
-                    sample.folder,
-                    self._timeout,
-                    f"{outcome.steps:,}",
-                )
-        half.replace(file)
-        return file
 
 
 @contextmanager

@@ -20,6 +20,13 @@ _COMMANDS = {
     "preprocess": "Turn recorded runs into paths of basic blocks.",
     "lstm": "Learn nominal control flow and evaluate runs against it.",
     "classifier": "Turn evaluations into verdicts.",
+    "pack": "Put a model and a classifier into one folder.",
+    "score": "Judge recorded runs by such a folder, in one step.",
+    "report": "One page that shows what was anomalous, and where.",
+    "cluster": "Group anomalous runs that went the same way.",
+    "stats": "Count how many targets sequences of blocks lead to.",
+    "bloom": "Count what each further trace brings that is new.",
+    "eval2png": "Draw an evaluation, a pixel a prediction.",
 }
 
 

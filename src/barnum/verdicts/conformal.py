@@ -6,14 +6,17 @@ run's p-value is
 
     p = (1 + number of calibration scores that are at least its score) / (1 + number of calibration scores)
 
-and it is anomalous where p ≤ RATE. If nominal runs are exchangeable, at most a share RATE of them is called
-anomalous. A held-out benign run is left out of the calibration when it is judged itself.
+and it is anomalous where p is at most the false alarm rate. If nominal runs are exchangeable, at most that
+share of them is called anomalous (V. Vovk, A. Gammerman, G. Shafer, Algorithmic Learning in a Random World,
+2005). n scores can keep to rates from 1 / (n + 1) on. A held-out benign run is left out of the calibration
+when it is judged itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -23,40 +26,44 @@ from barnum.verdicts.evaluation import Calibration
 from barnum.verdicts.features import Run
 from barnum.verdicts.methods import Classifier, Verdict
 
-# share of nominal runs that may be called anomalous; with few calibration runs the least that they allow
-RATE = 0.05
+# share of nominal runs that may be called anomalous where nothing is asked for; with few calibration runs the
+# least that they allow
+RATE = 0.01
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    window: int
+    window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
+    rate: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     scores: tuple[float, ...]
 
 
 class ConformalClassifier:
-    """A set of calibration scores."""
+    """A set of calibration scores, and the false alarm rate to keep to."""
 
     name = "conformal"
 
-    def __init__(self, scores: Sequence[float], window: int) -> None:
+    def __init__(self, scores: Sequence[float], window: int, rate: float) -> None:
         self._scores = np.sort(np.asarray(scores, np.float64))
         self._window = window
+        self.rate = rate
 
     @property
-    def rate(self) -> float:
-        """The false alarm rate that is kept to: RATE, or the least that the number of scores allows."""
-        return max(RATE, 1 / (len(self._scores) + 1))
+    def scores(self) -> list[float]:
+        """The calibration scores, ascending."""
+        return list(self._scores.tolist())
 
     @property
     def threshold(self) -> float:
-        """Scores above it are anomalous."""
         allowed = int(self.rate * (len(self._scores) + 1) + 1e-9) - 1
+        if allowed < 0:
+            return math.inf
         return float(self._scores[len(self._scores) - 1 - allowed])
 
     def describe(self) -> str:
         return (
             f"conformal, from nominal runs alone: the largest sum of novelty within {self._window:,} "
             f"transfers, against {len(self._scores)} nominal runs that were left out when they were scored; "
-            f"anomalous above {self.threshold:.2f} nats; at most {100 * self.rate:.1f} % false alarms among "
+            f"anomalous above {self.threshold:.2f} nats; at most {100 * self.rate:.3g} % false alarms among "
             "runs like these"
         )
 
@@ -66,23 +73,34 @@ class ConformalClassifier:
         p = (1 + at_least) / (1 + len(self._scores))
         return Verdict(anomalous=p <= self.rate + 1e-12, score=score, p_value=p)
 
+    def without_false_positives(self, runs: Sequence[Run]) -> ConformalClassifier:
+        return ConformalClassifier(self.scores, self._window, 1 / (len(self._scores) + 1))
+
     def state(self) -> dict[str, Any]:
-        return {"window": self._window, "scores": self._scores.tolist()}
+        return {"window": self._window, "rate": self.rate, "scores": self.scores}
 
 
 class Conformal:
-    """See the module's text."""
+    """See the module's text. ``rate`` None: RATE, or the least that the number of runs allows."""
 
     name = "conformal"
 
+    def __init__(self, rate: float | None = None) -> None:
+        self._rate = rate
+
     def fit(self, runs: Sequence[Run]) -> Classifier:
-        return self._fit(runs)
+        return self._fit(runs, None)
 
     def held_out(self, runs: Sequence[Run]) -> list[Verdict]:
-        everything = self._fit(runs)
+        everything = self._fit(runs, None)
         verdicts = []
         for index, run in enumerate(runs):
-            others = everything if run.malicious else self._fit([*runs[:index], *runs[index + 1 :]])
+            # by the same rate, as far as one score fewer allows it
+            others = (
+                everything
+                if run.malicious
+                else self._fit([*runs[:index], *runs[index + 1 :]], everything.rate, runs[index])
+            )
             verdicts.append(others.judge(run))
         return verdicts
 
@@ -90,19 +108,38 @@ class Conformal:
         read = msgspec.convert(state, _State)
         if not read.scores or not bool(np.isfinite(read.scores).all()):
             raise msgspec.ValidationError("it has no usable calibration scores")
-        return ConformalClassifier(read.scores, read.window)
+        return ConformalClassifier(read.scores, read.window, read.rate)
 
-    def _fit(self, runs: Sequence[Run]) -> ConformalClassifier:
-        if not runs:
+    def _fit(
+        self, runs: Sequence[Run], granted: float | None, judged: Run | None = None
+    ) -> ConformalClassifier:
+        some = [*runs, *([judged] if judged else [])]
+        if not some:
             raise EvaluationError("conformal: no run is left to calibrate by: evaluate more benign samples")
-        calibration = _calibration(runs[0])
+        calibration = _calibration(some[0])
         scores = [*calibration.scores, *(_score(run) for run in runs if not run.malicious)]
         if not scores:
             raise EvaluationError(
                 "conformal: there are no nominal runs to calibrate by: learn from more than one sample, or "
                 "evaluate benign ones"
             )
-        return ConformalClassifier(scores, calibration.window)
+        least = 1 / (len(scores) + 1)
+        if granted is not None:
+            return ConformalClassifier(scores, calibration.window, max(granted, least))
+        if self._rate is None:
+            return ConformalClassifier(scores, calibration.window, max(RATE, least))
+        if self._rate < least - 1e-12:
+            raise EvaluationError(
+                f"conformal: a false alarm rate of {self._rate:g} takes at least "
+                f"{math.ceil(1 / self._rate - 1 - 1e-9)} nominal runs, here are {len(scores)}: use "
+                f"--false-alarm-rate {_up(least):g} or more, or learn from more runs"
+            )
+        return ConformalClassifier(scores, calibration.window, self._rate)
+
+
+def _up(rate: float) -> float:
+    """A rate rounded up, so that it can be asked for."""
+    return math.ceil(rate * 10_000) / 10_000
 
 
 def _calibration(run: Run) -> Calibration:

@@ -57,10 +57,31 @@ class Calibration(msgspec.Struct, frozen=True):
     scores: tuple[float, ...]
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of the run, and how much of it could be read.
+
+    ``steps`` of the path; ``cut`` is how many of them the first thread took before the first other process
+    was started (None: none was, or it is not known). ``lost`` is the share that recording or decoding lost,
+    ``truncated`` says that a time limit ended decoding, ``unmapped`` how often code had no image. ``status``,
+    ``signal`` and ``timeout`` tell how the program ended and ``children`` how many other processes it
+    started; None where the sample does not say.
+    """
+
+    steps: int
+    cut: int | None = None
+    lost: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    truncated: bool = False
+    unmapped: int | None = None
+    status: int | None = None
+    signal: int | None = None
+    timeout: bool | None = None
+    children: int | None = None
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a file says of its sample. ``transfers`` rows; ``model`` is the identity of the model that scored
     it; ``calibration`` is None where the model does not know what its training saw, and then the file has
-    no ``seen`` and no ``novelty``."""
+    no ``seen`` and no ``novelty``; ``source`` is None in files of earlier versions."""
 
     schema: int
     version: str
@@ -71,6 +92,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     calibration: Calibration | None
     transfers: int
+    source: Source | None = None
 
 
 class Writer(ABC):

@@ -10,27 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
-from barnum.verdicts.evaluation import Calibration, open_evaluation
+from barnum.verdicts.evaluation import Calibration, Evaluation, Source, open_evaluation
 
 F64 = NDArray[np.float64]
 Part = dict[str, NDArray[Any]]
 
-# length of the windows in which surprisal is averaged
-SURPRISAL_WINDOW = 1000
+# lengths of the windows in which surprisal is averaged, transfers
+WINDOWS = (100, 1_000, 10_000)
+# the tail of surprisal is told from counts in classes: so many a power of ten, from 10 ** -_DECADES nats on
+_CLASSES, _DECADES, _MOST = 32, 6, 3
+TAIL = 0.01
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One evaluated run.
 
     ``wrong`` share of wrong predictions; ``wrong_confidence`` mean confidence of the wrong ones (the
-    original's two features; 0 where none is wrong); ``surprisal`` mean nats a transfer; ``surprisal_window``
-    the largest mean over 1,000 neighbouring transfers; ``new`` share of transfers that training never saw,
-    ``unknown`` of those whose target it never saw; ``novelty`` sum of novelty in nats, ``novelty_window``
-    its largest sum within the window that the calibration names, ``novelty_position`` the step of the trace
-    where that window begins.
+    original's two features; 0 where none is wrong), ``confidence`` of all; ``surprisal`` mean nats a
+    transfer; ``surprisal_tail`` mean of the most surprising hundredth (to within 7 %); ``surprisal_windows``
+    the largest mean over 100, 1,000 and 10,000 neighbouring transfers; ``new`` share of transfers that
+    training never saw, ``unknown`` of those whose target it never saw; ``novelty`` sum of novelty in nats,
+    ``novelty_window`` its largest sum within the window that the calibration names, ``novelty_position`` the
+    step of the trace where that window begins.
 
     What the evaluation does not hold is None; ``model`` is empty, and ``name`` the sample's, where it does
-    not say.
+    not say. ``cut``: only what the first thread did before another process was started counts.
     """
 
     name: str
@@ -38,11 +42,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     sample: str
     model: str
     calibration: Calibration | None
+    source: Source | None = None
+    cut: bool = False
     transfers: int
     wrong: float
     wrong_confidence: float
+    confidence: float
     surprisal: float | None = None
-    surprisal_window: float | None = None
+    surprisal_tail: float | None = None
+    surprisal_windows: tuple[float, ...] | None = None
     new: float | None = None
     unknown: float | None = None
     novelty: float | None = None
@@ -50,13 +58,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     novelty_position: int | None = None
 
     @property
+    def surprisal_window(self) -> float | None:
+        """The largest mean surprisal over 1,000 neighbouring transfers."""
+        return None if self.surprisal_windows is None else self.surprisal_windows[1]
+
+    @property
     def malicious(self) -> bool:
         """Whether the label says so."""
         return self.label == "malicious"
 
 
-def read_run(file: Path) -> Run:
-    """Read an evaluation file once and sum it up.
+def read_run(file: Path, *, cut: bool = False) -> Run:
+    """Read an evaluation file once and sum it up; with ``cut`` only what came before the first other process
+    was started (all of it where none was, or where that is not known).
 
     Raises:
         EvaluationError: it is broken, holds no prediction, or numbers that are none.
@@ -64,6 +78,8 @@ def read_run(file: Path) -> Run:
     evaluation = open_evaluation(file)
     header = evaluation.header
     calibration = header.calibration if header else None
+    source = header.source if header else None
+    limit = source.cut if cut and source is not None else None
     sums = _Sums()
     others: list[_Surprisal | _Novelty] = []
     if "surprisal" in evaluation.columns:
@@ -71,15 +87,18 @@ def read_run(file: Path) -> Run:
     if calibration:
         others.append(_Novelty(calibration.window))
     names = dict.fromkeys(name for each in (sums, *others) for name in each.columns)
+    if limit is not None:
+        names["position"] = None
     try:
-        for part in evaluation.parts(*names):
+        for part in _parts(evaluation, list(names), limit):
             _check(file, part)
             for each in (sums, *others):
                 each.add(part)
     finally:
         evaluation.close()
     if not sums.count:
-        raise EvaluationError(f"{file}: holds no prediction, so there is nothing to judge: remove it")
+        why = "before the first other process was started" if limit is not None else "so"
+        raise EvaluationError(f"{file}: holds no prediction, {why} there is nothing to judge: remove it")
     features = sums.features()
     for other in others:
         features |= other.features(sums.count)
@@ -89,14 +108,28 @@ def read_run(file: Path) -> Run:
         sample=evaluation.sample,
         model=header.model if header else "",
         calibration=calibration,
+        source=source,
+        cut=limit is not None,
         **features,
     )
+
+
+def _parts(evaluation: Evaluation, names: list[str], limit: int | None) -> Any:
+    for part in evaluation.parts(*names):
+        if limit is not None:
+            # rows are in the order of the trace
+            end = int(np.searchsorted(part["position"], limit))
+            if end < len(part["position"]):
+                yield {name: column[:end] for name, column in part.items()}
+                return
+        yield part
 
 
 def _check(file: Path, part: Part) -> None:
     for name in ("confidence", "surprisal", "novelty"):
         values = part.get(name)
-        if values is not None and not bool((np.isfinite(values) & (values >= 0)).all()):
+        # one pass each: a number that is none fails both comparisons
+        if values is not None and len(values) and not (values.min() >= 0 and values.max() < np.inf):
             raise EvaluationError(f"{file}: {name} holds values below 0 or no numbers: evaluate anew")
 
 
@@ -106,12 +139,14 @@ class _Sums:
     def __init__(self) -> None:
         self.count = 0
         self._wrong = 0
+        self._confidence = 0.0
         self._wrong_confidence = 0.0
 
     def add(self, part: Part) -> None:
         wrong = ~part["correct"].astype(np.bool_)
         self.count += len(wrong)
-        self._wrong += int(wrong.sum())
+        self._wrong += int(np.count_nonzero(wrong))
+        self._confidence += float(part["confidence"].sum(dtype=np.float64))
         self._wrong_confidence += float(part["confidence"][wrong].sum(dtype=np.float64))
 
     def features(self) -> dict[str, Any]:
@@ -119,6 +154,7 @@ class _Sums:
             "transfers": self.count,
             "wrong": self._wrong / self.count,
             "wrong_confidence": self._wrong_confidence / self._wrong if self._wrong else 0.0,
+            "confidence": self._confidence / self.count,
         }
 
 
@@ -127,23 +163,51 @@ class _Surprisal:
 
     def __init__(self) -> None:
         self._sum = 0.0
-        self._worst = 0.0
+        self._count = 0
+        self._worst = [0.0] * len(WINDOWS)
         self._tail: F64 = np.zeros(0)
+        size = _CLASSES * (_DECADES + _MOST) + 1
+        self._counts = np.zeros(size, np.int64)
+        self._sums = np.zeros(size)
 
     def add(self, part: Part) -> None:
         surprisal = part["surprisal"].astype(np.float64)
-        self._sum += float(surprisal.sum())
+        if not len(surprisal):
+            return
         joined = np.concatenate([self._tail, surprisal])
         total = np.concatenate([[0.0], np.cumsum(joined)])
-        reach = min(SURPRISAL_WINDOW, len(joined))
-        if reach:
-            self._worst = max(self._worst, float((total[reach:] - total[:-reach]).max()))
-        self._tail = joined[-(SURPRISAL_WINDOW - 1) :]
+        self._sum += float(total[-1] - total[len(self._tail)])
+        self._count += len(surprisal)
+        for index, length in enumerate(WINDOWS):
+            # windows that end in this part
+            reach = min(length, len(joined))
+            begin = max(0, len(self._tail) - reach + 1)
+            sums = total[begin + reach :] - total[begin : len(total) - reach]
+            self._worst[index] = max(self._worst[index], float(sums.max(initial=0.0)))
+        self._tail = joined[-(WINDOWS[-1] - 1) :]
+        self._classify(surprisal)
+
+    def _classify(self, surprisal: F64) -> None:
+        # most transfers are hardly surprising: they need no logarithm
+        large = surprisal[surprisal > 10.0**-_DECADES]
+        place = ((np.log10(large) + _DECADES) * _CLASSES).astype(np.int64) + 1
+        place = np.clip(place, 1, len(self._counts) - 1)
+        self._counts += np.bincount(place, minlength=len(self._counts))
+        self._sums += np.bincount(place, large, minlength=len(self._sums))
 
     def features(self, count: int) -> dict[str, Any]:
+        wanted = max(1, round(count * TAIL))
+        # from the most surprising class down
+        counts, sums = self._counts[::-1], self._sums[::-1]
+        before = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        taken = np.clip(wanted - before, 0, counts)
+        mean = np.divide(sums, counts, out=np.zeros(len(sums)), where=counts > 0)
         return {
             "surprisal": self._sum / count,
-            "surprisal_window": self._worst / min(count, SURPRISAL_WINDOW),
+            "surprisal_tail": float((taken * mean).sum() / wanted),
+            "surprisal_windows": tuple(
+                worst / min(count, length) for worst, length in zip(self._worst, WINDOWS, strict=True)
+            ),
         }
 
 

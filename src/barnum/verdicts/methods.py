@@ -7,35 +7,59 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from barnum import __version__
-from barnum.errors import EvaluationError, InputError
-from barnum.files import write_whole
+from barnum.errors import EvaluationError
+from barnum.files import read_bounded, write_whole
 from barnum.verdicts.features import Run
 
-SCHEMA = 1
+SCHEMA = 2
+METHODS = ("conformal", "logistic", "svm")
 _LARGEST = 64 << 20
+# with more runs than this several are held out together
+_MAX_FOLDS = 50
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Judgement of one run. ``score`` grows with strangeness; ``p_value`` where the method has one."""
+    """Judgement of one run. ``score`` grows with strangeness; ``p_value`` where the method has one. Where
+    ``refused`` says why, the run was not judged: it is neither nominal nor anomalous, and the score says
+    little."""
 
     anomalous: bool
     score: float
     p_value: float | None = None
+    refused: str | None = None
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word."""
+        return "refused" if self.refused else "anomalous" if self.anomalous else "nominal"
 
 
 class Classifier(Protocol):
-    """A method that has learnt from runs."""
+    """A method that has learnt from runs. Scores above ``threshold`` are anomalous."""
 
     name: str
+
+    @property
+    def threshold(self) -> float: ...
 
     def describe(self) -> str:
         """One line for a person: what is judged, by which rule, and what it promises."""
         ...
 
     def judge(self, run: Run) -> Verdict:
-        """Judge a run that the classifier was not learnt from."""
+        """Judge a run that the classifier was not learnt from.
+
+        Raises:
+            EvaluationError: the run's evaluation lacks what the method looks at.
+        """
+        ...
+
+    def without_false_positives(self, runs: Sequence[Run]) -> Classifier:
+        """The same with a threshold above every benign one of ``runs``."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -63,7 +87,7 @@ class Method(Protocol):
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """The file of a classifier. ``model`` is the identity of the model whose evaluations it was learnt
-    from."""
+    from; empty where these did not say."""
 
     schema: int
     version: str
@@ -72,8 +96,9 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     state: dict[str, Any]
 
 
-def by_name(name: str) -> Method:
-    """The method of that name.
+def by_name(name: str, rate: float | None = None) -> Method:
+    """The method of that name; ``rate`` is the share of nominal runs that it may call anomalous, where it
+    promises one.
 
     Raises:
         EvaluationError: there is none.
@@ -81,12 +106,16 @@ def by_name(name: str) -> Method:
     if name == "conformal":
         from barnum.verdicts.conformal import Conformal
 
-        return Conformal()
+        return Conformal(rate)
     if name == "svm":
         from barnum.verdicts.svm import Svm
 
         return Svm()
-    raise EvaluationError(f"no method is called {name!r}: use conformal or svm")
+    if name == "logistic":
+        from barnum.verdicts.logistic import Logistic
+
+        return Logistic()
+    raise EvaluationError(f"no method is called {name[:60]!r}: use {', '.join(METHODS)}")
 
 
 def save(file: Path, classifier: Classifier, model: str) -> None:
@@ -97,24 +126,50 @@ def save(file: Path, classifier: Classifier, model: str) -> None:
     write_whole(file, msgspec.json.format(msgspec.json.encode(saved)) + b"\n")
 
 
-def load(file: Path) -> tuple[Classifier, str]:
-    """Read a classifier, and the identity of the model it belongs to.
+def load(file: Path) -> tuple[Classifier, str | None]:
+    """Read a classifier, and the identity of the model it belongs to (see Saved). The original's, a linear
+    SVC that joblib saved, is read as well; it judges evaluations of any model: None.
 
     Raises:
         EvaluationError: it is missing, none, or of another schema.
     """
+    data = read_bounded(file, _LARGEST, EvaluationError)
+    from barnum.verdicts.sklearn_svc import is_pickle, read_linear_svc
+
+    if is_pickle(data):
+        from barnum.verdicts.svm import SvmClassifier
+
+        return SvmClassifier(*read_linear_svc(file)), None
     try:
-        if file.stat().st_size > _LARGEST:
-            raise EvaluationError(f"{file}: too large for a classifier")
-        saved = msgspec.json.decode(file.read_bytes(), type=Saved)
-        if saved.schema != SCHEMA:
+        head = msgspec.json.decode(data, type=dict[str, Any])
+        if head.get("schema") != SCHEMA:
             raise EvaluationError(
-                f"{file}: has schema {saved.schema}, this version reads {SCHEMA}: learn the classifier anew"
+                f"{file}: has schema {str(head.get('schema'))[:40]!r}, this version reads {SCHEMA}: learn "
+                "the classifier anew"
             )
+        saved = msgspec.convert(head, Saved)
         return by_name(saved.method).restore(saved.state), saved.model
-    except OSError as error:
-        raise EvaluationError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except msgspec.MsgspecError as error:
-        raise EvaluationError(f"{file}: is no classifier ({error})") from None
-    except InputError:
-        raise
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{file}: is no classifier ({str(error)[:200]})") from None
+    except RecursionError:
+        raise EvaluationError(f"{file}: is no classifier (nested too deep)") from None
+
+
+def folds_of(runs: Sequence[Run]) -> NDArray[np.int64]:
+    """i64[runs]: which runs are held out together; each label is spread evenly."""
+    count = min(len(runs), _MAX_FOLDS)
+    order = np.argsort([run.malicious for run in runs], kind="stable")
+    folds = np.empty(len(runs), np.int64)
+    folds[order] = np.arange(len(runs)) % count
+    return folds
+
+
+def judged_by_others(method: Method, runs: Sequence[Run]) -> list[Verdict]:
+    """Verdicts on each run by a classifier that was learnt without its fold."""
+    folds = folds_of(runs)
+    verdicts: dict[int, Verdict] = {}
+    for fold in range(int(folds.max()) + 1):
+        classifier = method.fit([run for run, its in zip(runs, folds, strict=True) if its != fold])
+        for index in np.flatnonzero(folds == fold).tolist():
+            verdicts[index] = classifier.judge(runs[index])
+    return [verdicts[index] for index in range(len(runs))]

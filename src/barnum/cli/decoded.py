@@ -1,0 +1,74 @@
+"""Opens the paths of samples, decoding their streams where they are not preprocessed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from barnum.errors import BarnumError, SampleError
+from barnum.paths import PathReader, open_path
+from barnum.samples import Sample
+
+_log = logging.getLogger(__name__)
+
+
+class Decoded:
+    """Opens the paths of samples; without -p their streams are decoded, once, into a temporary folder."""
+
+    def __init__(self, options: dict[str, Any], folder: Path) -> None:
+        self._preprocessed: bool = options["preprocessed"]
+        self._bin_dir: Path | None = options["bin_dir"]
+        self._timeout: float | None = options["timeout"]
+        self._folder = folder
+        if self._preprocessed and self._timeout is not None:
+            _log.warning("--timeout has no effect with -p: nothing is decoded")
+
+    def opener(self, sample: Sample) -> Callable[[], Any]:
+        """A function that opens the sample's path, as a context."""
+
+        @contextmanager
+        def opened() -> Iterator[PathReader]:
+            if not self._preprocessed:
+                yield open_path(self._decode(sample))
+                return
+            if sample.parsed is None:
+                raise SampleError(f"{sample.folder}: is not preprocessed any more")
+            yield open_path(sample.parsed)
+
+        return opened
+
+    def forget(self, sample: Sample) -> None:
+        """Remove what was decoded."""
+        if not self._preprocessed:
+            self._file(sample).unlink(missing_ok=True)
+
+    def _file(self, sample: Sample) -> Path:
+        return self._folder / f"{sample.folder.name}.parquet"
+
+    def _decode(self, sample: Sample) -> Path:
+        from barnum.paths.preprocess import Request
+        from barnum.paths.supervisor import run_each
+
+        file = self._file(sample)
+        if file.exists():
+            return file
+        half = file.with_suffix(".part")
+        request = Request(
+            folder=str(sample.folder), bin_dir=str(self._bin_dir), output=str(half), timeout=self._timeout
+        )
+        # a process of its own, which a hostile trace may crash or stall
+        for _, outcome in run_each(iter([request]), 1):
+            if isinstance(outcome, BarnumError):
+                raise outcome
+            if outcome.truncated:
+                _log.warning(
+                    "%s: was not decoded within %g seconds: only its first %s blocks are used",
+                    sample.folder,
+                    self._timeout,
+                    f"{outcome.steps:,}",
+                )
+        half.replace(file)
+        return file

@@ -1,0 +1,128 @@
+"""A detector: one folder that holds all that judging a run needs.
+
+    detector.json     schema, version, what is in the folder (SHA-256 of each file), and how runs are judged
+    model.json        the network's document: its sizes, vocabulary, filters, calibration
+    weights           its numbers (safetensors or HDF5)
+    classifier.json   the classifier
+
+Nothing in it is run: they are documents and arrays of numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from barnum import __version__
+from barnum.errors import ModelError, OutputExistsError
+from barnum.files import output_error, read_bounded, write_whole
+from barnum.models.model import Model, load_model
+from barnum.verdicts import methods
+from barnum.verdicts.methods import Classifier
+
+SCHEMA = 1
+MANIFEST, DOCUMENT, WEIGHTS, CLASSIFIER = "detector.json", "model.json", "weights", "classifier.json"
+_PARTS = (DOCUMENT, WEIGHTS, CLASSIFIER)
+_LARGEST_MANIFEST = 1 << 20
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``detector.json``. ``files`` maps each part to its SHA-256 in hex; runs of which more than ``max_lost``
+    was lost are refused."""
+
+    schema: int
+    version: str
+    model: str
+    method: str
+    max_lost: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A model and a classifier that belong together."""
+
+    manifest: Manifest
+    model: Model
+    classifier: Classifier
+
+
+def pack(folder: Path, document: Path, weights: Path, classifier: Path, max_lost: float) -> Manifest:
+    """Put a model and a classifier into a new folder, after both were read.
+
+    Raises:
+        ModelError, EvaluationError: one of them cannot be read, or they do not belong together.
+        OutputExistsError: the folder is there already.
+        OutputError: it cannot be written.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise OutputExistsError(f"{folder}: is there already: give another name")
+    model = load_model(document, weights)
+    read = _classifier_of(model, classifier)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        beside.mkdir()
+        try:
+            for part, file in zip(_PARTS, (document, weights, classifier), strict=True):
+                shutil.copyfile(file, beside / part)
+            manifest = Manifest(
+                schema=SCHEMA,
+                version=__version__,
+                model=model.identity,
+                method=read.name,
+                max_lost=max_lost,
+                files={part: _digest(beside / part) for part in _PARTS},
+            )
+            write_whole(beside / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+            beside.rename(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise output_error(error, folder) from None
+    return manifest
+
+
+def load_detector(folder: Path) -> Detector:
+    """Read a detector.
+
+    Raises:
+        ModelError, EvaluationError: a part is missing, broken, changed, or of another version.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: is no folder of a detector: make one with `barnum pack`")
+    file = folder / MANIFEST
+    try:
+        manifest = msgspec.json.decode(read_bounded(file, _LARGEST_MANIFEST, ModelError), type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{file}: is no description of a detector ({str(error)[:200]})") from None
+    if manifest.schema != SCHEMA:
+        raise ModelError(f"{file}: has schema {manifest.schema}, this version reads {SCHEMA}: pack it anew")
+    for part in _PARTS:
+        try:
+            same = _digest(folder / part) == manifest.files.get(part)
+        except OSError as error:
+            raise ModelError(f"{folder / part}: cannot be read ({error.strerror or error})") from None
+        if not same:
+            raise ModelError(f"{folder / part}: was changed after it was packed: pack the detector anew")
+    model = load_model(folder / DOCUMENT, folder / WEIGHTS)
+    if model.identity != manifest.model:
+        raise ModelError(f"{file}: names another model than the folder holds: pack the detector anew")
+    return Detector(manifest, model, _classifier_of(model, folder / CLASSIFIER))
+
+
+def _classifier_of(model: Model, file: Path) -> Classifier:
+    classifier, identity = methods.load(file)
+    if identity is not None and identity != model.identity:
+        raise ModelError(f"{file}: was learnt from evaluations of another model: learn the classifier anew")
+    return classifier
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as raw:
+        return hashlib.file_digest(raw, "sha256").hexdigest()

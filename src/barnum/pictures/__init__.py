@@ -1,0 +1,1 @@
+"""What traces and evaluations look like: counts of sequences, learning curves, pictures."""

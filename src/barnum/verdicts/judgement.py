@@ -1,0 +1,215 @@
+"""Verdicts on all evaluations of a folder, and how good they are: what commands print, save and draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import EvaluationError
+from barnum.verdicts import methods
+from barnum.verdicts.cache import RunCache
+from barnum.verdicts.evaluation import find_evaluations
+from barnum.verdicts.features import Run, read_run
+from barnum.verdicts.methods import Classifier, Verdict
+from barnum.verdicts.statistics import Auc, Rate, auc_of, rate_of
+
+# a run of which more than this share was lost is not judged
+MAX_LOST = 0.05
+
+
+class Trivial(msgspec.Struct, frozen=True, kw_only=True):
+    """A detector that looks at how the program ended alone, and how it does on runs that say so."""
+
+    name: str
+    false_positives: Rate | None
+    false_negatives: Rate | None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """How good verdicts are on the runs that were judged; what takes a label that is not there is None."""
+
+    false_positives: Rate | None
+    false_negatives: Rate | None
+    auc: Auc | None
+    refused: int
+    trivial: list[Trivial]
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """``verdicts`` are in the order of ``runs``. ``description`` says in a line how was judged. ``model`` is
+    the identity of the model that scored the runs (empty where their files do not say)."""
+
+    method: str
+    description: str
+    model: str
+    runs: list[Run]
+    verdicts: list[Verdict]
+    classifier: Classifier
+    summary: Summary
+
+
+def judge(
+    folder: Path,
+    *,
+    method: str | None = None,
+    rate: float | None = None,
+    load: Path | None = None,
+    force: bool = False,
+    cut: bool = False,
+    max_lost: float = MAX_LOST,
+    workers: int = 1,
+    cache: RunCache | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Judgement:
+    """Judge every evaluation of a folder, by a classifier that is learnt from the others, or by a saved one.
+
+    ``method`` None: the default, which see. ``force``: by one threshold above all benign runs. ``cut``: by
+    what came before the first other process was started. Runs of which more than ``max_lost`` was lost are
+    refused, and nothing is learnt from them.
+
+    Raises:
+        EvaluationError: there is none, one is broken, or they do not suffice for the method.
+    """
+    runs = read_runs(find_evaluations(folder), cut=cut, workers=workers, cache=cache, advance=advance)
+    check_model(folder, runs)
+    refusals = [refusal_of(run, max_lost) for run in runs]
+    usable = [run for run, refusal in zip(runs, refusals, strict=True) if refusal is None]
+    if not usable:
+        raise EvaluationError(
+            f"{folder}: no run can be judged: {refusals[0]} ({runs[0].sample}, as an example)"
+        )
+    if load is not None:
+        classifier, model = methods.load(load)
+        if model is not None and model != runs[0].model:
+            raise EvaluationError(
+                f"{load}: was learnt from evaluations of another model than those in {folder}"
+                + ("" if model and runs[0].model else " (those in gz name none)")
+            )
+        judged = None
+    else:
+        chosen = methods.by_name(method or default_method(usable), rate)
+        classifier = chosen.fit(usable)
+        judged = None if force else chosen.held_out(usable)
+    if force:
+        classifier = classifier.without_false_positives(usable)
+    if judged is None:
+        judged = [classifier.judge(run) for run in usable]
+    verdicts: list[Verdict] = []
+    rest = iter(judged)
+    for run, refusal in zip(runs, refusals, strict=True):
+        if refusal is None:
+            verdicts.append(next(rest))
+        else:
+            verdicts.append(Verdict(anomalous=False, score=run.novelty_window or 0.0, refused=refusal))
+    return Judgement(
+        method=classifier.name,
+        description=classifier.describe() + (", set above all benign runs here" if force else ""),
+        model=runs[0].model,
+        runs=runs,
+        verdicts=verdicts,
+        classifier=classifier,
+        summary=summary_of(runs, verdicts),
+    )
+
+
+def default_method(runs: Sequence[Run]) -> str:
+    """The method where none is asked for: conformal where evaluations hold novelty, else one that learns from
+    both labels, if both are there."""
+    if all(run.novelty_window is not None for run in runs):
+        return "conformal"
+    both = len({run.malicious for run in runs}) == 2
+    return "logistic" if both else "conformal"
+
+
+def read_runs(
+    files: Sequence[Path],
+    *,
+    cut: bool = False,
+    workers: int = 1,
+    cache: RunCache | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Run]:
+    """Sum up evaluation files, several at a time."""
+    read = read_run if cache is None else cache.read_run
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        waiting = [pool.submit(read, file, cut=cut) for file in files]
+        try:
+            runs = []
+            for future in waiting:
+                runs.append(future.result())
+                advance()
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    if cache is not None:
+        cache.tidy()
+    return runs
+
+
+def check_model(folder: Path, runs: Sequence[Run]) -> None:
+    """All runs of a folder are of one model.
+
+    Raises:
+        EvaluationError: they are not.
+    """
+    for run in runs:
+        if (not run.model) != (not runs[0].model):
+            unnamed, named = (run, runs[0]) if runs[0].model else (runs[0], run)
+            raise EvaluationError(
+                f"{folder}: {unnamed.label}-{unnamed.sample} does not say which model scored it (gz), "
+                f"{named.label}-{named.sample} does (Parquet): keep them in different folders"
+            )
+        if run.model != runs[0].model or run.calibration != runs[0].calibration:
+            raise EvaluationError(
+                f"{folder}: {run.label}-{run.sample} was scored by another model than {runs[0].label}-"
+                f"{runs[0].sample}: keep evaluations of different models in different folders"
+            )
+
+
+def refusal_of(run: Run, max_lost: float) -> str | None:
+    """Why a run is not judged; None where it is."""
+    source = run.source
+    if source is None or source.lost is None or source.lost <= max_lost:
+        return None
+    missing = f", code without an image was met {source.unmapped:,} times" if source.unmapped else ""
+    return f"{100 * source.lost:.1f} % of the trace was lost{missing} (at most {100 * max_lost:.3g} % may be)"
+
+
+def summary_of(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> Summary:
+    """Error rates, AUC and what trivial detectors do."""
+    judged = [(run, verdict) for run, verdict in zip(runs, verdicts, strict=True) if verdict.refused is None]
+    scores = {
+        label: [verdict.score for run, verdict in judged if run.malicious == label] for label in (False, True)
+    }
+    return Summary(
+        **_errors([(run, verdict.anomalous) for run, verdict in judged]),
+        auc=auc_of(scores[False], scores[True]) if scores[False] and scores[True] else None,
+        refused=len(runs) - len(judged),
+        trivial=_trivial([run for run, _ in judged]),
+    )
+
+
+def _trivial(runs: Sequence[Run]) -> list[Trivial]:
+    found = []
+    for name, told in (
+        ("crashed", lambda source: None if source.timeout is None else source.signal is not None),
+        ("started a process", lambda source: None if source.children is None else source.children > 0),
+    ):
+        answers = [(run, told(run.source)) for run in runs if run.source is not None]
+        known = [(run, answer) for run, answer in answers if answer is not None]
+        if known:
+            found.append(Trivial(name=name, **_errors(known)))
+    return found
+
+
+def _errors(answers: Sequence[tuple[Run, bool]]) -> dict[str, Rate | None]:
+    benign = [anomalous for run, anomalous in answers if not run.malicious]
+    malicious = [anomalous for run, anomalous in answers if run.malicious]
+    return {
+        "false_positives": rate_of(sum(benign), len(benign)) if benign else None,
+        "false_negatives": rate_of(len(malicious) - sum(malicious), len(malicious)) if malicious else None,
+    }

@@ -1,0 +1,220 @@
+"""Reads a linear two-class SVC of scikit-learn that joblib saved, and nothing else.
+
+Such a file is a pickle, which could run any program when it is loaded. Here it is not loaded: its opcodes are
+walked, a handful of them is known, no object but plain values and arrays of numbers is made, and whatever a
+linear SVC does not need is an error.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickletools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from barnum.errors import EvaluationError
+from barnum.files import read_bounded
+
+_LARGEST = 64 << 20
+# state of an SVC, nested no deeper; numbers on the stack
+_MOST_VALUES = 100_000
+_WRAPPERS = (
+    "sklearn.externals.joblib.numpy_pickle NumpyArrayWrapper",
+    "joblib.numpy_pickle NumpyArrayWrapper",
+)
+_SVC = ("sklearn.svm.classes SVC", "sklearn.svm._classes SVC")
+_ARRAY = "numpy ndarray"
+_DTYPE = "numpy dtype"
+_SCALAR = ("numpy.core.multiarray scalar", "numpy._core.multiarray scalar")
+_GLOBALS = (*_WRAPPERS, *_SVC, _ARRAY, _DTYPE, *_SCALAR)
+_NUMBERS = {"f8", "f4", "i4", "i8", "u4", "u8", "b1"}
+_MARK = object()
+
+
+class _Global:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class _Object:
+    """An instance of one of _GLOBALS: how it was made, and its state."""
+
+    def __init__(self, kind: str, arguments: tuple[Any, ...] = ()) -> None:
+        self.kind = kind
+        self.arguments = arguments
+        self.state: Any = None
+        self.array: np.ndarray[Any, Any] | None = None
+
+
+class _Refusal(Exception):
+    pass
+
+
+def is_pickle(data: bytes) -> bool:
+    """Whether data begins as a pickle does."""
+    return data[:1] == b"\x80" and len(data) > 1 and 2 <= data[1] <= 5
+
+
+def read_linear_svc(file: Path) -> tuple[tuple[float, float], float]:
+    """Weights of the two features, and the bias: positive is class 1 (malicious).
+
+    Raises:
+        EvaluationError: the file cannot be read, or is anything but such a classifier.
+    """
+    data = read_bounded(file, _LARGEST, EvaluationError)
+    try:
+        return _line(_walk(data))
+    except _Refusal as refusal:
+        raise EvaluationError(
+            f"{file}: is no linear SVC of two features saved by joblib ({refusal}); nothing of it was run"
+        ) from None
+    except (
+        ValueError,
+        IndexError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise EvaluationError(f"{file}: is damaged ({type(error).__name__}); nothing of it was run") from None
+
+
+def _walk(data: bytes) -> _Object:
+    stream = io.BytesIO(data)
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+
+    def to_mark() -> list[Any]:
+        for at in range(len(stack) - 1, -1, -1):
+            if stack[at] is _MARK:
+                values = stack[at + 1 :]
+                del stack[at:]
+                return values
+        raise _Refusal("a mark is missing")
+
+    for count, (op, found_argument, _) in enumerate(pickletools.genops(stream)):
+        argument: Any = found_argument
+        if count > _MOST_VALUES:
+            raise _Refusal("it is too long")
+        name = op.name
+        if name in ("PROTO", "FRAME"):
+            continue
+        if name == "STOP":
+            found = stack[-1]
+            if not isinstance(found, _Object):
+                raise _Refusal("it holds no object")
+            return found
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _VALUES:
+            stack.append(argument)
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name == "GLOBAL" or name == "STACK_GLOBAL":
+            if name == "STACK_GLOBAL":
+                attribute, module = stack.pop(), stack.pop()
+                argument = f"{module} {attribute}"
+            if argument not in _GLOBALS:
+                raise _Refusal(f"it asks for {str(argument)[:60]!r}")
+            stack.append(_Global(argument))
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "EMPTY_DICT":
+            stack.append({})
+        elif name == "EMPTY_LIST":
+            stack.append([])
+        elif name == "EMPTY_TUPLE":
+            stack.append(())
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            size = int(name[-1])
+            members = tuple(stack[-size:])
+            del stack[-size:]
+            stack.append(members)
+        elif name == "TUPLE":
+            stack.append(tuple(to_mark()))
+        elif name in ("SETITEMS", "SETITEM"):
+            values = to_mark() if name == "SETITEMS" else [stack.pop() for _ in range(2)][::-1]
+            target = stack[-1]
+            if not isinstance(target, dict):
+                raise _Refusal("it fills something that is no dictionary")
+            target.update(zip(values[::2], values[1::2], strict=True))
+        elif name in ("APPENDS", "APPEND"):
+            values = to_mark() if name == "APPENDS" else [stack.pop()]
+            stack[-1].extend(values)
+        elif name in ("NEWOBJ", "REDUCE"):
+            arguments, kind = stack.pop(), stack.pop()
+            if not isinstance(kind, _Global) or not isinstance(arguments, tuple):
+                raise _Refusal("it calls something")
+            stack.append(_Object(kind.name, arguments))
+        elif name == "BUILD":
+            state, target = stack.pop(), stack[-1]
+            if not isinstance(target, _Object):
+                raise _Refusal("it changes something that is no object")
+            target.state = state
+            if target.kind in _WRAPPERS:
+                target.array = _array(stream, len(data), state)
+        else:
+            raise _Refusal(f"it uses {name}")
+    raise _Refusal("it ends too early")
+
+
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_VALUES = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES", "BINBYTES"),
+}
+
+
+def _array(stream: io.BytesIO, size: int, state: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """The numbers of an array, which follow the description of it."""
+    dtype, shape = state["dtype"], state["shape"]
+    name = dtype.arguments[0] if isinstance(dtype, _Object) and dtype.kind == _DTYPE else None
+    if name not in _NUMBERS or (dtype.state is not None and dtype.state[1] not in ("<", "|")):
+        raise _Refusal("it holds an array of something else than numbers")
+    if state.get("order") not in ("C", "F") or len(shape) > 2:
+        raise _Refusal("it holds an array of an unknown layout")
+    if not all(isinstance(length, int) and 0 <= length <= _LARGEST for length in shape):
+        raise _Refusal("it holds an array of an impossible shape")
+    if state.get("numpy_array_alignment_bytes") is not None:
+        stream.read(stream.read(1)[0])
+    count = math.prod(shape) * np.dtype(name).itemsize
+    if count > size - stream.tell():
+        raise _Refusal("an array is cut off")
+    flat: np.ndarray[Any, Any] = np.frombuffer(stream.read(count), np.dtype(name).newbyteorder("<"))
+    return flat.reshape(shape, order=state["order"])
+
+
+def _line(found: _Object) -> tuple[tuple[float, float], float]:
+    state = found.state
+    if found.kind not in _SVC or not isinstance(state, dict):
+        raise _Refusal("it is another object")
+    if state.get("kernel") != "linear":
+        raise _Refusal("its kernel is not linear")
+    duals, vectors, intercept = (
+        _numbers(state, name) for name in ("dual_coef_", "support_vectors_", "intercept_")
+    )
+    classes = _numbers(state, "classes_")
+    if duals.shape != (1, len(vectors)) or vectors.shape[1:] != (2,) or intercept.shape != (1,):
+        raise _Refusal("it has other features or classes")
+    if classes.tolist() != [0, 1]:
+        raise _Refusal("its classes are not 0 and 1")
+    weights = (duals @ vectors)[0]
+    bias = float(intercept[0])
+    if not np.isfinite([*weights, bias]).all():
+        raise _Refusal("it holds numbers that are none")
+    return (float(weights[0]), float(weights[1])), bias
+
+
+def _numbers(state: dict[str, Any], name: str) -> np.ndarray[Any, Any]:
+    value = state.get(name)
+    if not isinstance(value, _Object) or value.array is None:
+        raise _Refusal(f"{name} is missing")
+    return value.array
