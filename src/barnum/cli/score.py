@@ -87,7 +87,7 @@ def command(
 def _say(told: dict[str, Any]) -> None:
     import msgspec
 
-    click.echo(msgspec.json.encode(told))
+    click.echo(msgspec.json.encode(told).decode())
     sys.stdout.flush()
 
 

@@ -1,0 +1,180 @@
+"""``barnum pack`` and ``barnum score``: a folder that holds a detector, and verdicts in one step."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from barnum.detector import load_detector
+from barnum.errors import ModelError
+from learning import attack_path, barnum, lstm, nominal_path, unchanged, write_sample, write_tree
+from paths_tools import make_images, make_sample
+
+FAST = ["-p", "-e", "1", "--units", "8", "-t", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def private_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with traces, eval, m.json, w, class.json and the detector that they were packed into."""
+    folder = tmp_path_factory.mktemp("detector")
+    traces = write_tree(folder / "traces", 36, 2)
+    learnt = lstm(
+        *FAST, "--train-size", "30", "--test-size-benign", "6", "--test-size-malicious", "2",
+        "--save-model", folder / "m.json", "--save-weights", folder / "w",
+        "--eval-dir", folder / "eval", traces,
+    )  # fmt: skip
+    assert learnt.code == 0, learnt.err
+    assert barnum("classifier", "-s", folder / "class.json", folder / "eval").code == 0
+    packed = pack(folder, folder / "detector")
+    assert packed.code == 0, packed.err
+    return folder
+
+
+def pack(folder, to, **changes):
+    files = {"document": "m.json", "weights": "w", "classifier": "class.json"} | changes
+    return barnum(
+        "pack", "--use-model", folder / files["document"], "--use-weights", folder / files["weights"],
+        "-l", folder / files["classifier"], to,
+    )  # fmt: skip
+
+
+def score(*arguments):
+    ended = barnum("score", *arguments)
+    return ended, [json.loads(line) for line in ended.out.splitlines()]
+
+
+def test_a_sample_is_judged_in_one_step(made, tmp_path):
+    bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(900))
+    good = write_sample(tmp_path, "same.doc", "benign", nominal_path(3))
+    with unchanged(made / "detector", bad, good):
+        ended, lines = score(made / "detector", bad, good)
+    assert ended.code == 0
+    assert [line["name"] for line in lines] == ["new.doc", "same.doc"]
+    assert [line["verdict"] for line in lines] == ["anomalous", "nominal"]
+    assert lines[0]["score"] > lines[0]["threshold"] >= lines[1]["score"]
+    assert lines[0]["p_value"] < lines[1]["p_value"]
+    assert lines[0]["sample"] == bad.name
+    # the attack begins in the middle of the trace
+    assert 1490 <= lines[0]["where"]["step"] <= 1510
+    assert lines[0]["where"]["module"]
+    assert "where" not in lines[1]
+
+
+def test_the_exit_code_tells_a_pipeline(made, tmp_path):
+    bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(900))
+    good = write_sample(tmp_path, "same.doc", "benign", nominal_path(3))
+    assert score("--fail-on-anomaly", made / "detector", good)[0].code == 0
+    assert score("--fail-on-anomaly", made / "detector", good, bad)[0].code == 3
+    assert score(made / "detector", bad)[0].code == 0
+
+
+def test_verdicts_are_those_of_the_classifier(made, tmp_path):
+    judged = barnum("classifier", "-l", made / "class.json", "--json", tmp_path / "v.json", made / "eval")
+    assert judged.code == 0
+    runs = {run["sample"]: run for run in json.loads((tmp_path / "v.json").read_text())["runs"]}
+    _, lines = score(made / "detector", *(made / "traces" / name for name in runs))
+    assert len(lines) == len(runs) == 8
+    for line in lines:
+        run = runs[line["sample"]]
+        assert line["verdict"] == run["verdict"]
+        for key in ("p_value", "transfers", "score"):
+            assert line[key] == pytest.approx(run[key], rel=1e-6), key
+
+
+def test_a_sample_that_cannot_be_judged_does_not_stop_the_others(made, tmp_path):
+    good = write_sample(tmp_path, "same.doc", "benign", nominal_path(3))
+    broken = write_sample(tmp_path, "broken.doc", "benign", nominal_path(4))
+    (broken / "trace_parsed.parquet").write_bytes(b"PAR1 nothing")
+    short = write_sample(tmp_path, "short.doc", "benign", [0])
+    ended, lines = score(made / "detector", broken, tmp_path / "none", short, good)
+    assert ended.code == 22
+    assert "3 of 4 samples could not be judged" in ended.err
+    assert ["error" in line for line in lines] == [True, True, True, False]
+    assert lines[0]["sample"] == broken.name
+    assert "Traceback" not in ended.err
+
+
+def test_streams_are_decoded_on_the_way(made, tmp_path):
+    # code that this detector never saw: what counts is that it is decoded and judged
+    sample = make_sample(tmp_path / "a")
+    ended, lines = score(made / "detector", sample)
+    assert ended.code == 22
+    assert "--bin-dir" in lines[0]["error"]
+    images = make_images(tmp_path / "bin")
+    ended, lines = score("--bin-dir", images, made / "detector", sample)
+    assert ended.code == 0, ended.out
+    assert lines[0]["transfers"] > 0
+    assert not list(sample.glob("*parsed*"))
+
+
+def test_what_is_packed_is_checked(made, tmp_path):
+    again = pack(made, made / "detector")
+    assert again.code == 16
+    assert "is there already" in again.err
+    missing = pack(made, tmp_path / "d", classifier="m.json")
+    assert missing.code == 19
+    assert not (tmp_path / "d").exists()
+    # a classifier of another model
+    other = json.loads((made / "class.json").read_text())
+    other["model"] = "0" * 64
+    (made / "other.json").write_text(json.dumps(other))
+    refused = pack(made, tmp_path / "d", classifier="other.json")
+    assert refused.code == 20
+    assert "another model" in refused.err
+    assert list(tmp_path.iterdir()) == []
+    nowhere = pack(made, tmp_path / "no" / "such" / "d")
+    assert nowhere.code == 17
+
+
+@pytest.fixture
+def detector(made, tmp_path):
+    return Path(shutil.copytree(made / "detector", tmp_path / "detector"))
+
+
+@pytest.mark.parametrize("part", ["model.json", "weights", "classifier.json"])
+def test_a_part_that_was_changed_is_noticed(detector, part):
+    file = detector / part
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match=f"{part}: was changed"):
+        load_detector(detector)
+    file.unlink()
+    ended, lines = score(detector, detector)
+    assert (ended.code, lines) == (20, [])
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"schema": 1}',
+        b"[" * 100_000,
+        b'{"schema": 9, "version": "", "model": "", "method": "", "max_lost": 0.1, "files": {}}',
+        b'{"schema": 1, "version": "", "model": "", "method": "", "max_lost": 7, "files": {}}',
+    ],
+)
+def test_descriptions_that_are_none(detector, content):
+    (detector / "detector.json").write_bytes(content)
+    ended, _ = score(detector, detector)
+    assert ended.code == 20
+    assert "detector.json" in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+def test_what_is_no_detector(made, tmp_path):
+    for folder in (tmp_path, tmp_path / "none", made / "m.json"):
+        assert score(folder, tmp_path)[0].code == 20
+    assert score(made / "detector")[0].code == 2
