@@ -1,6 +1,8 @@
-"""Measures recording, decoding, preprocessing, reading back and learning; prints figures and ratios.
+"""Measures recording, decoding, preprocessing, reading back, learning, verdicts and counts; prints figures
+and ratios.
 
-    .venv/bin/python bench/run.py [--only recording|learning] [--rounds N] [--folder bench-out] [--json FILE]
+    .venv/bin/python bench/run.py [--only recording|learning|verdicts|pictures] [--rounds N]
+                                  [--folder bench-out] [--json FILE]
 
 Ratios compare two things that do the same work, in turn, in this one run. Times of recording are medians over
 the rounds. What is learnt from: two traces of Acrobat Reader, where there are any in the folder of test data
@@ -35,6 +37,14 @@ def main() -> None:
         figures |= _recording(folder, options)
     if options.only in (None, "learning"):
         figures |= _learning(folder / DEMO, options)
+    if options.only in (None, "verdicts"):
+        from verdicts import bench_verdicts
+
+        figures |= bench_verdicts(folder / "verdicts", *((40, 10_000) if options.quick else ()))
+    if options.only in (None, "pictures"):
+        from pictures import bench_pictures
+
+        figures |= bench_pictures(folder / "pictures", options.rounds)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
@@ -43,7 +53,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=("recording", "learning"), help="one part alone")
+    parser.add_argument(
+        "--only", choices=("recording", "learning", "verdicts", "pictures"), help="one part alone"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of recording (default: 5)")
     parser.add_argument("--folder", type=Path, default=Path("bench-out"))
     parser.add_argument("--json", type=Path, help="write the figures here, too")
