@@ -602,6 +602,13 @@ def test_too_few_samples_are_counted(tree, tmp_path):
     assert "has 0 usable benign samples" in ended.error
 
 
+def test_without_an_evaluation_malicious_samples_are_not_asked_for(tree, tmp_path):
+    words = ["--train-size", "3", "--test-size-benign", "1", "--test-size-malicious", "9", "--skip-eval"]
+    ended = lstm(*FAST, *words, "-o", tmp_path / "sets", tree)
+    assert ended.code == 0, ended.err
+    assert len((tmp_path / "sets").read_text().split("[m_test]")[1].split()) == 2
+
+
 def test_folders_that_are_no_samples_are_skipped(own, tmp_path):
     tree, benign, _ = own
     (benign[0] / "trace_parsed.parquet").rename(benign[0] / "trace_0")

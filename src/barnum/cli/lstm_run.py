@@ -114,7 +114,8 @@ class LstmRun:
         sizes = (
             0 if model else options["train_size"],
             options["test_size_benign"],
-            options["test_size_malicious"],
+            # they are evaluated, and nothing else: without that fewer will do
+            min(options["test_size_malicious"], len(malicious) if options["skip_eval"] else 1 << 62),
         )
         beside = " besides those that the model has learnt" if learnt else ""
         if len(benign) < sizes[0] + sizes[1]:
