@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 from barnum.verdicts.svm import SvmClassifier
@@ -38,7 +39,11 @@ def draw_verdicts(judgement: Judgement) -> bytes:
 
 def _line(axes: Any, judgement: Judgement, line: SvmClassifier) -> None:
     for malicious, look in _LOOKS.items():
-        runs = [run for run in judgement.runs if run.malicious == malicious]
+        runs = [
+            run
+            for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True)
+            if run.malicious == malicious and not verdict.refused
+        ]
         if runs:
             axes.scatter([run.wrong for run in runs], [run.wrong_confidence for run in runs], **look)
     (a, b), bias = line.weights, line.bias - line.threshold
@@ -65,5 +70,6 @@ def _scores(axes: Any, judgement: Judgement) -> None:
         )
         if scores:
             axes.scatter(scores, [(i + 0.5) / len(scores) for i in range(len(scores))], **look)
-    axes.axvline(judgement.classifier.threshold, color="k", linestyle="--", label="threshold")
+    if math.isfinite(judgement.classifier.threshold):
+        axes.axvline(judgement.classifier.threshold, color="k", linestyle="--", label="threshold")
     axes.set(ylim=(0, 1), xlabel="score", ylabel="share of the label's runs below")

@@ -1,0 +1,173 @@
+"""``barnum report``: one page that shows what was anomalous, and where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from barnum.cli.common import progress, set_up_logging
+from barnum.errors import OutputError, OutputExistsError
+from barnum.files import output_error, write_whole
+
+if TYPE_CHECKING:
+    from barnum.pictures.report_document import Report
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_MOST_WINDOWS = 100
+
+
+@click.command("report")
+@click.option("-o", "--output", type=_FILE, required=True, help="The page to write (HTML, one file).")
+@click.option("--json", "json_file", type=_FILE, help="Write the same content as JSON too.")
+@click.option(
+    "--jsonl",
+    "lines_file",
+    type=_FILE,
+    help="Write a line of JSON for each anomaly, with the fields of CAPE's and DRAKVUF's signatures.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace files that are there already.")
+@click.option(
+    "-l",
+    "--load",
+    "load_from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge by a classifier that was saved.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["conformal", "logistic", "svm"]),
+    help="How to judge: see barnum classifier.",
+)
+@click.option(
+    "--false-alarm-rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of nominal runs that conformal may call anomalous: see barnum classifier.",
+)
+@click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
+@click.option(
+    "--max-lost",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Refuse a verdict where more than this share of a trace was lost.",
+)
+@click.option(
+    "--traces",
+    type=_FOLDER,
+    help="Root of the sample folders, to name the blocks of a transfer and its instruction.",
+)
+@click.option(
+    "--bin-dir",
+    type=_FOLDER,
+    help="Folder of images, for functions and instructions.  [default: extract in --traces, or beside it]",
+)
+@click.option(
+    "--windows",
+    type=click.IntRange(1, _MOST_WINDOWS),
+    default=5,
+    show_default=True,
+    help="Most surprising windows to show of each run.",
+)
+@click.option(
+    "-w",
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that read evaluations.  [default: as many as there are processors, at most 8]",
+)
+@click.option(
+    "--logging",
+    "logging_level",
+    type=click.IntRange(0, 50),
+    default=20,
+    show_default=True,
+    help="Lowest level that is logged: 10 debug, 20 info, 30 warning, 40 error.",
+)
+@click.argument("eval_dir", type=click.Path(file_okay=False, path_type=Path))
+def command(
+    output: Path,
+    json_file: Path | None,
+    lines_file: Path | None,
+    force: bool,
+    load_from: Path | None,
+    method: str | None,
+    false_alarm_rate: float | None,
+    cut: bool,
+    max_lost: float,
+    traces: Path | None,
+    bin_dir: Path | None,
+    windows: int,
+    workers: int | None,
+    logging_level: int,
+    eval_dir: Path,
+) -> None:
+    """Write one page about the evaluation files in EVAL_DIR.
+
+    It shows verdicts and how good they are, and of each run its surprisal along the trace, the most
+    surprising windows, and their transfers: from where, what was expected, what happened, whether that was
+    ever seen. The page needs no network. With --traces (and images) blocks are named by module, function and
+    offset.
+    """
+    set_up_logging(logging_level)
+    if load_from and method:
+        raise click.UsageError("--load says which classifier to use: leave out --method")
+    if false_alarm_rate is not None and (load_from or method in ("logistic", "svm")):
+        raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
+    files = [file for file in (output, json_file, lines_file) if file is not None]
+    _check_places(files, force)
+    from barnum.pictures import report as pictures
+
+    request = pictures.Request(
+        folder=eval_dir,
+        windows=windows,
+        method=method,
+        rate=false_alarm_rate,
+        load=load_from,
+        cut=cut,
+        max_lost=max_lost,
+        traces=traces,
+        bin_dir=bin_dir or _default_bin_dir(traces),
+        workers=workers or min(8, len(os.sched_getaffinity(0))),
+    )
+    report = pictures.build(request, progress)
+    _write(output, pictures.as_page(report))
+    if json_file:
+        _write(json_file, pictures.as_json(report))
+    if lines_file:
+        _write(lines_file, pictures.as_json_lines(report))
+    click.echo(_summary(report, output))
+
+
+def _check_places(files: list[Path], force: bool) -> None:
+    """Long reading is not to be lost to a folder that is missing."""
+    if len({file.parent.resolve() / file.name for file in files}) < len(files):
+        raise click.UsageError("--output, --json and --jsonl must name different files")
+    for file in files:
+        if file.exists() and not force:
+            raise OutputExistsError(f"{file}: is there already: give another name, or --force")
+        if not file.parent.is_dir():
+            raise OutputError(f"{file}: cannot be written (no such folder: {file.parent})")
+
+
+def _write(file: Path, data: bytes) -> None:
+    try:
+        write_whole(file, data)
+    except OSError as error:
+        raise output_error(error, file) from None
+
+
+def _default_bin_dir(traces: Path | None) -> Path | None:
+    if traces is not None:
+        for place in (traces, traces.resolve().parent):
+            if (place / "extract").is_dir():
+                return place / "extract"
+    return None
+
+
+def _summary(report: Report, output: Path) -> str:
+    overview = report.overview
+    verdicts = f"{overview.anomalous} anomalous" if report.classifier else "no verdicts"
+    return f"report: {overview.runs} runs, {verdicts}: {output}"
