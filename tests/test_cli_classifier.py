@@ -1,7 +1,9 @@
 """``barnum classifier`` as a user meets it."""
 
 import csv
+import gzip
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 from barnum.cli.classifier import command
 from barnum.errors import BarnumError, EvaluationError, OutputExistsError
 from barnum.verdicts import evaluation
+from barnum.verdicts.evaluation import Source
 from test_verdicts_evaluation import columns, header
 
 CALIBRATION = evaluation.Calibration("novelty", 50, tuple(float(i % 7) for i in range(40)))
@@ -22,6 +25,10 @@ def run(*arguments, code=0):
     assert result.exception is None, result.output
     assert (result.return_value or 0) == code
     return result.output
+
+
+def verdicts_of(document):
+    return {row["verdict"] for row in document["runs"]}
 
 
 def line_of(output, begin):
@@ -39,6 +46,11 @@ def write(folder, label, number, novelty, wrong=0.1, format="parquet", **changes
     with evaluation.writer_for(format, file, header(label, **fields)) as writer:
         writer.write(parts)
     return file
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -72,8 +84,8 @@ def test_a_table_and_error_rates_with_counts(folder):
     assert rows["malicious-8.doc"][-1] == "anomalous"
     assert rows["malicious-11.doc"][-1] == "nominal"
     assert rows["benign-3.doc"][-1] == "nominal"
-    assert "false positives: 0 of 8 (0.0 %)" in output
-    assert "false negatives: 1 of 4 (25.0 %)" in output
+    assert "false positives: 0 of 8 (0.0 %; 95 %: 0.0 to 36.9 %)" in output
+    assert "false negatives: 1 of 4 (25.0 %; 95 %: 0.6 to 80.6 %)" in output
 
 
 def test_both_labels_by_the_originals_line(folder):
@@ -100,8 +112,12 @@ def test_files_hold_the_verdicts(folder, tmp_path):
     # the column holds what was wrong, as the original's does
     assert float(named["malicious-s8"]["avg_accuracy"]) == pytest.approx(0.6)
     document = json.loads((tmp_path / "v.json").read_text())
-    assert document["schema"] == 1
-    assert document["error_rates"]["false_negatives"] == {"wrong": 1, "runs": 4, "rate": 0.25}
+    assert document["schema"] == 2
+    rate = document["summary"]["false_negatives"]
+    assert (rate["wrong"], rate["runs"], rate["rate"]) == (1, 4, 0.25)
+    assert rate["low"] == pytest.approx(0.0063, abs=1e-4)
+    assert rate["high"] == pytest.approx(0.8059, abs=1e-4)
+    assert verdicts_of(document) == {"nominal", "anomalous"}
     verdict = next(row for row in document["runs"] if row["sample"] == "s9")
     assert (verdict["anomalous"], verdict["score"], verdict["name"]) == (True, 30.0, "malicious-9.doc")
     assert verdict["p_value"] == pytest.approx(1 / 49)
@@ -165,7 +181,11 @@ def test_evaluations_in_the_originals_format_are_judged_by_its_method(originals,
 
 def test_evaluations_in_the_originals_format_have_no_novelty(originals):
     with pytest.raises(EvaluationError, match=r"benign-s0 holds no novelty.*--method svm"):
-        run(originals)
+        run(originals, "--method", "conformal")
+    # nor is a rate promised by another method
+    with pytest.raises(EvaluationError, match="holds no novelty"):
+        run(originals, "--false-alarm-rate", "0.1")
+    assert "classifier: logistic" in run(originals)
 
 
 def test_classifiers_stay_with_the_model_they_know(folder, originals, tmp_path):
@@ -189,7 +209,7 @@ def test_a_model_without_memory_is_judged_by_the_originals_method(folder, tmp_pa
     assert first["surprisal"] > 0
     assert first["new"] is first["novelty_position"] is None
     with pytest.raises(EvaluationError, match="holds no novelty"):
-        run(folder)
+        run(folder, "--method", "conformal")
 
 
 def test_formats_are_not_mixed(folder, originals):
@@ -221,3 +241,116 @@ def test_missing_and_foreign(folder, tmp_path):
     (folder / "note").write_text("x")
     with pytest.raises(EvaluationError, match="note"):
         run(folder)
+
+
+def test_refused_runs_count_in_no_rate(folder, tmp_path):
+    write(folder, "benign", 50, 99.0, source=Source(steps=9, lost=0.2, unmapped=1234))
+    output = run(folder, "-c", tmp_path / "v.csv", "--json", tmp_path / "v.json", "-p", tmp_path / "v.png")
+    assert "refused: 20.0 % of the trace was lost, code without an image was met 1,234 times" in output
+    assert "refused: 1 of 13 runs" in output
+    assert "false positives: 0 of 8" in output
+    rows = list(csv.DictReader((tmp_path / "v.csv").read_text().splitlines()))
+    assert {row["name"]: row["pred_label"] for row in rows}["benign-s50"] == ""
+    document = json.loads((tmp_path / "v.json").read_text())
+    assert document["summary"]["refused"] == 1
+    refused = next(row for row in document["runs"] if row["sample"] == "s50")
+    assert refused["verdict"] == "refused"
+    assert "20.0 %" in refused["refused"]
+    assert "false positives: 1 of 9" in run(folder, "--max-lost", "0.2")
+
+
+def test_where_all_runs_are_refused_one_line_says_so(tmp_path):
+    (tmp_path / "all").mkdir()
+    for i in range(3):
+        write(tmp_path / "all", "benign", i, 1.0, source=Source(steps=9, lost=0.5))
+    with pytest.raises(EvaluationError, match=r"no run can be judged: 50.0 % of the trace was lost"):
+        run(tmp_path / "all")
+
+
+@pytest.mark.parametrize("method", ["conformal", "svm", "logistic"])
+def test_pictures_and_curves(folder, tmp_path, method):
+    picture, curve = tmp_path / "v.png", tmp_path / "v.csv"
+    run(folder, "--method", method, "-p", picture, "-r", curve)
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n")
+    lines = curve.read_text().splitlines()
+    assert (lines[0], lines[1], lines[-1]) == ("fp,tp", "0.0,0.0", "1.0,1.0")
+
+
+def test_one_label_has_a_picture_but_no_curve(folder, tmp_path):
+    for i in range(8):
+        (folder / f"benign-s{i}.parquet").unlink()
+    run(folder, "-p", tmp_path / "v.png")
+    with pytest.raises(EvaluationError, match="takes runs of both labels"):
+        run(folder, "-r", tmp_path / "v.csv")
+
+
+@pytest.mark.parametrize("method", ["conformal", "svm", "logistic"])
+def test_forced_thresholds_stay_above_benign_runs(folder, tmp_path, method):
+    saved = tmp_path / "class.json"
+    write(folder, "benign", 60, 99.0, wrong=0.7)
+    first = run(folder, "-f", "--method", method, "-s", saved)
+    assert "false positives: 0 of 9" in first
+    again = run(folder, "-l", saved)
+    assert line_of(again, "false negatives") == line_of(first, "false negatives")
+    assert "false positives: 0 of 9" in again
+    write(folder, "benign", 61, 500.0, wrong=1.0)
+    assert "false positives: 0 of 10" in run(folder, "-f", "-l", saved)
+
+
+def test_trivial_detectors_are_compared_with(tmp_path):
+    made = tmp_path / "eval"
+    made.mkdir()
+    for i in range(4):
+        label = "benign" if i < 2 else "malicious"
+        source = Source(steps=9, signal=11 if i == 2 else None, timeout=False, children=i)
+        write(made, label, i, 0.0, source=source)
+    output = run(made)
+    assert "whether the program crashed alone: 0 of 2 benign" in output
+    assert "1 of 2 malicious called nominal" in output
+    assert "whether the program started a process alone: 1 of 2 benign" in output
+
+
+def test_cut_and_cache(folder):
+    write(folder, "malicious", 70, 30.0, source=Source(steps=9, cut=100))
+    output = run(folder, "--cut")
+    assert "1 of 13 runs were cut there" in output
+    assert line_of(output, "malicious-70.doc").split()[-1] == "nominal"
+    assert line_of(run(folder), "malicious-70.doc").split()[-1] == "anomalous"
+    anew = run(folder, "--cut", "-i", "-w", "1")
+    assert anew[anew.index("classifier:") :] == output[output.index("classifier:") :]
+
+
+def test_names_that_are_no_text_are_written(originals, tmp_path):
+    source = write(originals, "benign", 80, 0.0, format="gz")
+    os.rename(os.fsencode(source), os.fsencode(originals) + b"/benign-\xff.gz")
+    run(originals, "-c", tmp_path / "v.csv", "--json", tmp_path / "v.json", "-p", tmp_path / "v.png")
+    assert "benign-?" in (tmp_path / "v.csv").read_text()
+    assert json.loads((tmp_path / "v.json").read_text())["runs"]
+
+
+def test_classifiers_of_other_versions_are_refused_in_a_line(folder, tmp_path):
+    run(folder, "-s", tmp_path / "class.json")
+    old = tmp_path / "class.json"
+    old.write_text(old.read_text().replace('"schema": 2', '"schema": 1'))
+    with pytest.raises(EvaluationError, match="has schema '1', this version reads 2"):
+        run(folder, "-l", old)
+
+
+def test_the_published_classifier(data_dir, tmp_path):
+    acrobat = data_dir / "acrobat"
+    if not (acrobat / "model" / "svm").is_file():
+        pytest.skip(f"no published classifier at {acrobat}")
+    (tmp_path / "eval").mkdir()
+    for file in (acrobat / "expected").iterdir():
+        lines = gzip.decompress(file.read_bytes()).decode().splitlines()[1:]
+        text = "".join(line.split(",", 1)[1] + "\n" for line in lines)
+        name = f"malicious-{file.name.removesuffix('.csv.gz')}.gz"
+        (tmp_path / "eval" / name).write_bytes(gzip.compress(text.encode(), 1))
+    found = tmp_path / "v.json"
+    run(tmp_path / "eval", "-l", acrobat / "model" / "svm", "--json", found, "-p", tmp_path / "v.png")
+    rows = sorted(json.loads(found.read_text())["runs"], key=lambda row: row["sample"])
+    assert [row["sample"][:4] for row in rows] == ["44a7", "4a1a"]
+    assert [row["wrong"] for row in rows] == pytest.approx([0.9594, 0.8550], abs=5e-5)
+    assert [row["wrong_confidence"] for row in rows] == pytest.approx([0.0979, 0.0586], abs=5e-5)
+    assert [row["score"] for row in rows] == pytest.approx([9.3527, 8.1643], abs=5e-5)
+    assert {row["verdict"] for row in rows} == {"anomalous"}

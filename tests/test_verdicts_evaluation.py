@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from barnum.errors import EvaluationError
 from barnum.verdicts import evaluation
-from barnum.verdicts.features import read_run
+from barnum.verdicts.features import _Surprisal, read_run
 
 
 def header(label="benign", **changes):
@@ -176,6 +177,47 @@ def test_features_are_what_a_plain_loop_gives(tmp_path):
     sums = [whole["novelty"][i : i + 50].sum(dtype=float) if whole["novelty"][i] else 0 for i in range(2439)]
     assert run.novelty_window == pytest.approx(max(sums))
     assert run.novelty_position == int(whole["position"][int(np.argmax(sums))])
+
+
+@given(st.lists(st.integers(0, 700), min_size=1, max_size=6), st.integers(0, 9))
+@settings(deadline=None, max_examples=30)
+def test_windows_and_tail_do_not_depend_on_parts(tmp_path_factory, sizes, seed):
+    sizes = [*sizes, 1]
+    parts = [columns(size, seed + i) for i, size in enumerate(sizes)]
+    run = read_run(write(tmp_path_factory.mktemp("parts"), *parts))
+    values = np.concatenate([part["surprisal"] for part in parts]).astype(float)
+    for found, length in zip(run.surprisal_windows, (100, 1000, 10_000), strict=True):
+        reach = min(length, len(values))
+        sums = [values[i : i + reach].mean() for i in range(len(values) - reach + 1)]
+        assert found == pytest.approx(max(sums), rel=1e-9)
+    tail = np.sort(values)[::-1][: max(1, round(len(values) / 100))].mean()
+    assert run.surprisal_tail == pytest.approx(tail, rel=0.08)
+    # neither does where a reader cuts
+    summed = _Surprisal()
+    for begin in range(0, len(values), 37):
+        summed.add({"surprisal": values[begin : begin + 37].astype(np.float32)})
+    assert summed.features(len(values))["surprisal_windows"] == pytest.approx(run.surprisal_windows)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 700, 100_000, -5, 1 << 63, (1 << 64) - 1, 1 << 70])
+def test_cut_is_what_came_before(tmp_path, cut):
+    whole = columns(900)
+    limited = int((whole["position"].astype(object) < cut).sum())
+    source = evaluation.Source(steps=5000, cut=cut)
+    file = write(tmp_path, whole, source=source)
+    if not limited:
+        with pytest.raises(EvaluationError, match="no prediction from before the first other process"):
+            read_run(file, cut=True)
+        return
+    found = read_run(file, cut=True)
+    same = read_run(write(tmp_path, {n: v[:limited] for n, v in whole.items()}, source=source))
+    assert found.cut
+    assert not same.cut
+    assert found == msgspec.structs.replace(same, cut=True)
+    # a run that started none, or does not say so, is judged whole
+    for source in (None, evaluation.Source(steps=5000)):
+        file = write(tmp_path, whole, source=source)
+        assert read_run(file, cut=True) == read_run(file)
 
 
 def test_short_runs_and_runs_without_a_wrong_prediction_have_features(tmp_path):

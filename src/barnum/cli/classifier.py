@@ -172,7 +172,7 @@ def _as_csv(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> bytes:
         name = f"{run.label}-{run.sample}"
         predicted = "" if verdict.refused else int(verdict.anomalous)
         writer.writerow([int(run.malicious), predicted, run.wrong, run.wrong_confidence, name])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="replace")
 
 
 def _as_roc(judgement: Judgement) -> bytes:
@@ -198,6 +198,8 @@ def _as_json(judgement: Judgement) -> bytes:
     for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True):
         features: dict[str, Any] = msgspec.to_builtins(run)
         del features["calibration"], features["model"]
+        for name in ("name", "sample"):  # names of files may be no UTF-8
+            features[name] = features[name].encode(errors="replace").decode()
         rows.append({**features, **msgspec.to_builtins(verdict), "verdict": verdict.word})
     document = {
         "schema": 2,

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 
 from barnum import __version__
+from barnum.files import open_regular
 from barnum.verdicts.evaluation import split_name
-from barnum.verdicts.features import Run, read_run
+from barnum.verdicts.features import WINDOWS, Run, read_run
 
 # changes when Run does
 _SCHEMA = 1
@@ -20,11 +21,11 @@ _LARGEST = 1 << 24
 _MOST_FILES = 20_000
 
 
-def folder() -> Path:
-    """The folder of the cache; it may not exist."""
+def folder() -> Path | None:
+    """The folder of the cache; it may not exist. None where the user has none."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     root = Path(base) if base.startswith("/") else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111
-    return root / "barnum" / "runs"
+    return root / "barnum" / "runs" if root.is_absolute() else None
 
 
 class RunCache:
@@ -37,8 +38,11 @@ class RunCache:
     def read_run(self, file: Path, *, cut: bool = False) -> Run:
         """See features.read_run()."""
         label, sample = split_name(file)
+        if self._place is None:
+            return read_run(file, cut=cut)
         try:
-            with file.open("rb") as raw:
+            with open_regular(file, follow=True) as descriptor, open(descriptor, "rb", closefd=False) as raw:
+                before = _state(os.fstat(descriptor))
                 digest = hashlib.file_digest(raw, "sha256").hexdigest()
         except OSError:
             return read_run(file, cut=cut)  # which says what is wrong
@@ -46,15 +50,22 @@ class RunCache:
         found = _read(entry)
         if found is None:
             found = read_run(file, cut=cut)
-            _write(entry, found)
+            with suppress(OSError):
+                if _state(file.stat()) == before:
+                    _write(entry, found)
+            return found
         # a copy under another name is the same content
         renamed = {"label": label, "sample": sample}
-        if not found.model:
+        if found.surprisal is None:  # gz, which names nothing
             renamed["name"] = sample
+        elif found.label != label:
+            return read_run(file, cut=cut)  # which refuses it
         return msgspec.structs.replace(found, **renamed)
 
     def tidy(self) -> None:
         """Remove the oldest entries where there are very many."""
+        if self._place is None:
+            return
         with suppress(OSError):
             entries = [(entry.stat().st_mtime, entry.path) for entry in os.scandir(self._place)]
             for _, path in sorted(entries)[: max(0, len(entries) - _MOST_FILES)]:
@@ -63,20 +74,32 @@ class RunCache:
 
 def _read(entry: Path) -> Run | None:
     try:
-        if entry.is_symlink() or entry.stat().st_size > _LARGEST:
+        with open_regular(entry) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
             return None
-        return msgspec.json.decode(entry.read_bytes(), type=Run)
+        run = msgspec.json.decode(data, type=Run)
+        if run.surprisal_windows is not None and len(run.surprisal_windows) != len(WINDOWS):
+            return None
+        return run
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What tells that a file was changed while it was read."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _write(entry: Path, run: Run) -> None:
-    with suppress(OSError):
+    # names that are no UTF-8 and numbers beyond 64 bits have no place in JSON
+    with suppress(OSError, UnicodeEncodeError, OverflowError):
+        data = msgspec.json.encode(run)
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, beside = tempfile.mkstemp(dir=entry.parent, prefix=".")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(run))
+                file.write(data)
             Path(beside).replace(entry)
         except BaseException:
             Path(beside).unlink(missing_ok=True)

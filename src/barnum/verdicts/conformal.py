@@ -54,10 +54,14 @@ class ConformalClassifier:
 
     @property
     def threshold(self) -> float:
-        allowed = int(self.rate * (len(self._scores) + 1) + 1e-9) - 1
-        if allowed < 0:
+        if self._allowed < 0:
             return math.inf
-        return float(self._scores[len(self._scores) - 1 - allowed])
+        return float(self._scores[len(self._scores) - 1 - self._allowed])
+
+    @property
+    def _allowed(self) -> int:
+        """How many calibration scores may be at least an anomalous one; below 0 nothing is anomalous."""
+        return min(int(self.rate * (len(self._scores) + 1) + 1e-9), len(self._scores)) - 1
 
     def describe(self) -> str:
         return (
@@ -71,10 +75,13 @@ class ConformalClassifier:
         score = _score(run)
         at_least = len(self._scores) - int(np.searchsorted(self._scores, score, side="left"))
         p = (1 + at_least) / (1 + len(self._scores))
-        return Verdict(anomalous=p <= self.rate + 1e-12, score=score, p_value=p)
+        return Verdict(anomalous=at_least <= self._allowed, score=score, p_value=p)
 
     def without_false_positives(self, runs: Sequence[Run]) -> ConformalClassifier:
-        return ConformalClassifier(self.scores, self._window, 1 / (len(self._scores) + 1))
+        # those that are above all calibration scores had no part in them yet
+        above = [_score(run) for run in runs if not run.malicious and _score(run) > self._scores[-1]]
+        scores = [*self.scores, *above]
+        return ConformalClassifier(scores, self._window, 1 / (len(scores) + 1))
 
     def state(self) -> dict[str, Any]:
         return {"window": self._window, "rate": self.rate, "scores": self.scores}
@@ -129,9 +136,10 @@ class Conformal:
         if self._rate is None:
             return ConformalClassifier(scores, calibration.window, max(RATE, least))
         if self._rate < least - 1e-12:
+            needed = math.ceil(min(1 / self._rate, 1e15) - 1 - 1e-9)
             raise EvaluationError(
-                f"conformal: a false alarm rate of {self._rate:g} takes at least "
-                f"{math.ceil(1 / self._rate - 1 - 1e-9)} nominal runs, here are {len(scores)}: use "
+                f"conformal: a false alarm rate of {self._rate:g} takes at least {needed} nominal runs, "
+                f"here are {len(scores)}: use "
                 f"--false-alarm-rate {_up(least):g} or more, or learn from more runs"
             )
         return ConformalClassifier(scores, calibration.window, self._rate)

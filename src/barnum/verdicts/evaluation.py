@@ -199,7 +199,7 @@ class ParquetEvaluation:
             if not schema.equals(_COLUMNS) and not schema.equals(_FORGETFUL):
                 raise EvaluationError(f"{file}: has other columns than an evaluation: evaluate anew")
             header = self.header = msgspec.json.decode(metadata.get(_KEY, b"{}"), type=Header)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             raise EvaluationError(f"{file}: cannot be read as Parquet ({_first_line(error)})") from None
         except msgspec.MsgspecError as error:
             raise EvaluationError(f"{file}: has no header of an evaluation ({error})") from None

@@ -97,8 +97,12 @@ def read_run(file: Path, *, cut: bool = False) -> Run:
     finally:
         evaluation.close()
     if not sums.count:
-        why = "before the first other process was started" if limit is not None else "so"
-        raise EvaluationError(f"{file}: holds no prediction, {why} there is nothing to judge: remove it")
+        if limit is not None:
+            raise EvaluationError(
+                f"{file}: holds no prediction from before the first other process was started, so there is "
+                "nothing to judge: remove it, or leave out --cut"
+            )
+        raise EvaluationError(f"{file}: holds no prediction, so there is nothing to judge: remove it")
     features = sums.features()
     for other in others:
         features |= other.features(sums.count)
@@ -118,7 +122,7 @@ def _parts(evaluation: Evaluation, names: list[str], limit: int | None) -> Any:
     for part in evaluation.parts(*names):
         if limit is not None:
             # rows are in the order of the trace
-            end = int(np.searchsorted(part["position"], limit))
+            end = int(np.searchsorted(part["position"], np.uint64(min(max(0, limit), (1 << 64) - 1))))
             if end < len(part["position"]):
                 yield {name: column[:end] for name, column in part.items()}
                 return

@@ -90,7 +90,8 @@ def judge(
             )
         judged = None
     else:
-        chosen = methods.by_name(method or default_method(usable), rate)
+        # a rate is conformal's
+        chosen = methods.by_name(method or ("conformal" if rate else default_method(usable)), rate)
         classifier = chosen.fit(usable)
         judged = None if force else chosen.held_out(usable)
     if force:

@@ -99,7 +99,7 @@ class LogisticClassifier:
                     "classifier looks at: evaluate it as those that were learnt from"
                 )
             score += weight * (value - mean) / scale
-        return score
+        return float(score)
 
 
 class Logistic:

@@ -142,9 +142,11 @@ def load(file: Path) -> tuple[Classifier, str | None]:
         return SvmClassifier(*read_linear_svc(file)), None
     try:
         head = msgspec.json.decode(data, type=dict[str, Any])
-        if head.get("schema") != SCHEMA:
+        if "schema" not in head:
+            raise EvaluationError(f"{file}: is no classifier (it names no schema)")
+        if head["schema"] != SCHEMA:
             raise EvaluationError(
-                f"{file}: has schema {str(head.get('schema'))[:40]!r}, this version reads {SCHEMA}: learn "
+                f"{file}: has schema {str(head['schema'])[:40]!r}, this version reads {SCHEMA}: learn "
                 "the classifier anew"
             )
         saved = msgspec.convert(head, Saved)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickletools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def read_linear_svc(file: Path) -> tuple[tuple[float, float], float]:
     """
     data = read_bounded(file, _LARGEST, EvaluationError)
     try:
-        return _line(_walk(data))
+        # what would only be warned of is refused; numbers that overflow are looked at afterwards
+        with warnings.catch_warnings(action="error"), np.errstate(all="ignore"):
+            return _line(_walk(data))
     except _Refusal as refusal:
         raise EvaluationError(
             f"{file}: is no linear SVC of two features saved by joblib ({refusal}); nothing of it was run"
@@ -79,6 +82,7 @@ def read_linear_svc(file: Path) -> tuple[tuple[float, float], float]:
         AttributeError,
         OverflowError,
         RecursionError,
+        Warning,
     ) as error:
         raise EvaluationError(f"{file}: is damaged ({type(error).__name__}); nothing of it was run") from None
 
@@ -117,6 +121,8 @@ def _walk(data: bytes) -> _Object:
         elif name == "GLOBAL" or name == "STACK_GLOBAL":
             if name == "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
+                if not isinstance(module, str) or not isinstance(attribute, str):
+                    raise _Refusal("it asks for something without a name")
                 argument = f"{module} {attribute}"
             if argument not in _GLOBALS:
                 raise _Refusal(f"it asks for {str(argument)[:60]!r}")
@@ -145,9 +151,14 @@ def _walk(data: bytes) -> _Object:
             target = stack[-1]
             if not isinstance(target, dict):
                 raise _Refusal("it fills something that is no dictionary")
+            # hashes of nested tuples could take for ever
+            if not all(isinstance(key, str) for key in values[::2]):
+                raise _Refusal("it has a key that is no text")
             target.update(zip(values[::2], values[1::2], strict=True))
         elif name in ("APPENDS", "APPEND"):
             values = to_mark() if name == "APPENDS" else [stack.pop()]
+            if not isinstance(stack[-1], list):
+                raise _Refusal("it fills something that is no list")
             stack[-1].extend(values)
         elif name in ("NEWOBJ", "REDUCE"):
             arguments, kind = stack.pop(), stack.pop()
@@ -177,7 +188,11 @@ def _array(stream: io.BytesIO, size: int, state: dict[str, Any]) -> np.ndarray[A
     """The numbers of an array, which follow the description of it."""
     dtype, shape = state["dtype"], state["shape"]
     name = dtype.arguments[0] if isinstance(dtype, _Object) and dtype.kind == _DTYPE else None
-    if name not in _NUMBERS or (dtype.state is not None and dtype.state[1] not in ("<", "|")):
+    if (
+        not isinstance(name, str)
+        or name not in _NUMBERS
+        or (dtype.state is not None and dtype.state[1] not in ("<", "|"))
+    ):
         raise _Refusal("it holds an array of something else than numbers")
     if state.get("order") not in ("C", "F") or len(shape) > 2:
         raise _Refusal("it holds an array of an unknown layout")
@@ -217,4 +232,4 @@ def _numbers(state: dict[str, Any], name: str) -> np.ndarray[Any, Any]:
     value = state.get(name)
     if not isinstance(value, _Object) or value.array is None:
         raise _Refusal(f"{name} is missing")
-    return value.array
+    return value.array.astype(np.float64)
