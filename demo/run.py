@@ -178,7 +178,7 @@ def _demo(out: Path, jobs: int) -> None:
     start = steps.title("Write a page that shows what was anomalous, and where")
     page = out / "report.html"
     steps.barnum(
-        "report", folders["eval"], "-f", "-o", page, "-l", classifier, "--traces", folders["traces"],
+        "report", folders["eval"], "-f", "-o", page, *rate, "--traces", folders["traces"],
         "--bin-dir", folders["extract"], quiet=True,
     )  # fmt: skip
     steps.done("report", start)
@@ -247,7 +247,7 @@ def _compare(steps: Steps, evaluations: Path, out: Path) -> None:
         for cut in ([], ["--cut"]):
             file = out / ".compared.json"
             steps.barnum(
-                "classifier", "-l", "50", *options, *cut, "--json", file, evaluations, quiet=True, silent=True
+                "classifier", "--logging", "50", *options, *cut, "--json", file, evaluations, quiet=True, silent=True
             )
             judged.append(_read(file))
             file.unlink()
