@@ -246,9 +246,8 @@ def _compare(steps: Steps, evaluations: Path, out: Path) -> None:
         judged = []
         for cut in ([], ["--cut"]):
             file = out / ".compared.json"
-            steps.barnum(
-                "classifier", "--logging", "50", *options, *cut, "--json", file, evaluations, quiet=True, silent=True
-            )
+            words = ("classifier", "--logging", "50", *options, *cut, "--json", file, evaluations)
+            steps.barnum(*words, quiet=True, silent=True)
             judged.append(_read(file))
             file.unlink()
         flagged, harmless, missed, abusive = _errors(judged[0])
