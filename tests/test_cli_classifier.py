@@ -4,13 +4,15 @@ import csv
 import gzip
 import json
 import os
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from barnum.cli.classifier import command
-from barnum.errors import BarnumError, EvaluationError, OutputExistsError
+from barnum.errors import BarnumError, EvaluationError, OutputError, OutputExistsError, SomeFailedError
 from barnum.verdicts import evaluation
 from barnum.verdicts.evaluation import Source
 from test_verdicts_evaluation import columns, header
@@ -20,7 +22,7 @@ CALIBRATION = evaluation.Calibration("novelty", 50, tuple(float(i % 7) for i in 
 
 def run(*arguments, code=0):
     result = CliRunner().invoke(command, [str(word) for word in arguments], standalone_mode=False)
-    if isinstance(result.exception, BarnumError):
+    if isinstance(result.exception, BarnumError | click.UsageError):
         raise result.exception
     assert result.exception is None, result.output
     assert (result.return_value or 0) == code
@@ -354,3 +356,52 @@ def test_the_published_classifier(data_dir, tmp_path):
     assert [row["wrong_confidence"] for row in rows] == pytest.approx([0.0979, 0.0586], abs=5e-5)
     assert [row["score"] for row in rows] == pytest.approx([9.3527, 8.1643], abs=5e-5)
     assert {row["verdict"] for row in rows} == {"anomalous"}
+
+
+def test_results_go_where_they_are_told(folder, tmp_path):
+    # a pipe or a device takes them itself, and a link's target is written
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    link.symlink_to(target)
+    run("-c", link, "--json", "/dev/null", folder)
+    assert link.is_symlink()
+    assert target.read_text().startswith("true_label")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(OutputError, match="no such folder"):
+        run("-c", tmp_path / "none" / "c.csv", folder)
+    for words in (["-c", link, "--json", target], ["--json", folder / "v.json"]):
+        with pytest.raises(click.UsageError):
+            run(*words, folder)
+
+
+@pytest.mark.parametrize("option", ["--false-alarm-rate", "--max-lost"])
+def test_rates_are_numbers(folder, option):
+    with pytest.raises(click.UsageError):
+        run(option, "nan", folder)
+
+
+def test_a_run_with_nothing_before_the_cut_does_not_stop_the_others(folder):
+    write(folder, "malicious", 50, 30.0, source=evaluation.Source(steps=5000, cut=0))
+    output = run("--cut", folder)
+    assert "refused: nothing was executed before" in output
+    assert "refused: 1 of 13 runs" in output
+    assert run(folder).count("refused") == 0
+
+
+def test_a_gate_does_not_let_refused_runs_through(tmp_path):
+    made = tmp_path / "eval"
+    made.mkdir()
+    for i in range(3):
+        write(made, "benign", i, 0.0)
+    write(made, "malicious", 9, 0.0, source=evaluation.Source(steps=5000, lost=0.3))
+    run(made)
+    with pytest.raises(SomeFailedError, match="1 of 4"):
+        run("--fail-on-anomaly", made)
+
+
+def test_long_names_are_cut(folder):
+    write(folder, "benign", 60, 0.0, name="n" * 100_000)
+    write(folder, "benign", 61, 0.0, name="")
+    output = run(folder)
+    assert max(map(len, output.splitlines())) < 400
+    assert "s61" in output

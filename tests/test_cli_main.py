@@ -17,10 +17,10 @@ def ended(monkeypatch, capsys):
     """Exit code and lines of a command that raises an error."""
 
     def end(error: BaseException) -> tuple[int, list[str]]:
-        def fail(**_options):
+        def fail(*_words):
             raise error
 
-        monkeypatch.setattr(main_module.cli, "main", fail)
+        monkeypatch.setattr(main_module.cli, "make_context", fail)
         with pytest.raises(SystemExit) as caught:
             main_module.main()
         return caught.value.code, capsys.readouterr().err.splitlines()

@@ -1,7 +1,10 @@
 """``barnum pack`` and ``barnum score``: a folder that holds a detector, and verdicts in one step."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,3 +181,88 @@ def test_what_is_no_detector(made, tmp_path):
     for folder in (tmp_path, tmp_path / "none", made / "m.json"):
         assert score(folder, tmp_path)[0].code == 20
     assert score(made / "detector")[0].code == 2
+
+
+def damaged(folder, **changes):
+    """Change the header of a sample's parsed trace."""
+    import pyarrow.parquet as pq
+
+    file = folder / "trace_parsed.parquet"
+    table = pq.read_table(file)
+    meta = dict(table.schema.metadata or {}) or dict(pq.ParquetFile(file).metadata.metadata)
+    meta[b"barnum"] = json.dumps(json.loads(meta[b"barnum"]) | changes).encode()
+    with pq.ParquetWriter(file, table.schema.with_metadata(None), store_schema=False) as writer:
+        writer.write_table(table.replace_schema_metadata(None))
+        writer.add_key_value_metadata({key.decode(): value for key, value in meta.items()})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"truncated": "timeout"}, "a time limit ended its decoding"),
+        ({"statistics": {"bytes": 1000, "bytes_lost": 60, "unmapped": 3}}, "6.0 % of the trace was lost"),
+    ],
+)
+def test_what_was_not_seen_whole_is_not_judged(made, tmp_path, changes, why):
+    half = damaged(write_sample(tmp_path, "half.doc", "malicious", attack_path(900)), **changes)
+    bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(901))
+    ended, lines = score(made / "detector", half)
+    assert (ended.code, lines[0]["verdict"]) == (0, "refused")
+    assert why in lines[0]["refused"]
+    # a gate does not let it through
+    ended, _ = score("--fail-on-anomaly", made / "detector", half)
+    assert ended.code == 22
+    ended, _ = score("--fail-on-anomaly", made / "detector", half, bad)
+    assert ended.code == 3
+
+
+def test_an_anomaly_is_told_whatever_else_fails(made, tmp_path):
+    bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(901))
+    ended, lines = score("--fail-on-anomaly", made / "detector", tmp_path / "none", bad)
+    assert ended.code == 3
+    assert len(lines) == 2
+
+
+def test_only_what_came_before_another_process_counts(made, tmp_path):
+    bad = damaged(write_sample(tmp_path, "new.doc", "malicious", attack_path(901)), spawn=1000)
+    assert score(made / "detector", bad)[1][0]["verdict"] == "anomalous"
+    line = score("--cut", made / "detector", bad)[1][0]
+    assert (line["cut"], line["verdict"]) == (True, "nominal")
+    assert line["transfers"] == 999
+    first = damaged(write_sample(tmp_path, "first.doc", "malicious", attack_path(902)), spawn=0)
+    line = score("--cut", made / "detector", first)[1][0]
+    assert line["verdict"] == "refused"
+    assert "nothing was executed before" in line["refused"]
+
+
+def test_names_need_not_be_utf_8(made, tmp_path):
+    good = write_sample(tmp_path, "same.doc", "benign", nominal_path(3))
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/s9\xff"))
+    good.rename(odd)
+    ended, lines = score(made / "detector", odd)
+    assert ended.code in (0, 22)
+    assert len(lines) == 1
+    assert "\\xff" in lines[0]["sample"] or "\\udcff" in lines[0]["sample"]
+
+
+def test_a_part_that_never_ends_is_refused(detector):
+    (detector / "weights").unlink()
+    os.mkfifo(detector / "weights")
+    ended, _ = score(detector, detector)
+    assert ended.code == 20
+
+
+def test_a_reader_that_went_away_is_no_error(made, tmp_path):
+    good = write_sample(tmp_path, "same.doc", "benign", nominal_path(3))
+    command = "from barnum.cli.main import main; main()"
+    words = ["score", str(made / "detector"), *[str(good)] * 3]
+    for closing in (f"{sys.executable} -c {command!r} {' '.join(words)} | true", None):
+        if closing:
+            shell = f"set -o pipefail; {closing}"
+            done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+        else:
+            shell = f"{sys.executable} -c {command!r} {' '.join(words)} >&-"
+            done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr

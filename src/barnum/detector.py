@@ -11,6 +11,7 @@ Nothing in it is run: they are documents and arrays of numbers.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ import msgspec
 
 from barnum import __version__
 from barnum.errors import ModelError, OutputExistsError
-from barnum.files import output_error, read_bounded, write_whole
+from barnum.files import open_regular, output_error, read_bounded, write_whole
 from barnum.models.model import Model, load_model
 from barnum.verdicts import methods
 from barnum.verdicts.methods import Classifier
+
+_log = logging.getLogger(__name__)
 
 SCHEMA = 1
 MANIFEST, DOCUMENT, WEIGHTS, CLASSIFIER = "detector.json", "model.json", "weights", "classifier.json"
@@ -88,8 +91,8 @@ def pack(folder: Path, document: Path, weights: Path, classifier: Path, max_lost
     return manifest
 
 
-def load_detector(folder: Path) -> Detector:
-    """Read a detector.
+def load_detector(folder: Path, cut: bool | None = None) -> Detector:
+    """Read a detector; ``cut`` says how it is to judge, where that is known (see methods.load()).
 
     Raises:
         ModelError, EvaluationError: a part is missing, broken, changed, or of another version.
@@ -113,16 +116,22 @@ def load_detector(folder: Path) -> Detector:
     model = load_model(folder / DOCUMENT, folder / WEIGHTS)
     if model.identity != manifest.model:
         raise ModelError(f"{file}: names another model than the folder holds: pack the detector anew")
-    return Detector(manifest, model, _classifier_of(model, folder / CLASSIFIER))
+    classifier = _classifier_of(model, folder / CLASSIFIER, cut)
+    if classifier.name != manifest.method:
+        raise ModelError(f"{file}: names another method than its classifier has: pack the detector anew")
+    return Detector(manifest, model, classifier)
 
 
-def _classifier_of(model: Model, file: Path) -> Classifier:
-    classifier, identity = methods.load(file)
+def _classifier_of(model: Model, file: Path, cut: bool | None = None) -> Classifier:
+    classifier, identity = methods.load(file, cut)
+    if identity is None:
+        _log.warning("%s: does not say which model it was learnt from: nothing tells whether they fit", file)
     if identity is not None and identity != model.identity:
         raise ModelError(f"{file}: was learnt from evaluations of another model: learn the classifier anew")
     return classifier
 
 
 def _digest(file: Path) -> str:
-    with file.open("rb") as raw:
+    # a pipe or a device would not end
+    with open_regular(file, follow=True) as descriptor, os.fdopen(os.dup(descriptor), "rb") as raw:
         return hashlib.file_digest(raw, "sha256").hexdigest()

@@ -65,7 +65,12 @@ def output_error(error: OSError, place: Path) -> OutputError:
 
 
 def write_whole(file: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
+    """Write a file so that its name never stands for half of it. A link's target is written, not the link;
+    a device or a pipe takes the bytes itself."""
+    file = file.resolve() if file.is_symlink() else file
+    if file.exists() and not file.is_file():
+        file.write_bytes(data)
+        return
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         beside.write_bytes(data)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import progress, set_up_logging
-from barnum.errors import OutputExistsError
-from barnum.files import write_whole
+from barnum.cli.common import Real, progress, set_up_logging
+from barnum.errors import OutputExistsError, SomeFailedError
 
 if TYPE_CHECKING:
     from barnum.verdicts.features import Run
@@ -36,7 +35,7 @@ _ANOMALOUS = 3
 )
 @click.option(
     "--false-alarm-rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Real(0, 1, min_open=True, max_open=True),
     help="Share of nominal runs that conformal may call anomalous. Default: 0.01, or the least that the "
     "number of nominal runs allows.",
 )
@@ -54,7 +53,7 @@ _ANOMALOUS = 3
 )
 @click.option(
     "--max-lost",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     default=0.05,
     show_default=True,
     help="Refuse a verdict where more than this share of a trace was lost.",
@@ -82,7 +81,11 @@ _ANOMALOUS = 3
 @click.option(
     "-i", "--ignore-cache", is_flag=True, help="Sum every file up anew, whatever the user's cache holds."
 )
-@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 when something is anomalous.")
+@click.option(
+    "--fail-on-anomaly",
+    is_flag=True,
+    help="Exit with 3 when something is anomalous, else with 22 when a verdict was refused.",
+)
 @click.option(
     "--logging",
     "logging_level",
@@ -120,6 +123,7 @@ def command(
     classifier judges all of them; with --force one threshold does, which the benign runs have set.
     """
     set_up_logging(logging_level)
+    from barnum.pictures.results import check_place, write_result
     from barnum.verdicts import methods
     from barnum.verdicts.cache import RunCache
     from barnum.verdicts.evaluation import find_evaluations
@@ -131,6 +135,15 @@ def command(
         raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
     if save_to and save_to.exists():
         raise OutputExistsError(f"{save_to}: is there already: give another name")
+    places = [place for place in (save_to, csv_file, plot_file, roc_file, json_file) if place]
+    if len({place.resolve() for place in places}) < len(places):
+        raise click.UsageError("two options name the same file: give each its own")
+    for place in places:
+        check_place(place, force=True)
+        if eval_dir.is_dir() and place.resolve().parent == eval_dir.resolve():
+            raise click.UsageError(
+                f"{place}: lies in EVAL_DIR, which holds evaluations alone: name another place"
+            )
     files = find_evaluations(eval_dir)
     with progress("read evaluations", len(files)) as bar:
         judgement = judge(
@@ -146,20 +159,25 @@ def command(
             advance=bar.advance,
         )
     runs, verdicts = judgement.runs, judgement.verdicts
-    if roc_file:
-        write_whole(roc_file, _as_roc(judgement))
     if save_to:
-        methods.save(save_to, judgement.classifier, runs[0].model)
+        methods.save(save_to, judgement.classifier, runs[0].model, cut)
     if csv_file:
-        write_whole(csv_file, _as_csv(runs, verdicts))
+        write_result(csv_file, _as_csv(runs, verdicts))
     if json_file:
-        write_whole(json_file, _as_json(judgement))
+        write_result(json_file, _as_json(judgement))
     if plot_file:
         from barnum.pictures.verdicts import draw_verdicts
 
-        write_whole(plot_file, draw_verdicts(judgement))
+        write_result(plot_file, draw_verdicts(judgement))
     _print(judgement, cut)
-    return _ANOMALOUS if fail_on_anomaly and any(verdict.anomalous for verdict in verdicts) else 0
+    if roc_file:
+        write_result(roc_file, _as_roc(judgement))
+    if fail_on_anomaly and any(verdict.anomalous for verdict in verdicts):
+        return _ANOMALOUS
+    refused = judgement.summary.refused
+    if fail_on_anomaly and refused:
+        raise SomeFailedError(f"{refused} of {len(runs)} runs could not be judged; their lines say why")
+    return 0
 
 
 def _as_csv(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> bytes:
@@ -223,8 +241,8 @@ def _print(judgement: Judgement, cut: bool) -> None:
             f"judged by what the first thread did before another process was started: {count} "
             f"of {len(runs)} runs were cut there, the others started none or do not say"
         )
-    names = [_printable(run.name) for run in runs]
-    width = min(64, max(len("document"), *map(len, names)))
+    names = [_shortened(_printable(run.name) or run.sample) for run in runs]
+    width = max(len("document"), *map(len, names))
     click.echo(f"\n{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
     order = sorted(range(len(runs)), key=lambda i: (runs[i].malicious, -verdicts[i].score, names[i]))
     for i in order:
@@ -264,6 +282,10 @@ def _shown(rate: Rate) -> str:
         f"{rate.wrong} of {rate.runs} ({100 * rate.rate:.1f} %; 95 %: {100 * rate.low:.1f} to "
         f"{100 * rate.high:.1f} %)"
     )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 64 else f"{name[:63]}…"
 
 
 def _printable(text: str) -> str:

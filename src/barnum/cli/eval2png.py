@@ -42,6 +42,8 @@ def command(force: bool, width: int, color: Any, logging_level: int, eval_file: 
     from barnum.verdicts.evaluation import open_evaluation
 
     check_place(output, force)
+    if output.exists() and output.samefile(eval_file):
+        raise click.UsageError(f"{output}: is the evaluation itself: name another file")
     evaluation = open_evaluation(eval_file)
     try:
         picture, count = draw(evaluation, width, color)

@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -68,9 +69,15 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        code = cli.main(standalone_mode=False)
+        if sys.stdout is None:  # it was closed before the program began
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        # not cli.main(): that takes a closed pipe for an error
+        with cli.make_context("barnum", sys.argv[1:]) as context:
+            code = cli.invoke(context)
         # flush here, so that a closed pipe is noticed while it can still be handled
         sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
     except click.exceptions.Abort:
         _fail("interrupted", 130)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from barnum.cli.common import set_up_logging
+from barnum.cli.common import Real, set_up_logging
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -19,7 +19,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--max-lost",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     default=0.05,
     show_default=True,
     help="Refuse a verdict where more than this share of a trace was lost.",

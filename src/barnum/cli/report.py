@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from barnum.cli.common import progress, set_up_logging
+from barnum.cli.common import Real, progress, set_up_logging
 from barnum.errors import OutputError, OutputExistsError
 from barnum.files import output_error, write_whole
 
@@ -44,13 +44,13 @@ _MOST_WINDOWS = 100
 )
 @click.option(
     "--false-alarm-rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Real(0, 1, min_open=True, max_open=True),
     help="Share of nominal runs that conformal may call anomalous: see barnum classifier.",
 )
 @click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
 @click.option(
     "--max-lost",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     default=0.05,
     show_default=True,
     help="Refuse a verdict where more than this share of a trace was lost.",
@@ -117,7 +117,7 @@ def command(
     if false_alarm_rate is not None and (load_from or method in ("logistic", "svm")):
         raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
     files = [file for file in (output, json_file, lines_file) if file is not None]
-    _check_places(files, force)
+    _check_places(files, force, eval_dir)
     from barnum.pictures import report as pictures
 
     request = pictures.Request(
@@ -141,11 +141,15 @@ def command(
     click.echo(_summary(report, output))
 
 
-def _check_places(files: list[Path], force: bool) -> None:
+def _check_places(files: list[Path], force: bool, eval_dir: Path) -> None:
     """Long reading is not to be lost to a folder that is missing."""
     if len({file.parent.resolve() / file.name for file in files}) < len(files):
         raise click.UsageError("--output, --json and --jsonl must name different files")
     for file in files:
+        if eval_dir.is_dir() and file.resolve().parent == eval_dir.resolve():
+            raise click.UsageError(
+                f"{file}: lies in EVAL_DIR, which holds evaluations alone: name another place"
+            )
         if file.exists() and not force:
             raise OutputExistsError(f"{file}: is there already: give another name, or --force")
         if not file.parent.is_dir():

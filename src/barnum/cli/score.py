@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import ended_like_an_interrupt, set_up_logging
+from barnum.cli.common import SECONDS, ended_like_an_interrupt, set_up_logging
 from barnum.errors import InputError, SomeFailedError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _ANOMALOUS = 3
     help="Images of the recorded programs; needed where a sample is not preprocessed.",
 )
 @click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds of decoding a sample.")
+@click.option("--timeout", type=SECONDS, help="Seconds of decoding a sample.")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), help="Default: as many as there are cores.")
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 when something is anomalous.")
 @click.option(
@@ -59,36 +59,48 @@ def command(
 
     Prints a JSON object a sample, each on a line of its own, as soon as it is judged: sample, name, verdict
     (nominal, anomalous or refused), score, threshold, p_value, where. A sample that cannot be judged has an
-    error instead; the others are judged all the same, and the exit code is 22.
+    error instead; the others are judged all the same, and the exit code is 22. With --fail-on-anomaly it is 3
+    where any is anomalous, else 22 also where a verdict was refused.
     """
     set_up_logging(logging_level)
     from barnum.detector import load_detector
     from barnum.models.evaluate import Evaluator
 
-    detector = load_detector(model)
+    detector = load_detector(model, cut)
     cores = threads or len(os.sched_getaffinity(0))
     evaluator = Evaluator(detector.model, cores)
-    failed, anomalous = 0, False
+    failed, refused, anomalous = 0, 0, False
     with ended_like_an_interrupt(), tempfile.TemporaryDirectory(prefix="barnum-") as scratch:
         one = _Scorer(detector, evaluator, bin_dir, timeout, cut, Path(scratch))
         for folder in samples:
             try:
                 told = one.judge(folder)
-            except InputError as error:
+            except (InputError, OSError) as error:
                 failed += 1
                 told = {"sample": folder.name, "folder": str(folder), "error": str(error)}
             anomalous = anomalous or told.get("verdict") == "anomalous"
+            refused += told.get("verdict") == "refused"
             _say(told)
-    if failed:
-        raise SomeFailedError(f"{failed} of {len(samples)} samples could not be judged; their lines say why")
-    return _ANOMALOUS if fail_on_anomaly and anomalous else 0
+    if fail_on_anomaly and anomalous:
+        return _ANOMALOUS
+    if failed or (fail_on_anomaly and refused):
+        raise SomeFailedError(
+            f"{failed + refused} of {len(samples)} samples could not be judged; their lines say why"
+        )
+    return 0
 
 
 def _say(told: dict[str, Any]) -> None:
     import msgspec
 
-    click.echo(msgspec.json.encode(told).decode())
+    # names of files need not be UTF-8
+    whole = {key: _text(value) if isinstance(value, str) else value for key, value in told.items()}
+    click.echo(msgspec.json.encode(whole).decode())
     sys.stdout.flush()
+
+
+def _text(value: str) -> str:
+    return value.encode(errors="backslashreplace").decode()
 
 
 class _Scorer:
@@ -160,6 +172,7 @@ class _Scorer:
             "method": detector.classifier.name,
             "transfers": run.transfers,
             "cut": run.cut,
+            "lost": None if run.source is None else run.source.lost,
         }
         if refusal is not None:
             told["refused"] = refusal

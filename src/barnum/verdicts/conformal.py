@@ -73,6 +73,12 @@ class ConformalClassifier:
 
     def judge(self, run: Run) -> Verdict:
         score = _score(run)
+        if run.calibration is not None and run.calibration.window != self._window:
+            raise EvaluationError(
+                f"conformal: the evaluation of {run.label}-{run.sample} has novelty within "
+                f"{run.calibration.window:,} transfers, the classifier was learnt within {self._window:,}: "
+                "learn the classifier anew"
+            )
         at_least = len(self._scores) - int(np.searchsorted(self._scores, score, side="left"))
         p = (1 + at_least) / (1 + len(self._scores))
         return Verdict(anomalous=at_least <= self._allowed, score=score, p_value=p)

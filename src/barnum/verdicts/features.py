@@ -70,7 +70,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_run(file: Path, *, cut: bool = False) -> Run:
     """Read an evaluation file once and sum it up; with ``cut`` only what came before the first other process
-    was started (all of it where none was, or where that is not known).
+    was started (all of it where none was, or where that is not known); where nothing did, ``transfers`` is 0
+    and nothing else is known.
 
     Raises:
         EvaluationError: it is broken, holds no prediction, or numbers that are none.
@@ -96,16 +97,12 @@ def read_run(file: Path, *, cut: bool = False) -> Run:
                 each.add(part)
     finally:
         evaluation.close()
-    if not sums.count:
-        if limit is not None:
-            raise EvaluationError(
-                f"{file}: holds no prediction from before the first other process was started, so there is "
-                "nothing to judge: remove it, or leave out --cut"
-            )
+    if not sums.count and limit is None:
         raise EvaluationError(f"{file}: holds no prediction, so there is nothing to judge: remove it")
-    features = sums.features()
-    for other in others:
-        features |= other.features(sums.count)
+    features: dict[str, Any] = {"transfers": 0, "wrong": 0.0, "wrong_confidence": 0.0, "confidence": 0.0}
+    if sums.count:
+        for each in (sums, *others):
+            features |= each.features(sums.count)
     return Run(
         name=header.name if header else evaluation.sample,
         label=evaluation.label,
@@ -153,7 +150,7 @@ class _Sums:
         self._confidence += float(part["confidence"].sum(dtype=np.float64))
         self._wrong_confidence += float(part["confidence"][wrong].sum(dtype=np.float64))
 
-    def features(self) -> dict[str, Any]:
+    def features(self, count: int) -> dict[str, Any]:
         return {
             "transfers": self.count,
             "wrong": self._wrong / self.count,

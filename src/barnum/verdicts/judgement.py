@@ -73,6 +73,7 @@ def judge(
     Raises:
         EvaluationError: there is none, one is broken, or they do not suffice for the method.
     """
+    loaded = None if load is None else methods.load(load, cut)
     runs = read_runs(find_evaluations(folder), cut=cut, workers=workers, cache=cache, advance=advance)
     check_model(folder, runs)
     refusals = [refusal_of(run, max_lost) for run in runs]
@@ -81,8 +82,8 @@ def judge(
         raise EvaluationError(
             f"{folder}: no run can be judged: {refusals[0]} ({runs[0].sample}, as an example)"
         )
-    if load is not None:
-        classifier, model = methods.load(load)
+    if loaded is not None:
+        classifier, model = loaded
         if model is not None and model != runs[0].model:
             raise EvaluationError(
                 f"{load}: was learnt from evaluations of another model than those in {folder}"
@@ -174,6 +175,10 @@ def check_model(folder: Path, runs: Sequence[Run]) -> None:
 def refusal_of(run: Run, max_lost: float) -> str | None:
     """Why a run is not judged; None where it is."""
     source = run.source
+    if not run.transfers:
+        return "nothing was executed before the first other process was started"
+    if source is not None and source.truncated:
+        return "a time limit ended its decoding: give it more time"
     if source is None or source.lost is None or source.lost <= max_lost:
         return None
     missing = f", code without an image was met {source.unmapped:,} times" if source.unmapped else ""

@@ -94,6 +94,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     model: str
     state: dict[str, Any]
+    cut: bool = False  # whether it was learnt from runs that were cut
 
 
 def by_name(name: str, rate: float | None = None) -> Method:
@@ -118,15 +119,20 @@ def by_name(name: str, rate: float | None = None) -> Method:
     raise EvaluationError(f"no method is called {name[:60]!r}: use {', '.join(METHODS)}")
 
 
-def save(file: Path, classifier: Classifier, model: str) -> None:
+def save(file: Path, classifier: Classifier, model: str, cut: bool = False) -> None:
     """Write a classifier."""
     saved = Saved(
-        schema=SCHEMA, version=__version__, method=classifier.name, model=model, state=classifier.state()
+        schema=SCHEMA,
+        version=__version__,
+        method=classifier.name,
+        model=model,
+        state=classifier.state(),
+        cut=cut,
     )
     write_whole(file, msgspec.json.format(msgspec.json.encode(saved)) + b"\n")
 
 
-def load(file: Path) -> tuple[Classifier, str | None]:
+def load(file: Path, cut: bool | None = None) -> tuple[Classifier, str | None]:
     """Read a classifier, and the identity of the model it belongs to (see Saved). The original's, a linear
     SVC that joblib saved, is read as well; it judges evaluations of any model: None.
 
@@ -150,6 +156,12 @@ def load(file: Path) -> tuple[Classifier, str | None]:
                 "the classifier anew"
             )
         saved = msgspec.convert(head, Saved)
+        # what nominal runs show as a whole bounds what a part of them shows: conformal may judge either
+        if cut is not None and saved.cut != cut and saved.method != "conformal":
+            raise EvaluationError(
+                f"{file}: was learnt from {'cut' if saved.cut else 'whole'} runs: "
+                f"{'add' if saved.cut else 'leave out'} --cut"
+            )
         return by_name(saved.method).restore(saved.state), saved.model
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{file}: is no classifier ({str(error)[:200]})") from None
