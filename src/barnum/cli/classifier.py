@@ -95,10 +95,7 @@ _ANOMALOUS = 3
     help="Lowest level that is logged: 10 debug, 20 info, 30 warning, 40 error.",
 )
 @click.argument("eval_dir", type=click.Path(file_okay=False, path_type=Path))
-@click.pass_context
 def command(
-    context: click.Context,
-    /,
     method: str | None,
     false_alarm_rate: float | None,
     force: bool,

@@ -60,6 +60,7 @@ def cli() -> None:
       barnum preprocess -p traces extract
       barnum lstm -p --eval-dir eval traces
       barnum classifier eval
+      barnum report eval -o report.html --traces traces
 
     Exit codes: 0 ran, 1 internal error, 2 usage, 3 something is anomalous (with --fail-on-anomaly),
     10 and up an input error, 130 interrupted. The list is in docs/formats.md.

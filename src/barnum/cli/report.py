@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from barnum.cli.common import Real, progress, set_up_logging
-from barnum.errors import OutputError, OutputExistsError
-from barnum.files import output_error, write_whole
 
 if TYPE_CHECKING:
     from barnum.pictures.report_document import Report
@@ -119,6 +117,7 @@ def command(
     files = [file for file in (output, json_file, lines_file) if file is not None]
     _check_places(files, force, eval_dir)
     from barnum.pictures import report as pictures
+    from barnum.pictures.results import write_result
 
     request = pictures.Request(
         folder=eval_dir,
@@ -133,16 +132,18 @@ def command(
         workers=workers or min(8, len(os.sched_getaffinity(0))),
     )
     report = pictures.build(request, progress)
-    _write(output, pictures.as_page(report))
+    write_result(output, pictures.as_page(report))
     if json_file:
-        _write(json_file, pictures.as_json(report))
+        write_result(json_file, pictures.as_json(report))
     if lines_file:
-        _write(lines_file, pictures.as_json_lines(report))
+        write_result(lines_file, pictures.as_json_lines(report))
     click.echo(_summary(report, output))
 
 
 def _check_places(files: list[Path], force: bool, eval_dir: Path) -> None:
     """Long reading is not to be lost to a folder that is missing."""
+    from barnum.pictures.results import check_place
+
     if len({file.parent.resolve() / file.name for file in files}) < len(files):
         raise click.UsageError("--output, --json and --jsonl must name different files")
     for file in files:
@@ -150,17 +151,7 @@ def _check_places(files: list[Path], force: bool, eval_dir: Path) -> None:
             raise click.UsageError(
                 f"{file}: lies in EVAL_DIR, which holds evaluations alone: name another place"
             )
-        if file.exists() and not force:
-            raise OutputExistsError(f"{file}: is there already: give another name, or --force")
-        if not file.parent.is_dir():
-            raise OutputError(f"{file}: cannot be written (no such folder: {file.parent})")
-
-
-def _write(file: Path, data: bytes) -> None:
-    try:
-        write_whole(file, data)
-    except OSError as error:
-        raise output_error(error, file) from None
+        check_place(file, force)
 
 
 def _default_bin_dir(traces: Path | None) -> Path | None:
