@@ -9,32 +9,27 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import click
-import numpy as np
 
 from barnum.cli.common import ended_like_an_interrupt, progress
 from barnum.cli.decoded import Decoded
-from barnum.cli.sources import header_of
+from barnum.cli.phases import Phases
 from barnum.errors import (
-    EvaluationError,
     ModelError,
     OutputError,
     OutputExistsError,
-    SetsError,
 )
 from barnum.models.checkpoint import CheckpointFolder
-from barnum.models.evaluate import Evaluator, mean_of
 from barnum.models.learn import Hooks, Keeping, Learner, Spec, total_of
 from barnum.models.model import Model, load_model, save_document, save_weights
 from barnum.models.trainer import InterruptedTrainingError, TrainConfig
 from barnum.models.world import World
-from barnum.paths import Learn, PathReader
-from barnum.samples import Sample, Sets, find_samples, open_samples, read_sets, sets_content, write_sets
+from barnum.paths import Learn
+from barnum.samples import Sample, Sets, sets_content, write_sets
 from barnum.sequences import Selection, Tokens
-from barnum.verdicts import evaluation
 
 _log = logging.getLogger("barnum.lstm")
 
@@ -56,14 +51,10 @@ _SIZES = {
 _LEARN = ("disable_ret", "disable_icall", "disable_ijmp", "learn_call", "learn_jmp")
 
 
-class LstmRun:
-    """One call of the command; ``given`` are the options that stand on the command line."""
+class LstmRun(Phases):
+    """One call of the command."""
 
-    def __init__(self, options: dict[str, Any], given: set[str]) -> None:
-        self._options = options
-        self._given = given
-        self._root: Path = options["pt_directory"]
-        self._threads: int = options["threads"] or len(os.sched_getaffinity(0))
+    written = ("save_model", "save_weights", "output_sets")
 
     def all(self) -> None:
         """The three phases. Of several processes all train, and the first does the rest."""
@@ -86,9 +77,9 @@ class LstmRun:
             self._refuse_to_overwrite()
             self._check_places()
         model = self._load() if options["use_model"] else None
-        sets = self._sets(model)
+        sets = self._sets(model, learns=model is None)
         train, b_test, m_test = (self._open(folders) for folders in (sets.b_train, sets.b_test, sets.m_test))
-        self._check(train, b_test, m_test, model)
+        self._check(train, b_test, m_test, model, learns=model is None)
         eval_dir = None
         if world.first:
             eval_dir = None if options["skip_eval"] else self._eval_dir(b_test + m_test)
@@ -100,70 +91,6 @@ class LstmRun:
                 self._save(model, world)
         if world.first and (not options["skip_test"] or eval_dir is not None):
             self._score(model, b_test, [] if eval_dir is None else m_test, eval_dir)
-
-    # samples
-
-    def _sets(self, model: Model | None) -> Sets:
-        options = self._options
-        if options["input_sets"]:
-            return read_sets(options["input_sets"], self._root)
-        found = [sample for sample in find_samples(self._root) if self._usable(sample)]
-        learnt = set(model.document.samples) if model is not None and model.document is not None else set()
-        benign = [sample.folder for sample in found if sample.benign and sample.folder.name not in learnt]
-        malicious = [sample.folder for sample in found if not sample.benign]
-        sizes = (
-            0 if model else options["train_size"],
-            options["test_size_benign"],
-            # they are evaluated, and nothing else: without that fewer will do
-            min(options["test_size_malicious"], len(malicious) if options["skip_eval"] else 1 << 62),
-        )
-        beside = " besides those that the model has learnt" if learnt else ""
-        if len(benign) < sizes[0] + sizes[1]:
-            raise SetsError(
-                f"{self._root}: has {len(benign)} usable benign samples{beside}, but {sizes[0]} to learn and "
-                f"{sizes[1]} to hold out were asked for: lower --train-size or --test-size-benign"
-            )
-        if len(malicious) < sizes[2]:
-            raise SetsError(
-                f"{self._root}: has {len(malicious)} usable malicious samples, but {sizes[2]} were "
-                "asked for: lower --test-size-malicious"
-            )
-        draw = np.random.default_rng(options["seed"])
-        order = [benign[i] for i in draw.permutation(len(benign)).tolist()]
-        bad = [malicious[i] for i in draw.permutation(len(malicious)).tolist()]
-        return Sets(
-            tuple(order[: sizes[0]]), tuple(order[sizes[0] : sizes[0] + sizes[1]]), tuple(bad[: sizes[2]])
-        )
-
-    def _usable(self, sample: Sample) -> bool:
-        if self._options["preprocessed"] and sample.parsed is None:
-            _log.warning("skipped: %s: is not preprocessed", sample.folder)
-            return False
-        return True
-
-    def _open(self, folders: tuple[Path, ...]) -> list[Sample]:
-        return [sample for sample in open_samples(list(folders)) if self._usable(sample)]
-
-    def _check(
-        self, train: list[Sample], b_test: list[Sample], m_test: list[Sample], model: Model | None
-    ) -> None:
-        where = self._options["input_sets"] or self._root
-        for sample in train + b_test:
-            if not sample.benign:
-                raise SetsError(f"{where}: {sample.folder.name} is among the benign but labelled malicious")
-        for sample in m_test:
-            if sample.benign:
-                raise SetsError(f"{where}: {sample.folder.name} is among the malicious but labelled benign")
-        known = {sample.folder.name for sample in train} if model is None else set()
-        if model is not None and model.document is not None:
-            known = set(model.document.samples)
-        twice = sorted(known & {sample.folder.name for sample in b_test})
-        if twice:
-            raise SetsError(
-                f"{where}: {twice[0]} is to be both learnt and held out: take it out of one of them"
-            )
-        if model is None and not train:
-            raise SetsError(f"{where}: names no usable sample to learn")
 
     # files
 
@@ -197,23 +124,6 @@ class LstmRun:
             return
         write_sets(file, sets)
 
-    def _check_places(self) -> None:
-        """Hours of training are not to be lost to a folder that is missing."""
-        options = self._options
-        places: dict[Path, str] = {}
-        for name in ("save_model", "save_weights", "output_sets"):
-            file: Path | None = options[name]
-            if file is None:
-                continue
-            place = file.parent.resolve() / file.name
-            if place in places:
-                raise click.UsageError(f"--{places[place]} and --{name.replace('_', '-')} name the same file")
-            places[place] = name.replace("_", "-")
-            if not file.parent.is_dir():
-                raise OutputError(f"{file}: cannot be written (no such folder: {file.parent})")
-            if not os.access(file.parent, os.W_OK | os.X_OK):
-                raise OutputError(f"{file}: cannot be written (no permission in {file.parent})")
-
     def _say_what_is_skipped(self) -> None:
         """Options of a phase that is left out."""
         options = self._options
@@ -236,35 +146,6 @@ class LstmRun:
     def _checkpoints(self) -> CheckpointFolder:
         file: Path = self._options["save_weights"]
         return CheckpointFolder(file.with_name(f"{file.name}.checkpoints"))
-
-    def _eval_dir(self, samples: list[Sample]) -> Path:
-        folder: Path | None = self._options["eval_dir"]
-        if folder is None:
-            return Path(mkdtemp(prefix="barnum-eval-"))
-        if folder.exists():
-            wanted = {
-                evaluation.file_name(sample.label, sample.folder.name, form)
-                for sample in samples
-                for form in evaluation.FORMATS
-            }
-            for file in sorted(folder.iterdir()):
-                if file.name.startswith("."):
-                    continue
-                try:
-                    evaluation.split_name(file)
-                except EvaluationError:
-                    raise OutputExistsError(
-                        f"{folder}: holds {file.name!r}, which is no evaluation: choose another folder"
-                    ) from None
-                if file.name in wanted and not self._options["force"]:
-                    raise OutputExistsError(
-                        f"{file}: is there already: choose another folder, or give --force"
-                    )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be made ({error.strerror})") from None
-        return folder
 
     def _load(self) -> Model:
         options = self._options
@@ -436,64 +317,6 @@ class LstmRun:
                 f"accuracy {last.accuracy:.4f}, {last.transfers / max(last.seconds, 1e-9):,.0f} transfers/s"
             )
         return model
-
-    def _score(self, model: Model, b_test: list[Sample], m_test: list[Sample], eval_dir: Path | None) -> None:
-        import time
-
-        learn = model.document.learn if model.document is not None else self._learn()
-        evaluator = Evaluator(model, self._threads, learn)
-        started, scored = time.perf_counter(), 0
-        held_out = (0, 0.0, 0)  # predictions, nats, right ones of the benign samples
-        with progress("evaluate" if eval_dir else "test", len(b_test) + len(m_test)) as bar:
-            for sample in b_test + m_test:
-                rows = 0
-                with (
-                    self._decoded.opener(sample)() as path,
-                    self._writer(model, learn, sample, path, eval_dir) as write,
-                ):
-                    for columns in evaluator.columns(path):
-                        write(columns)
-                        count, surprisal, right = mean_of(columns)
-                        if sample.benign:
-                            held_out = held_out[0] + count, held_out[1] + surprisal, held_out[2] + right
-                        rows += count
-                self._decoded.forget(sample)
-                if not rows:
-                    _log.warning("%s: holds no transfer that passes the filter", sample.name)
-                scored += rows
-                bar.advance()
-        seconds = time.perf_counter() - started
-        if not self._options["skip_test"] and held_out[0]:
-            count, surprisal, right = held_out
-            click.echo(
-                f"test: {len(b_test)} benign samples held out, {count:,} transfers: "
-                f"loss {surprisal / count:.4f} nats, accuracy {right / count:.4f}"
-            )
-        if eval_dir is not None:
-            click.echo(
-                f"evaluation: {len(b_test) + len(m_test)} samples, {scored:,} transfers, all of them scored, "
-                f"{scored / seconds:,.0f} transfers/s"
-            )
-            click.echo(f"evaluation files: {eval_dir}")
-
-    @contextmanager
-    def _writer(
-        self, model: Model, learn: Learn, sample: Sample, path: PathReader, eval_dir: Path | None
-    ) -> Iterator[Callable[[dict[str, Any]], None]]:
-        if eval_dir is None:
-            yield lambda columns: None
-            return
-        header = header_of(model, learn, sample, path)
-        form = self._options["eval_format"]
-        file = eval_dir / evaluation.file_name(sample.label, sample.folder.name, form)
-        with evaluation.writer_for(form, file, header) as writer:
-            yield writer.write
-        # with --force the same sample may be there in the other format: one of them is enough
-        for other in evaluation.FORMATS:
-            if other != form:
-                (eval_dir / evaluation.file_name(sample.label, sample.folder.name, other)).unlink(
-                    missing_ok=True
-                )
 
 
 @contextmanager
