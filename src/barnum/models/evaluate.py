@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from barnum.models.causal import Causal
 from barnum.models.model import Model
 from barnum.models.paper_task import WindowTokens
+from barnum.models.rote import Roller, RoteNetwork
 from barnum.models.scorer import CausalScorer, last_of
 from barnum.models.threads import pool
 from barnum.models.trainer import set_up
@@ -43,12 +45,16 @@ class Evaluator:
 
     def __init__(self, model: Model, threads: int, learn: Learn | None = None) -> None:
         set_up(0)
-        model.network.to(default_device())
         self._model = model
         self._threads = threads
         self._learn = model.document.learn if model.document is not None else (learn or Learn())
         self._causal: CausalScorer | None = None
         self._windows: _WindowScorer | None = None
+        self._rote: RoteNetwork | None = None
+        if isinstance(model.network, RoteNetwork):
+            self._rote = model.network
+            return
+        model.network.to(default_device())
         if isinstance(model.network, Causal):
             assert model.names is not None and model.rates is not None
             self._causal = CausalScorer(model.network, model.names, model.rates, model.extra["memory.edge"])
@@ -66,6 +72,8 @@ class Evaluator:
         novelty = _Novelty(self._model)
         if self._causal is not None:
             yield from self._with_causal(self._causal, path, novelty)
+        elif self._rote is not None:
+            yield from self._with_rote(self._rote, path, novelty)
         elif self._windows is not None:
             for windows in iter_windows(path, self._learn, self._windows.length):
                 part = windows.transfers
@@ -87,6 +95,24 @@ class Evaluator:
                 "actual": tokens.targets(part.blocks)[part.target],
                 "surprisal": scores.surprisal,
                 **novelty.columns(part, encoded if names is self._model.vocabulary else None),
+                "position": part.position,
+            }
+
+    def _with_rote(self, network: RoteNetwork, path: PathReader, novelty: _Novelty) -> Iterator[Columns]:
+        tokens = self._model.tokens
+        roller = Roller(network.config.lengths, tokens)
+        done = 0
+        for part in regroup(iter_transfers(path, self._learn), _PART):
+            walk = roller.roll(part)
+            if network.config.rule == "draw":
+                scores = network.counts.draw(walk, self._threads, 0, done)
+            else:
+                scores = network.counts.score(walk, self._threads)
+            done += len(part)
+            yield {
+                **dict(zip(("predicted", "confidence", "correct", "surprisal"), scores, strict=True)),
+                "actual": tokens.targets(part.blocks)[part.target],
+                **novelty.columns(part),
                 "position": part.position,
             }
 
@@ -114,6 +140,7 @@ class _WindowScorer:
     """Scores with a network that sees windows of blocks."""
 
     def __init__(self, model: Model, threads: int) -> None:
+        assert isinstance(model.network, nn.Module)
         self._network = model.network.eval()
         self._threads = threads
         # an imported Keras model gives probabilities, the others logits

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from barnum.errors import ModelError, SetsError
 from barnum.models.causal_task import CausalData, CausalTask
@@ -358,6 +359,7 @@ def _load(folder: Path, model: Model, document: ModelDocument, arrays: dict[str,
                 "--force to begin anew"
             )
     restored = model_of(folder, document, arrays)
+    assert isinstance(model.network, nn.Module) and isinstance(restored.network, nn.Module)
     model.network.load_state_dict(restored.network.state_dict())
 
 

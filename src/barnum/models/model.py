@@ -3,7 +3,8 @@
 The numbers are the network's tensors (``network.*``), what training saw (``vocabulary.*``), the rates of what
 is new (``rates.*``) and, by network, what else it needs (``names.*``: its own vocabulary where that is not
 of whole blocks; ``memory.*``: transfers whose contexts it counts; ``blocks.*``: blocks that windows may
-show). Both files carry the same identity, so that weights are not read under another model's document.
+show; ``runs.*``: transfers of the runs that a rote learner has learnt). Both files carry the same identity,
+so that weights are not read under another model's document. A rote learner's two are also kept in one file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from barnum.models.arrays import Arrays, read_arrays, shortened, write_arrays
 from barnum.models.causal import Causal, CausalConfig
 from barnum.models.paper import Paper, PaperConfig
 from barnum.models.paper_task import WindowTokens
+from barnum.models.rote import RoteConfig, RoteNetwork
 from barnum.models.trainer import Progress, TrainConfig
 from barnum.paths import Learn
 from barnum.sequences import RESTART, Rates, Selection, Tokens, Vocabulary
@@ -35,7 +37,7 @@ SCHEMA = 3
 _LARGEST_DOCUMENT = 64 << 20
 # numbers that a network may want and lack, to be told which
 _SMALL = 1 << 20
-_PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "optimiser")
+_PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "runs", "optimiser")
 
 
 # name → type of the configuration, of the network made of it, and how many numbers that has
@@ -43,6 +45,8 @@ NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module], Callable[[Any],
     "causal": (CausalConfig, Causal, causal.numbers),
     "paper": (PaperConfig, Paper, paper.numbers),
 }
+ROTE = "rote"
+KINDS = (*NETWORKS, ROTE)
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +66,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     config: dict[str, Any]
     tokens: Tokens
     learn: Learn
-    train: TrainConfig
+    train: TrainConfig | None  # None: a rote learner
     selection: Selection
     samples: tuple[str, ...]
     calibration: Calibration
@@ -77,7 +81,7 @@ class Model:
     """All that scoring needs. ``document`` is None for an imported Keras model, which does not know what its
     training saw: it has no vocabulary and no rates."""
 
-    network: nn.Module
+    network: nn.Module | RoteNetwork
     tokens: Tokens
     identity: str
     document: ModelDocument | None = None
@@ -88,10 +92,14 @@ class Model:
 
     def arrays(self) -> Arrays:
         """All numbers of the model by name."""
-        found: Arrays = {
-            f"network.{name}": tensor.detach().cpu().numpy()
-            for name, tensor in self.network.state_dict().items()
-        }
+        found: Arrays
+        if isinstance(self.network, RoteNetwork):
+            found = {f"network.{name}": array for name, array in self.network.arrays().items()}
+        else:
+            found = {
+                f"network.{name}": tensor.detach().cpu().numpy()
+                for name, tensor in self.network.state_dict().items()
+            }
         parts: list[tuple[str, Any]] = [("vocabulary", self.vocabulary), ("rates", self.rates)]
         if self.names is not self.vocabulary:
             parts.append(("names", self.names))
@@ -142,9 +150,9 @@ def _document(file: Path, data: bytes) -> ModelDocument:
         raise ModelError(f"{file}: is no model's document ({shortened(str(error))})") from None
     except RecursionError:
         raise ModelError(f"{file}: is no model's document (nested too deep)") from None
-    if document.network not in NETWORKS:
+    if document.network not in KINDS:
         named = shortened(repr(document.network))
-        raise ModelError(f"{file}: network {named} is unknown here: use {' or '.join(NETWORKS)}")
+        raise ModelError(f"{file}: network {named} is unknown here: use {' or '.join(KINDS)}")
     return document
 
 
@@ -189,10 +197,24 @@ def model_of(file: Path, document: ModelDocument, arrays: Arrays) -> Model:
         raise ModelError(f"{file}: {error}") from None
     if bool(parts["names"]) != (document.network == "causal" and document.tokens.vocabulary == "modulo"):
         raise ModelError(f"{file}: its vocabularies are not those of a network with such tokens")
-    extra = {f"{part}.{name}": a for part in ("memory", "blocks") for name, a in parts[part].items()}
+    extra = {f"{part}.{name}": a for part in ("memory", "blocks", "runs") for name, a in parts[part].items()}
     _check_extra(file, document, names, extra)
-    network = _network(file, document, names, parts["network"], extra)
+    make = _rote if document.network == ROTE else _network
+    network = make(file, document, names, parts["network"], extra)
     return Model(network, document.tokens, document.identity, document, vocabulary, names, rates, extra)
+
+
+def _rote(
+    file: Path, document: ModelDocument, names: Vocabulary, arrays: Arrays, extra: Arrays
+) -> RoteNetwork:
+    try:
+        return RoteNetwork.from_arrays(msgspec.convert(document.config, RoteConfig), arrays)
+    except msgspec.ValidationError as error:
+        raise ModelError(
+            f"{file}: the model's document has sizes that cannot be ({shortened(str(error))})"
+        ) from None
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
 
 
 def _network(
@@ -245,6 +267,9 @@ def _check_extra(file: Path, document: ModelDocument, names: Vocabulary, extra: 
     wanted: dict[str, type] = {}
     if document.network == "causal":
         wanted = {"memory.edge": np.uint32}
+    elif document.network == ROTE:
+        # they are looked at when more is to be learnt
+        extra = {name: array for name, array in extra.items() if not name.startswith("runs.")}
     elif document.tokens.vocabulary == "learnt":
         wanted = {"blocks.block": np.uint64, "blocks.count": np.int64}
     for name in sorted(wanted.keys() | extra.keys()):

@@ -11,6 +11,7 @@ from barnum.sequences.contexts import (
     encode_edges,
 )
 from barnum.sequences.edges import REACH, EdgeCounter, Edges, RunEdges, edges_of
+from barnum.sequences.kept import pack_runs, unpack_runs
 from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of, worst_window
 from barnum.sequences.parts import regroup
 from barnum.sequences.rates import Rates
@@ -46,10 +47,12 @@ __all__ = [
     "edges_of",
     "encode_edges",
     "fit_novelty",
+    "pack_runs",
     "previous_targets",
     "regroup",
     "seen_level",
     "spread",
     "units_of",
+    "unpack_runs",
     "worst_window",
 ]

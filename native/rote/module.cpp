@@ -1,0 +1,214 @@
+// The extension barnum._rote: arrays in, arrays out.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+
+#include "rote.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+template <typename T>
+using Array = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Made = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+
+template <typename T>
+Made<T> made(std::unique_ptr<T[]> data, size_t size) {
+    T* raw = data.release();
+    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    return Made<T>(raw, {size}, owner);
+}
+
+template <typename T>
+Made<T> made(const std::vector<T>& values) {
+    std::unique_ptr<T[]> copy(new T[values.size()]);
+    std::copy(values.begin(), values.end(), copy.get());
+    return made(std::move(copy), values.size());
+}
+
+void roll(barnum::Walk& self, Array<uint64_t> sites, Array<uint64_t> targets, Array<uint32_t> source,
+          Array<uint32_t> target, Array<bool> first) {
+    const size_t blocks = sites.shape(0), size = source.shape(0);
+    if (targets.shape(0) != blocks) throw nb::value_error("sites and targets are of different lengths");
+    if (target.shape(0) != size || first.shape(0) != size) {
+        throw nb::value_error("source, target and first are of different lengths");
+    }
+    nb::gil_scoped_release release;
+    for (const Array<uint32_t>* which : {&source, &target}) {
+        const uint32_t* begin = which->data();
+        if (std::any_of(begin, begin + size, [&](uint32_t block) { return block >= blocks; })) {
+            throw std::out_of_range("a transfer names a block that is not in the table");
+        }
+    }
+    self.roll({sites.data(), targets.data(), blocks, source.data(), target.data(), first.data(), size});
+}
+
+barnum::Escapes escapes_of(const barnum::Rote& self, Array<double> tried, Array<double> escaped, Array<double> base) {
+    barnum::Escapes escapes(self.lengths().size());
+    if (tried.shape(0) != escapes.tried.size() || escaped.shape(0) != escapes.tried.size() || base.shape(0) != 2) {
+        throw nb::value_error("escapes are of other lengths");
+    }
+    std::copy_n(tried.data(), tried.shape(0), escapes.tried.begin());
+    std::copy_n(escaped.data(), escaped.shape(0), escapes.escaped.begin());
+    std::copy_n(base.data(), 2, escapes.base.begin());
+    return escapes;
+}
+
+struct Columns {
+    explicit Columns(size_t size)
+        : size(size),
+          predicted(new uint64_t[size]),
+          confidence(new float[size]),
+          correct(new bool[size]),
+          surprisal(new float[size]) {}
+    barnum::Scores scores() { return {predicted.get(), confidence.get(), correct.get(), surprisal.get()}; }
+    nb::tuple tuple() {
+        return nb::make_tuple(made(std::move(predicted), size), made(std::move(confidence), size),
+                              made(std::move(correct), size), made(std::move(surprisal), size));
+    }
+    size_t size;
+    std::unique_ptr<uint64_t[]> predicted;
+    std::unique_ptr<float[]> confidence;
+    std::unique_ptr<bool[]> correct;
+    std::unique_ptr<float[]> surprisal;
+};
+
+void check(const barnum::Rote& self, const barnum::Walk& walk) {
+    if (walk.longest() < self.lengths().back()) throw nb::value_error("the walk remembers too little");
+}
+
+nb::tuple score(const barnum::Rote& self, const barnum::Walk& walk, size_t threads) {
+    check(self, walk);
+    Columns columns(walk.size());
+    {
+        nb::gil_scoped_release release;
+        self.score(walk, threads, columns.scores(), nullptr);
+    }
+    return columns.tuple();
+}
+
+nb::tuple score_counting(const barnum::Rote& self, const barnum::Walk& walk, size_t threads) {
+    check(self, walk);
+    Columns columns(walk.size());
+    barnum::Escapes escapes(self.lengths().size());
+    {
+        nb::gil_scoped_release release;
+        self.score(walk, threads, columns.scores(), &escapes);
+    }
+    return nb::make_tuple(made(escapes.tried), made(escapes.escaped),
+                          made(std::vector<double>(escapes.base.begin(), escapes.base.end())));
+}
+
+nb::tuple draw(const barnum::Rote& self, const barnum::Walk& walk, size_t threads, uint64_t seed, uint64_t offset) {
+    check(self, walk);
+    Columns columns(walk.size());
+    {
+        nb::gil_scoped_release release;
+        self.score(walk, threads, columns.scores(), nullptr);
+        self.draw(walk, seed, offset, columns.scores());
+    }
+    return columns.tuple();
+}
+
+// contexts of one length by key, with where their followers begin, and these by token
+nb::tuple counts(const barnum::Rote& self, size_t order) {
+    if (order >= self.lengths().size()) throw nb::index_error("no such order");
+    const barnum::Table& table = self.table(order);
+    std::vector<uint64_t> key;
+    std::vector<uint64_t> first;
+    std::vector<uint64_t> token;
+    std::vector<uint32_t> count;
+    {
+        nb::gil_scoped_release release;
+        std::vector<const barnum::Context*> contexts;
+        contexts.reserve(table.size());
+        table.each_context([&](const barnum::Context& context) { contexts.push_back(&context); });
+        std::sort(contexts.begin(), contexts.end(), [](auto* a, auto* b) { return a->key < b->key; });
+        std::vector<std::pair<uint64_t, uint32_t>> followers;
+        for (const barnum::Context* context : contexts) {
+            key.push_back(context->key);
+            first.push_back(token.size());
+            followers.clear();
+            table.each(*context, [&](uint32_t target, uint32_t times) {
+                followers.emplace_back(self.targets()[target], times);
+            });
+            std::sort(followers.begin(), followers.end());
+            for (const auto& [what, times] : followers) {
+                token.push_back(what);
+                count.push_back(times);
+            }
+        }
+        first.push_back(token.size());
+    }
+    return nb::make_tuple(made(key), made(first), made(token), made(count));
+}
+
+void add_counts(barnum::Rote& self, size_t order, Array<uint64_t> key, Array<uint64_t> first, Array<uint64_t> token,
+                Array<uint32_t> count) {
+    if (order >= self.lengths().size()) throw nb::index_error("no such order");
+    const size_t size = key.shape(0), followers = token.shape(0);
+    bool whole = first.shape(0) == size + 1 && count.shape(0) == followers && first.data()[0] == 0 &&
+                 first.data()[size] == followers;
+    for (size_t i = 0; whole && i < size; ++i) {
+        whole = first.data()[i] < first.data()[i + 1] && first.data()[i + 1] <= followers && key.data()[i] != 0;
+    }
+    if (!whole || std::find(count.data(), count.data() + followers, 0u) != count.data() + followers) {
+        throw nb::value_error("counts contradict themselves");
+    }
+    nb::gil_scoped_release release;
+    std::vector<uint32_t> number(followers);
+    for (size_t i = 0; i < followers; ++i) number[i] = self.number(token.data()[i]);
+    barnum::Table& table = self.table(order);
+    for (size_t i = 0; i < size; ++i) {
+        for (size_t at = first.data()[i]; at < first.data()[i + 1]; ++at) {
+            table.add(key.data()[i], number[at], count.data()[at], self.targets().data());
+        }
+    }
+}
+
+}  // namespace
+
+NB_MODULE(_rote, m) {
+    m.attr("TIMES") = barnum::TIMES;
+    m.attr("SPREADS") = barnum::SPREADS;
+    nb::class_<barnum::Walk>(m, "Walk")
+        .def(nb::init<uint32_t>(), nb::arg("longest"))
+        .def("roll", &roll, nb::arg("sites"), nb::arg("targets"), nb::arg("source"), nb::arg("target"),
+             nb::arg("first"))
+        .def("__len__", &barnum::Walk::size);
+    nb::class_<barnum::Rote>(m, "Rote")
+        .def(nb::init<std::vector<uint32_t>>(), nb::arg("lengths"))
+        .def_prop_ro("lengths", [](const barnum::Rote& self) { return self.lengths(); })
+        .def_prop_ro(
+            "targets", [](const barnum::Rote& self) { return made(self.targets()); }, nb::rv_policy::move)
+        .def_prop_ro("contexts", &barnum::Rote::contexts)
+        .def_prop_ro("bytes", &barnum::Rote::bytes)
+        .def("bytes_with", &barnum::Rote::bytes_with, nb::arg("transfers"))
+        .def(
+            "add",
+            [](barnum::Rote& self, const barnum::Walk& walk, size_t threads) {
+                check(self, walk);
+                nb::gil_scoped_release release;
+                self.add(walk, threads);
+            },
+            nb::arg("walk"), nb::arg("threads"))
+        .def("score", &score, nb::arg("walk"), nb::arg("threads"))
+        .def("escapes", &score_counting, nb::arg("walk"), nb::arg("threads"))
+        .def("draw", &draw, nb::arg("walk"), nb::arg("threads"), nb::arg("seed"), nb::arg("offset"))
+        .def(
+            "settle",
+            [](barnum::Rote& self, Array<double> tried, Array<double> escaped, Array<double> base) {
+                self.settle(escapes_of(self, tried, escaped, base));
+            },
+            nb::arg("tried"), nb::arg("escaped"), nb::arg("base"))
+        .def("prune", &barnum::Rote::prune, nb::arg("rare"), nb::call_guard<nb::gil_scoped_release>())
+        .def("counts", &counts, nb::arg("order"))
+        .def("add_counts", &add_counts, nb::arg("order"), nb::arg("key"), nb::arg("first"), nb::arg("token"),
+             nb::arg("count"));
+}

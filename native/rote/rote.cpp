@@ -1,0 +1,383 @@
+#include "rote.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+namespace barnum {
+
+namespace {
+
+constexpr size_t AHEAD = 16;        // contexts whose places are fetched before they are needed
+constexpr size_t PIECE = 1 << 14;   // transfers that a thread scores at once
+constexpr size_t SMALL = 1 << 12;   // transfers that are not worth a thread
+constexpr size_t MOST_TARGETS = size_t{1} << 31;
+constexpr uint64_t MOST_TIMES = uint64_t{1} << 33;
+
+size_t class_of(uint64_t times) {
+    // 1, 2, 3–4, 5–8 …
+    return std::min<size_t>(std::bit_width(times - 1), TIMES - 1);
+}
+
+size_t cell_of(size_t order, bool after, size_t lengths, uint64_t times, uint32_t spread) {
+    const size_t row = (after ? lengths : 0) + order;
+    return (row * TIMES + class_of(times)) * SPREADS + std::min<size_t>(spread, SPREADS) - 1;
+}
+
+// calls work(number) for 0 … count - 1 in several threads
+template <typename Work>
+void in_threads(size_t threads, size_t count, Work work) {
+    std::atomic<size_t> next{0};
+    std::exception_ptr failed;
+    std::mutex guard;
+    const auto run = [&] {
+        try {
+            for (size_t number = next++; number < count; number = next++) work(number);
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(guard);
+            failed = std::current_exception();
+        }
+    };
+    std::vector<std::thread> others;
+    for (size_t i = 1; i < std::min(threads, count); ++i) others.emplace_back(run);
+    run();
+    for (std::thread& other : others) other.join();
+    if (failed) std::rethrow_exception(failed);
+}
+
+// remembers numbers of targets: the same ones come again and again
+class Numbers {
+public:
+    explicit Numbers(const std::unordered_map<uint64_t, uint32_t>& all) : all_(all), token_(SIZE), number_(SIZE, NONE) {}
+
+    // NONE: not known
+    uint32_t operator()(uint64_t token) {
+        const size_t at = mixed(token) & (SIZE - 1);
+        if (number_[at] != NONE && token_[at] == token) return number_[at];
+        const auto found = all_.find(token);
+        if (found == all_.end()) return NONE;
+        token_[at] = token;
+        return number_[at] = found->second;
+    }
+
+private:
+    static constexpr size_t SIZE = 1 << 12;
+    const std::unordered_map<uint64_t, uint32_t>& all_;
+    std::vector<uint64_t> token_;
+    std::vector<uint32_t> number_;
+};
+
+}  // namespace
+
+Rote::Rote(std::vector<uint32_t> lengths) : lengths_(std::move(lengths)), tables_(lengths_.size()) {
+    if (lengths_.empty() || lengths_[0] != 0 || !std::is_sorted(lengths_.begin(), lengths_.end()) ||
+        std::adjacent_find(lengths_.begin(), lengths_.end()) != lengths_.end()) {
+        throw std::invalid_argument("lengths ascend from 0");
+    }
+    settle(Escapes(lengths_.size()));
+}
+
+uint32_t Rote::number(uint64_t token) {
+    const auto [found, added] = numbers_.try_emplace(token, static_cast<uint32_t>(tokens_.size()));
+    if (added) {
+        if (tokens_.size() >= MOST_TARGETS) throw std::length_error("too many targets");
+        tokens_.push_back(token);
+    }
+    return found->second;
+}
+
+void Rote::add(const Walk& walk, size_t threads) {
+    const size_t size = walk.size();
+    std::vector<uint32_t> numbers(size);
+    Numbers known(numbers_);
+    for (size_t i = 0; i < size; ++i) {
+        numbers[i] = known(walk.target(i));
+        if (numbers[i] == NONE) numbers[i] = number(walk.target(i));
+    }
+    // the longest contexts first, for they take longest
+    in_threads(size < SMALL ? 1 : threads, tables_.size(), [&](size_t turn) {
+        const size_t order = tables_.size() - 1 - turn;
+        Table& table = tables_[order];
+        const uint32_t length = lengths_[order];
+        uint64_t keys[AHEAD];
+        for (size_t i = 0; i < size + AHEAD; ++i) {
+            uint64_t& key = keys[i % AHEAD];
+            if (i >= AHEAD && walk.reach(i - AHEAD) >= length) {
+                table.add(key, numbers[i - AHEAD], 1, tokens_.data());
+            }
+            if (i < size && walk.reach(i) >= length) table.prefetch(key = walk.key(i, length));
+        }
+    });
+}
+
+void Rote::settle(const Escapes& escapes) {
+    // (escaped + 1/2) / (tried + 1/(2m)), where m is the share in the row, got from its half in the same way
+    const size_t cells = TIMES * SPREADS, rows = 2 * lengths_.size();
+    escape_.assign(rows * cells, 0);
+    for (size_t half = 0; half < 2; ++half) {
+        const auto total = [&](size_t begin, size_t count, const std::vector<double>& of) {
+            double sum = 0;
+            for (size_t i = begin * cells; i < (begin + count) * cells; ++i) sum += of[i];
+            return sum;
+        };
+        const size_t first = half * lengths_.size();
+        const double all = (total(first, lengths_.size(), escapes.escaped) + 0.5) /
+                           (total(first, lengths_.size(), escapes.tried) + 1);
+        for (size_t row = first; row < first + lengths_.size(); ++row) {
+            const double share = std::min(
+                1.0, (total(row, 1, escapes.escaped) + 0.5) / (total(row, 1, escapes.tried) + 0.5 / all));
+            for (size_t i = row * cells; i < (row + 1) * cells; ++i) {
+                const double chance = (escapes.escaped[i] + 0.5) / (escapes.tried[i] + 0.5 / share);
+                // nothing is impossible, and nothing that was met is
+                escape_[i] = std::clamp(chance, 1e-9, 1 - 1e-6);
+            }
+        }
+    }
+    fresh_ = (escapes.base[1] + 0.5) / (escapes.base[0] + 1);
+    led_.assign(tokens_.size(), 0);
+    tables_[0].each_context([&](const Context& context) {
+        tables_[0].each(context, [&](uint32_t target, uint32_t) { ++led_[target]; });
+    });
+    all_led_ = 0;
+    likeliest_ = 0;
+    for (uint32_t target = 0; target < led_.size(); ++target) {
+        all_led_ += led_[target];
+        const bool more = led_[target] > led_[likeliest_];
+        if (more || (led_[target] == led_[likeliest_] && tokens_[target] < tokens_[likeliest_])) likeliest_ = target;
+    }
+}
+
+// scores transfers one by one
+class Rote::Scorer {
+public:
+    Scorer(const Rote& rote, const Walk& walk, const Scores& scores, Escapes* escapes)
+        : rote_(rote), walk_(walk), scores_(scores), escapes_(escapes), known_(rote.numbers_) {}
+
+    void score(size_t begin, size_t end) {
+        const std::vector<uint32_t>& lengths = rote_.lengths_;
+        for (size_t i = begin; i < end; ++i) {
+            if (i + AHEAD < end) {
+                // most of the time the longest context is known
+                const size_t order = usable(i + AHEAD) - 1;
+                rote_.tables_[order].prefetch(walk_.key(i + AHEAD, lengths[order]));
+            }
+            one(i);
+        }
+    }
+
+private:
+    // how many of the lengths fit before a transfer
+    size_t usable(size_t at) const {
+        const std::vector<uint32_t>& lengths = rote_.lengths_;
+        if (walk_.reach(at) >= lengths.back()) return lengths.size();
+        return static_cast<size_t>(std::upper_bound(lengths.begin(), lengths.end(), walk_.reach(at)) - lengths.begin());
+    }
+
+    const Context* find(size_t at, size_t order) const {
+        return rote_.tables_[order].find(walk_.key(at, rote_.lengths_[order]));
+    }
+
+    // the longest context that is known, and its order + 1; a context is known where a longer one is
+    size_t longest(size_t at, const Context*& found) const {
+        size_t high = usable(at), low = 0;
+        found = find(at, high - 1);
+        if (found != nullptr) return high;
+        for (--high; low < high;) {
+            const size_t middle = (low + high) / 2;
+            const Context* here = find(at, middle);
+            if (here != nullptr) {
+                found = here;
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        return low;
+    }
+
+    void one(size_t at) {
+        const uint32_t actual = known_(walk_.target(at));
+        const Context* context;
+        size_t orders = longest(at, context);
+        double left = 1;        // chance of all that no context so far has led to
+        double chance = 0;      // of what happened
+        bool met = false;       // a context has led to it
+        bool done = false;      // nothing more can be added to its chance
+        double confidence = -1;
+        uint32_t predicted = 0;
+        bool after = false;
+        excluded_ = 0;
+        while (orders-- > 0) {
+            if (context == nullptr) context = find(at, orders);
+            if (context == nullptr) continue;  // only where contexts were pruned
+            const Table& table = rote_.tables_[orders];
+            const uint32_t distinct = table.distinct(*context);
+            uint64_t times = uint64_t{context->count} + context->rest;
+            if (excluded_ >= distinct) {  // it leads to nothing else
+                context = nullptr;
+                continue;
+            }
+            for (uint32_t i = 0; i < excluded_; ++i) times -= table.count(*context, exclude_[i]);
+            if (times == 0 || times > MOST_TIMES) {  // counts that came to their end tell nothing
+                context = nullptr;
+                continue;
+            }
+            const uint32_t count = done || actual == NONE ? 0 : table.count(*context, actual);
+            const size_t cell = cell_of(orders, after, rote_.lengths_.size(), times, distinct - excluded_);
+            if (escapes_ != nullptr && !met) {
+                escapes_->tried[cell] += 1;
+                if (count == 0) escapes_->escaped[cell] += 1;
+            }
+            const double stays = left * (1 - rote_.escape_[cell]) / static_cast<double>(times);
+            if (!done) chance += stays * count;
+            offer(table, *context, stays, predicted, confidence);
+            left *= rote_.escape_[cell];
+            met = met || count != 0;
+            if (distinct <= WIDE) {
+                excluded_ = 0;
+                table.each(*context, [&](uint32_t target, uint32_t) { exclude_[excluded_++] = target; });
+                done = done || met;
+            }
+            if (done && left <= confidence) break;
+            after = true;
+            context = nullptr;
+        }
+        if (!done || left > confidence) base(actual, left, met, done, chance, predicted, confidence);
+        scores_.predicted[at] = rote_.tokens_.empty() ? 0 : rote_.tokens_[predicted];
+        scores_.correct[at] = actual == predicted && !rote_.tokens_.empty();
+        scores_.confidence[at] = static_cast<float>(std::clamp(confidence, 0.0, 1.0));
+        scores_.surprisal[at] = static_cast<float>(std::max(0.0, -std::log(std::max(chance, 1e-300))));
+    }
+
+    bool is_excluded(uint32_t target) const {
+        return std::find(exclude_, exclude_ + excluded_, target) != exclude_ + excluded_;
+    }
+
+    // the most frequent follower that is left may be the likeliest target
+    void offer(const Table& table, const Context& context, double stays, uint32_t& predicted, double& confidence) const {
+        uint32_t best = context.top, count = context.count;
+        if (stays * count <= confidence) return;
+        if (excluded_ != 0 && is_excluded(best)) {
+            count = 0;
+            table.each(context, [&](uint32_t target, uint32_t times) {
+                const bool more = times > count || (times == count && rote_.tokens_[target] < rote_.tokens_[best]);
+                if (more && !is_excluded(target)) best = target, count = times;
+            });
+        }
+        if (count == 0 || stays * count <= confidence) return;
+        predicted = best;
+        confidence = stays * count;
+    }
+
+    // targets by how many sites lead to them, and any other target
+    void base(uint32_t actual, double left, bool met, bool done, double& chance, uint32_t& predicted,
+              double& confidence) const {
+        uint64_t all = rote_.all_led_;
+        for (uint32_t i = 0; i < excluded_; ++i) all -= rote_.led_[exclude_[i]];
+        if (escapes_ != nullptr && !met) {
+            escapes_->base[0] += 1;
+            if (actual == NONE) escapes_->base[1] += 1;
+        }
+        const double fresh = all == 0 ? 1 : rote_.fresh_;
+        const double stays = all == 0 ? 0 : left * (1 - fresh) / static_cast<double>(all);
+        if (!done) chance += actual == NONE ? left * fresh : stays * rote_.led_[actual];
+        if (all == 0) return;
+        const double share = stays * rote_.led_[rote_.likeliest_];
+        if (share > confidence && !is_excluded(rote_.likeliest_)) {
+            predicted = rote_.likeliest_;
+            confidence = share;
+        }
+    }
+
+    const Rote& rote_;
+    const Walk& walk_;
+    const Scores& scores_;
+    Escapes* escapes_;
+    Numbers known_;
+    uint32_t exclude_[WIDE] = {};
+    uint32_t excluded_ = 0;
+};
+
+void Rote::score(const Walk& walk, size_t threads, const Scores& scores, Escapes* escapes) const {
+    const size_t pieces = (walk.size() + PIECE - 1) / PIECE;
+    threads = std::max<size_t>(1, std::min(threads, pieces));
+    std::vector<Escapes> counted(escapes == nullptr ? 0 : threads, Escapes(lengths_.size()));
+    std::atomic<size_t> next{0};
+    in_threads(threads, threads, [&](size_t thread) {
+        Scorer scorer(*this, walk, scores, escapes == nullptr ? nullptr : &counted[thread]);
+        for (size_t piece = next++; piece < pieces; piece = next++) {
+            scorer.score(piece * PIECE, std::min(walk.size(), (piece + 1) * PIECE));
+        }
+    });
+    // they are whole numbers: any order gives the same sum
+    for (const Escapes& part : counted) {
+        for (size_t i = 0; i < part.tried.size(); ++i) {
+            escapes->tried[i] += part.tried[i];
+            escapes->escaped[i] += part.escaped[i];
+        }
+        for (size_t i = 0; i < 2; ++i) escapes->base[i] += part.base[i];
+    }
+}
+
+void Rote::draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& scores) const {
+    if (tokens_.empty()) return;
+    Numbers known(numbers_);
+    for (size_t i = 0; i < walk.size(); ++i) {
+        const uint64_t random = mixed(mixed(seed + 0x9E3779B97F4A7C15ull) + (offset + i) * 0x9E3779B97F4A7C15ull);
+        size_t order = lengths_.size() - 1;
+        while (walk.reach(i) < lengths_[order]) --order;
+        const Context* context = tables_[order].find(walk.key(i, lengths_[order]));
+        uint32_t drawn = 0;
+        double share = 1 / static_cast<double>(tokens_.size());
+        const uint64_t times = context == nullptr ? tokens_.size() : uint64_t{context->count} + context->rest;
+        uint64_t at = static_cast<uint64_t>((static_cast<unsigned __int128>(random) * times) >> 64);
+        if (context == nullptr) {
+            drawn = static_cast<uint32_t>(at);
+        } else {
+            bool found = false;
+            tables_[order].each(*context, [&](uint32_t target, uint32_t count) {
+                if (found) return;
+                found = at < count;
+                if (found) {
+                    drawn = target;
+                    share = count / static_cast<double>(times);
+                }
+                at -= found ? 0 : count;
+            });
+        }
+        scores.predicted[i] = tokens_[drawn];
+        scores.correct[i] = known(walk.target(i)) == drawn;
+        scores.confidence[i] = static_cast<float>(share);
+    }
+}
+
+void Rote::prune(uint64_t rare) {
+    for (size_t order = 1; order < tables_.size(); ++order) {
+        tables_[order] = tables_[order].without(rare, tokens_.data());
+    }
+}
+
+size_t Rote::bytes() const {
+    size_t sum = tokens_.size() * (sizeof(uint64_t) + 48);
+    for (const Table& table : tables_) sum += table.bytes();
+    return sum;
+}
+
+size_t Rote::bytes_with(size_t more) const {
+    size_t sum = (tokens_.size() + more) * (sizeof(uint64_t) + 48);
+    for (const Table& table : tables_) sum += table.bytes_with(more);
+    return sum;
+}
+
+size_t Rote::contexts() const {
+    size_t sum = 0;
+    for (const Table& table : tables_) sum += table.size();
+    return sum;
+}
+
+}  // namespace barnum

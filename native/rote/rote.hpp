@@ -1,0 +1,114 @@
+// A variable-order back-off model: what followed each context of several lengths, and how far that holds.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "table.hpp"
+
+namespace barnum {
+
+// transfers of a run, and what their blocks are called
+struct Transfers {
+    const uint64_t* site_token;    // of each block of the table
+    const uint64_t* target_token;  // likewise
+    size_t blocks;
+    const uint32_t* source;  // blocks of each transfer
+    const uint32_t* target;
+    const bool* first;  // no context reaches back over this transfer
+    size_t size;
+};
+
+// The contexts of one run, stretch by stretch. A context is a site and the transfers before it: the hash of a
+// polynomial of their tokens modulo a prime.
+class Walk {
+public:
+    explicit Walk(uint32_t longest);
+    void roll(const Transfers& transfers);
+
+    size_t size() const { return place_.size(); }
+    uint32_t longest() const { return longest_; }
+    uint32_t reach(size_t at) const { return place_[at].reach; }
+    uint64_t target(size_t at) const { return place_[at].target; }
+    // of the context of so many transfers; never 0
+    uint64_t key(size_t at, uint32_t length) const;
+
+private:
+    static constexpr uint64_t PRIME = (uint64_t{1} << 61) - 1;
+    struct Place {
+        uint64_t site;    // hash
+        uint64_t target;  // token
+        uint32_t reach;   // transfers before it that a context may hold, at most `longest`
+    };
+
+    uint32_t longest_;
+    std::vector<uint64_t> power_;
+    std::vector<uint64_t> prefix_;  // of all transfers so far: `longest` before the stretch, and those in it
+    std::vector<Place> place_;
+    uint32_t since_ = 0;
+};
+
+// classes of how often a context was met, and of how many targets followed it
+constexpr size_t TIMES = 13;
+constexpr size_t SPREADS = 9;
+
+// How often the target was none that had followed a context, by the context's length and class: separately
+// where a longer context is known, which had no such follower either.
+struct Escapes {
+    explicit Escapes(size_t lengths) : tried(2 * lengths * TIMES * SPREADS), escaped(tried.size()) {}
+    std::vector<double> tried;
+    std::vector<double> escaped;
+    std::array<double, 2> base{};  // the same where no context is left: targets that no site led to
+};
+
+struct Scores {
+    uint64_t* predicted;  // token
+    float* confidence;
+    bool* correct;
+    float* surprisal;  // nats
+};
+
+class Rote {
+public:
+    // lengths ascend from 0
+    explicit Rote(std::vector<uint32_t> lengths);
+
+    void add(const Walk& walk, size_t threads);
+    // also counts escapes, where that is asked for
+    void score(const Walk& walk, size_t threads, const Scores& scores, Escapes* escapes) const;
+    // predictions drawn in proportion to what followed the longest known context
+    void draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& scores) const;
+    void settle(const Escapes& escapes);
+
+    // contexts met that often or less are forgotten, but for sites alone
+    void prune(uint64_t rare);
+    size_t bytes_with(size_t more) const;
+    size_t bytes() const;
+    size_t contexts() const;
+
+    const std::vector<uint32_t>& lengths() const { return lengths_; }
+    const std::vector<uint64_t>& targets() const { return tokens_; }
+    Table& table(size_t order) { return tables_[order]; }
+    const Table& table(size_t order) const { return tables_[order]; }
+    uint32_t number(uint64_t token);  // of a target, which becomes known
+
+private:
+    struct Base;
+    class Scorer;
+
+    std::vector<uint32_t> lengths_;
+    std::vector<Table> tables_;
+    std::vector<uint64_t> tokens_;
+    std::unordered_map<uint64_t, uint32_t> numbers_;
+    // after settle()
+    std::vector<double> escape_;
+    double fresh_ = 1;
+    std::vector<uint32_t> led_;  // sites that led to each target
+    uint64_t all_led_ = 0;
+    uint32_t likeliest_ = 0;
+};
+
+}  // namespace barnum

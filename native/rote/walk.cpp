@@ -1,0 +1,54 @@
+#include <algorithm>
+#include <random>
+
+#include "rote.hpp"
+
+namespace barnum {
+
+namespace {
+
+// any number will do, so long as all models have the same
+constexpr uint64_t BASE = 0x0E3779B97F4A7C15ull;
+constexpr uint64_t PRIME = (uint64_t{1} << 61) - 1;
+
+// a · b + c modulo the prime, but for a small multiple of it: below 3 · 2^61 for a below 2^63
+uint64_t folded(uint64_t a, uint64_t b, uint64_t c = 0) {
+    const unsigned __int128 wide = static_cast<unsigned __int128>(a) * b + c;
+    return (static_cast<uint64_t>(wide) & PRIME) + static_cast<uint64_t>(wide >> 61);
+}
+
+uint64_t reduced(uint64_t x) {
+    x = (x & PRIME) + (x >> 61);
+    return x >= PRIME ? x - PRIME : x;
+}
+
+}  // namespace
+
+Walk::Walk(uint32_t longest) : longest_(longest), power_(longest + 1, 1), prefix_(longest + 1, 0) {
+    for (size_t i = 1; i < power_.size(); ++i) power_[i] = reduced(folded(power_[i - 1], BASE));
+}
+
+void Walk::roll(const Transfers& transfers) {
+    // what was rolled before is history
+    prefix_.erase(prefix_.begin(), prefix_.end() - (longest_ + 1));
+    prefix_.reserve(prefix_.size() + transfers.size);
+    place_.clear();
+    place_.reserve(transfers.size);
+    for (size_t i = 0; i < transfers.size; ++i) {
+        const uint64_t site = mixed(transfers.site_token[transfers.source[i]] + BASE);
+        const uint64_t target = transfers.target_token[transfers.target[i]];
+        if (transfers.first[i]) since_ = 0;
+        place_.push_back({site, target, since_});
+        if (since_ < longest_) ++since_;
+        prefix_.push_back(reduced(folded(prefix_.back(), BASE, mixed(site + target) >> 4)));
+    }
+}
+
+uint64_t Walk::key(size_t at, uint32_t length) const {
+    const uint64_t* end = &prefix_[longest_ + at];
+    const uint64_t window = reduced(*end + 4 * PRIME - folded(*(end - length), power_[length]));
+    const uint64_t key = mixed(place_[at].site ^ mixed(window + (uint64_t{length} << 61)));
+    return key + (key == 0);
+}
+
+}  // namespace barnum

@@ -1,0 +1,303 @@
+"""Teaches a rote learner: run after run, each predicted first and counted then."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from barnum import __version__
+from barnum.errors import ModelError, SetsError
+from barnum.models.learn import OpenPath
+from barnum.models.model import SCHEMA, Calibration, Model, ModelDocument, identity_of
+from barnum.models.rote import F64, Roller, RoteConfig, RoteNetwork, Rule
+from barnum.paths import Learn, Transfers, iter_transfers
+from barnum.sequences import (
+    WINDOW,
+    EdgeCounter,
+    RunEdges,
+    Selection,
+    Tokens,
+    Vocabulary,
+    fit_novelty,
+    pack_runs,
+    regroup,
+    units_of,
+    unpack_runs,
+)
+from barnum.sequences.parts import part_of
+
+_log = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
+_Made = Generator[_Item, None, None]
+
+# transfers that are predicted by one state of the model
+_PIECE = 1 << 22
+# the first run has none before it: it is predicted piece by piece, each as long as all before it
+_FIRST = 1 << 10
+# a run weighs as the cube of its number: the last quarter has two thirds of the weight
+_POWER = 3
+# where memory is bounded: the part of it that one piece may need, and what is left after pruning
+_PIECES_OF_MEMORY = 4096
+_AFTER_PRUNING = 0.7
+
+
+class RoteSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be learnt; ``max_memory`` bounds the counts, in bytes."""
+
+    learn: Learn
+    tokens: Tokens
+    lengths: list[int]
+    rule: Rule = "likeliest"
+    max_memory: int | None = None
+
+
+@dataclass(slots=True)
+class RoteLearner:
+    """Learns runs one after the other, and gives a model of all of them.
+
+    ``samples`` are their names and ``runs`` their distinct transfers, in order; ``measured`` the escapes
+    (tried, escaped, base; see RoteNetwork) of each run that this learner has learnt itself, ``transfers``
+    how many these had.
+    """
+
+    spec: RoteSpec
+    threads: int
+    transfers: int = 0
+    network: RoteNetwork = field(init=False)
+    samples: list[str] = field(default_factory=list)
+    runs: list[RunEdges] = field(default_factory=list)
+    measured: list[tuple[F64, F64, F64]] = field(default_factory=list)
+    _forgotten: int = 0
+
+    def __post_init__(self) -> None:
+        self.network = RoteNetwork(RoteConfig(lengths=self.spec.lengths, rule=self.spec.rule))
+
+    @classmethod
+    def of(cls, model: Model, threads: int, max_memory: int | None = None) -> RoteLearner:
+        """A learner that goes on from a model, and takes over its network.
+
+        Raises:
+            ModelError: it is none of a rote learner, or keeps no runs to go on from.
+        """
+        document, network = model.document, model.network
+        if document is None or not isinstance(network, RoteNetwork) or model.vocabulary is None:
+            raise ModelError("this model is not of a rote learner: only those can learn more, or be merged")
+        spec = RoteSpec(
+            learn=document.learn,
+            tokens=document.tokens,
+            lengths=network.config.lengths,
+            rule=network.config.rule,
+            max_memory=max_memory,
+        )
+        made = cls(spec, threads)
+        made.network = network
+        made.samples = list(document.samples)
+        kept = {name.removeprefix("runs."): array for name, array in model.extra.items()}
+        made.runs = unpack_runs(model.vocabulary, kept)
+        if len(made.runs) != len(made.samples):
+            raise ModelError("it keeps other runs than its document names")
+        made._forgotten = network.config.forgotten
+        return made
+
+    @property
+    def contexts(self) -> int:
+        """Number of contexts counted."""
+        return int(self.network.counts.contexts)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the counts take."""
+        return int(self.network.counts.bytes)
+
+    def merge(self, model: Model) -> None:
+        """Add what another model has learnt from other runs.
+
+        Raises:
+            ModelError: it is not of the same kind, or has learnt the same runs.
+        """
+        other = RoteLearner.of(model, self.threads)
+        for name in ("learn", "tokens", "lengths"):
+            if getattr(other.spec, name) != getattr(self.spec, name):
+                raise ModelError(f"it has learnt with other options ({name} differs): they cannot be merged")
+        twice = sorted(set(self.samples) & set(other.samples))
+        if twice:
+            raise ModelError(f"both models have learnt {twice[0]}: merged, it would count twice")
+        self.network.merge(other.network)
+        self.samples += other.samples
+        self.runs += other.runs
+        self._forgotten = max(self._forgotten, other._forgotten)
+        self._make_room(0)
+
+    def learn(self, sample: str, opened: OpenPath) -> int:
+        """Learn one more run; the number of its transfers.
+
+        Raises:
+            InputError: the trace cannot be read.
+            SetsError: the memory allowed does not hold even single branches.
+        """
+        roller = Roller(self.spec.lengths, self.spec.tokens)
+        counter = EdgeCounter()
+        count = len(self.runs)
+        total = 0
+        network = self.network
+        brought = RoteNetwork(network.config)  # escapes of this run
+        with closing(self._pieces(opened, counter, count == 0)) as pieces:
+            for piece in pieces:
+                walk = roller.roll(piece)
+                if not total and count:
+                    network.fade((count / (count + 1)) ** _POWER)
+                if count or total:
+                    network.settle()
+                    measured = network.counts.escapes(walk, self.threads)
+                    if not count:
+                        # the first one's pieces are ever longer, and predicted ever better
+                        network.fade(0.5)
+                        brought.fade(0.5)
+                    network.measured(*measured)
+                    brought.measured(*measured)
+                self._make_room(len(piece))
+                network.counts.add(walk, self.threads)
+                total += len(piece)
+        run = counter.done()
+        if not total:
+            _log.warning("%s: holds no transfer that passes the filter", sample)
+            return 0
+        self.samples.append(sample)
+        self.runs.append(run)
+        self.measured.append((brought.tried, brought.escaped, brought.base))
+        self.transfers += total
+        return total
+
+    def model(self) -> Model:
+        """The model of all that was learnt.
+
+        Raises:
+            SetsError: that is nothing.
+        """
+        if not self.runs:
+            raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
+        vocabulary = Vocabulary.fit(units_of(self.runs)[0])
+        rates, scores = fit_novelty(vocabulary, self.runs)
+        network = self.network
+        network.config = msgspec.structs.replace(network.config, forgotten=self._forgotten)
+        network.settle()
+        extra = {f"runs.{name}": array for name, array in pack_runs(vocabulary, self.runs).items()}
+        model = Model(network, self.spec.tokens, "", None, vocabulary, vocabulary, rates, extra)
+        model.identity = identity_of(model.arrays())
+        model.document = ModelDocument(
+            schema=SCHEMA,
+            version=__version__,
+            network="rote",
+            config=msgspec.to_builtins(network.config),
+            tokens=self.spec.tokens,
+            learn=self.spec.learn,
+            train=None,
+            selection=Selection(),
+            samples=tuple(self.samples),
+            calibration=Calibration("novelty", WINDOW, tuple(np.round(scores, 6).tolist())),
+            identity=model.identity,
+        )
+        return model
+
+    def _pieces(
+        self, opened: OpenPath, counter: EdgeCounter, first: bool
+    ) -> Generator[Transfers, None, None]:
+        """The transfers of a run in the pieces that are predicted together, read ahead of their turn."""
+        most = _PIECE
+        if self.spec.max_memory is not None:
+            most = min(most, max(_FIRST, self.spec.max_memory // _PIECES_OF_MEMORY))
+
+        def read() -> Iterator[Transfers]:
+            with opened() as path:
+                for part in regroup(iter_transfers(path, self.spec.learn), most):
+                    counter.add(part)
+                    yield part
+
+        begin = 0
+        for part in _ahead(read()):
+            if not first:
+                yield part
+                continue
+            at = 0
+            while at < len(part):
+                end = min(len(part), at + max(_FIRST, begin))
+                yield part_of(part, at, end)
+                begin += end - at
+                at = end
+
+    def _make_room(self, transfers: int) -> None:
+        """Forget rare contexts until so many transfers more fit in the memory that is allowed."""
+        limit = self.spec.max_memory
+        counts = self.network.counts
+        if limit is None or counts.bytes_with(transfers) <= limit:
+            return
+        rare = max(1, self._forgotten)
+        while counts.bytes_with(transfers) > limit * _AFTER_PRUNING:
+            if rare >= 1 << 33:
+                raise SetsError(
+                    f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
+                    "raise --max-memory"
+                )
+            counts.prune(rare)
+            self._forgotten = rare
+            rare *= 2
+        _log.info("memory: contexts met %s times or less were forgotten", f"{self._forgotten:,}")
+
+
+def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:
+    """The same items, made by a thread that is up to ``depth`` of them ahead."""
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: tuple[bool, Any]) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stopped.is_set():
+                    return
+            put((False, None))
+        except BaseException as error:  # raised where the items are used
+            put((False, error))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while True:
+            more, item = waiting.get()
+            if not more:
+                if item is not None:
+                    raise item
+                return
+            yield item
+    finally:
+        stopped.set()
+        worker.join()
+
+
+def merged(models: Sequence[Model], threads: int, max_memory: int | None = None) -> Model:
+    """One model of several, as if all their runs had been learnt by one.
+
+    Raises:
+        ModelError: they are not of the same kind, or have learnt the same runs.
+    """
+    learner = RoteLearner.of(models[0], threads, max_memory)
+    for model in models[1:]:
+        learner.merge(model)
+    return learner.model()
