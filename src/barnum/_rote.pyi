@@ -62,7 +62,7 @@ class Rote:
     def counts(
         self, order: int
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]:
-        """Of the contexts of one length: keys u64[n], where their followers begin u64[n + 1]; followers u64[q]
+        """Of the contexts of one length: keys u64[n], where followers begin u64[n + 1]; followers u64[q]
         (tokens) and counts u32[q]. In a fixed order."""
     def add_counts(
         self,

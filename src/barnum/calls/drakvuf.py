@@ -1,0 +1,106 @@
+"""Logs of DRAKVUF: one JSON object a line, of the plugin that it names.
+
+Calls are the lines of ``syscall`` and those of ``apimon`` that say ``api_called``. ``procmon`` says which
+command lines processes were started with. All other lines are passed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from barnum.calls.recording import Found, Recording, integer, last_part
+from barnum.calls.source import Source
+from barnum.samples import printable
+
+# kinds of lines that are told apart in messages
+_KINDS = 64
+
+
+class _Line(msgspec.Struct, rename="pascal", gc=False):
+    """What is read of a line; whatever a plugin does not write is None, and any type may stand there."""
+
+    plugin: Any = None
+    pid: Any = msgspec.field(default=None, name="PID")
+    ppid: Any = msgspec.field(default=None, name="PPID")
+    tid: Any = msgspec.field(default=None, name="TID")
+    process_name: Any = None
+    method: Any = None
+    event: Any = None
+    new_pid: Any = None
+    command_line: Any = None
+    image_path_name: Any = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def is_line(line: bytes) -> bool:
+    """Whether it is a line of such a log."""
+    try:
+        return isinstance(_decode(line).plugin, str)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def read_log(source: Source, recording: Recording) -> str | None:
+    """Read a log into a recording; returns why it breaks off, None when it is whole.
+
+    Raises:
+        SampleError: a bound is exceeded.
+    """
+    processes: dict[tuple[int, str], Found] = {}
+    started: dict[int, tuple[str, str]] = {}
+    kinds: set[str] = set()
+    damaged = False
+    for lines in source.lines():
+        for text in lines:
+            if not text:
+                continue
+            try:
+                line = _decode(text)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                if source.cut:
+                    damaged = True
+                elif not text.isspace():
+                    recording.skip("lines that are broken")
+                continue
+            plugin = line.plugin
+            if plugin == "syscall" or (plugin == "apimon" and line.event in (None, "api_called")):
+                pid, path = line.pid, line.process_name
+                if type(pid) is not int or type(path) is not str:
+                    recording.skip("calls that name no process")
+                    continue
+                found = processes.get((pid, path))
+                if found is None:
+                    found = recording.process()
+                    found.pid, found.parent = pid, integer(line.ppid)
+                    found.path = recording.text(path) or ""
+                    found.name = last_part(found.path)
+                    processes[pid, path] = found
+                recording.call(found, line.method, line.tid)
+                continue
+            if plugin == "procmon" and line.command_line is not None:
+                _start(line, started, recording)
+            kind = printable(plugin[:40]) if isinstance(plugin, str) else "nothing named"
+            if kind not in kinds and len(kinds) >= _KINDS:
+                kind = "yet other plugins"
+            kinds.add(kind)
+            recording.skip(f"lines of {kind} that are no calls", normal=True)
+    for found in recording.found:
+        name, command_line = started.get(found.pid, ("", ""))
+        # numbers are used again, so the program must be the same
+        if not name or name.lower() == found.name.lower():
+            found.command_line = command_line
+    if source.overlong:
+        recording.skip("lines that are too long", source.overlong)
+    return source.broken or ("its last line is cut short" if damaged else None)
+
+
+def _start(line: _Line, started: dict[int, tuple[str, str]], recording: Recording) -> None:
+    """Note what a process was started with: another's number on Windows, its own on Linux."""
+    pid = integer(line.pid if line.new_pid is None else line.new_pid)
+    command_line = recording.text(line.command_line)
+    if pid is not None and command_line is not None:
+        started[pid] = (last_part(recording.text(line.image_path_name) or ""), command_line)

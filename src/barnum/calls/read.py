@@ -1,0 +1,94 @@
+"""Reads the calls of a report, whatever sandbox it is of."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from barnum.calls.calls import Calls, Limits
+from barnum.calls.drakvuf import is_line, read_log
+from barnum.calls.recording import Recording
+from barnum.calls.report import Report
+from barnum.calls.sequence import read_sequence
+from barnum.calls.source import Source
+from barnum.errors import SampleError
+from barnum.files import open_regular
+
+_log = logging.getLogger(__name__)
+_HEAD = 1 << 18
+_BLANK = b" \t\r\n"
+_PLUGIN = re.compile(rb'\{\s*"Plugin"\s*:')
+# a log may begin with lines that are broken
+_LINES = 16
+
+
+def read_calls(
+    file: Path,
+    process: str | None = None,
+    document: str | None = None,
+    threads: bool = False,
+    limits: Limits = Limits(),  # noqa: B008 - it cannot be changed
+) -> Calls:
+    """The calls that a program made, as a sandbox recorded them.
+
+    The format is told by the content: ``report.json`` of Cuckoo 2 or CAPEv2, lines of DRAKVUF's plugins
+    syscall and apimon, or a plain list of names or numbers; plain or gzip. A report is read in one pass, in
+    memory that grows with the calls it holds (4 bytes each, 8 with threads) and with distinct names.
+
+    Args:
+        file: the report.
+        process: whose calls: a program's file name (upper and lower case alike), else a part of its path,
+            or ``pid:`` and a number. All processes that match are taken, each as a stream of its own. By
+            default the one that was given the document (its command line or path holds the file name);
+            of several the one with the most calls; where none does, the first that has calls.
+        document: file name of what was opened; by default what the report says.
+        threads: make each thread a stream of its own; else calls stay in the order that they were recorded.
+        limits: bounds on what the report may hold.
+
+    Raises:
+        SampleError: the file cannot be read, is no such report, exceeds a bound, or holds no call of the
+            process that is wanted.
+    """
+    if "\0" in str(file):
+        raise SampleError(f"{str(file)!r}: is no path")
+    try:
+        with open_regular(file, follow=True) as descriptor, open(descriptor, "rb", closefd=False) as raw:
+            return _read(Source(file, raw, limits), Recording(file, limits, threads), process, document)
+    except FileNotFoundError:
+        raise SampleError(f"{file}: no such file") from None
+    except OSError as failed:
+        raise SampleError(f"{file}: cannot be read ({failed.strerror or failed})") from None
+
+
+def _read(source: Source, recording: Recording, process: str | None, document: str | None) -> Calls:
+    recording.document = document
+    head = source.head(_HEAD)
+    start = head.lstrip(_BLANK)
+    if not start:
+        raise SampleError(f"{source.file}: {source.broken or 'is empty'}: give a report of a sandbox")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise SampleError(f"{source.file}: is UTF-16 text: save it as UTF-8")
+    if b"\0" in head:
+        raise SampleError(f"{source.file}: is no report of a sandbox, nor a list of calls, but binary data")
+    if start.startswith(b"["):
+        raise SampleError(f"{source.file}: is a JSON list, but a report of a sandbox is an object or lines")
+    if not start.startswith(b"{"):
+        form, broken = "sequence", read_sequence(source, recording)
+    elif _PLUGIN.match(start) or any(map(is_line, start.split(b"\n", _LINES)[:_LINES])):
+        form, broken = "drakvuf", read_log(source, recording)
+    else:
+        report = Report(source, recording)
+        report.read()
+        form, broken = report.form, report.broken
+    if broken is None:
+        return recording.result(form, process, False)
+    if not any(found.calls for found in recording.found):
+        raise SampleError(
+            f"{source.file}: breaks off before any call ({broken}): let the sandbox write it anew"
+        )
+    calls = recording.result(form, process, True)
+    _log.warning(
+        "%s: breaks off (%s); the %s calls before are kept", source.file, broken, f"{len(calls.call):,}"
+    )
+    return calls

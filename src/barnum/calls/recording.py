@@ -1,0 +1,317 @@
+"""What is collected while a report is read, and which of it is wanted."""
+
+from __future__ import annotations
+
+import logging
+import re
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from barnum.calls.calls import Calls, Limits, Process
+from barnum.errors import SampleError
+from barnum.samples import printable
+
+_log = logging.getLogger(__name__)
+_PID = re.compile(r"pid:(\d{1,10})", re.ASCII)
+# Windows allows no longer command line
+_LONGEST_TEXT = 32767
+_LONGEST_THREAD = 64
+_LISTED = 8
+_STEP = 1 << 20
+# sandboxes look into it to read TLS keys; it is never what they started
+_NOT_STARTED = "lsass.exe"
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """A process while its report is read.
+
+    Attributes:
+        calls: u32, number of each call's name.
+        threads: u32, number of each call's thread, where threads are told apart.
+    """
+
+    pid: int = -1
+    parent: int | None = None
+    name: str = ""
+    path: str = ""
+    command_line: str = ""
+    calls: array[int] = field(default_factory=lambda: array("I"))
+    threads: array[int] = field(default_factory=lambda: array("I"))
+
+    def process(self) -> Process:
+        """As the caller sees it."""
+        return Process(self.pid, self.parent, self.name, self.path, self.command_line, len(self.calls))
+
+    def shown(self) -> str:
+        """Its name and number, for messages."""
+        name = printable(self.name[:80]) or "a process without a name"
+        return name if self.pid < 0 else f"{name} (pid {self.pid})"
+
+
+class Recording:
+    """Names, processes and calls as they come; 4 bytes a call, 8 where threads are told apart.
+
+    Attributes:
+        names: number of each name.
+        document: file name of what was opened; None where it is not known.
+    """
+
+    def __init__(self, file: Path, limits: Limits, threads: bool) -> None:
+        self.file = file
+        self.limits = limits
+        self.names: dict[str, int] = {}
+        self.found: list[Found] = []
+        self.document: str | None = None
+        self._by_thread = threads
+        self._threads: dict[tuple[int, object], int] = {}
+        self._skipped: dict[str, int] = {}
+        self._normal: set[str] = set()
+        self._overrepeated = 0
+        self._calls = 0
+        self._texts = 0
+
+    def process(self) -> Found:
+        """A further process."""
+        if len(self.found) == self.limits.processes:
+            raise self.too_much(f"{self.limits.processes:,} processes")
+        self.found.append(Found())
+        return self.found[-1]
+
+    def text(self, value: object) -> str | None:
+        """A text that is kept; None for what is no text."""
+        if not isinstance(value, str):
+            return None
+        value = value[:_LONGEST_TEXT]
+        self._texts += len(value)
+        if self._texts > self.limits.texts:
+            raise self.too_much(f"{self.limits.texts:,} characters of names and command lines")
+        return value
+
+    def number(self, name: object) -> int | None:
+        """Number of a call's name; None, and counted as skipped, where it can be none."""
+        if not isinstance(name, str):
+            self.skip("calls whose name is no text")
+            return None
+        number = self.names.get(name)
+        if number is not None:
+            return number
+        if not name or name.isspace():
+            self.skip("calls without a name")
+            return None
+        if len(name) > self.limits.name:
+            self.skip(f"calls whose name has more than {self.limits.name:,} characters")
+            return None
+        if len(self.names) == self.limits.names:
+            raise self.too_much(f"{self.limits.names:,} different names of calls")
+        self.text(name)
+        number = self.names[name] = len(self.names)
+        return number
+
+    def call(self, found: Found, name: object, thread: object = None, repeated: int = 0) -> None:
+        """One call, and how often it was repeated after that."""
+        number = self.number(name)
+        if number is None:
+            return
+        if repeated > self.limits.repeats:
+            self._overrepeated += 1
+            repeated = self.limits.repeats
+        if not repeated:
+            found.calls.append(number)
+        else:
+            found.calls.extend([number] * (1 + repeated))
+        if self._by_thread:
+            found.threads.extend([self._thread(found, thread)] * (1 + repeated))
+        self._count(1 + repeated)
+
+    def extend(self, found: Found, numbers: Iterable[int]) -> None:
+        """Several calls of a process whose threads are not known."""
+        before = len(found.calls)
+        found.calls.extend(numbers)
+        self._count(len(found.calls) - before)
+
+    def skip(self, kind: str, count: int = 1, normal: bool = False) -> None:
+        """Entries that are no calls; normal ones, which every such report has, are no reason to warn."""
+        self._skipped[kind] = self._skipped.get(kind, 0) + count
+        if normal:
+            self._normal.add(kind)
+
+    def too_much(self, what: str) -> SampleError:
+        """The error of a report that exceeds a bound."""
+        return SampleError(
+            f"{self.file}: holds more than {what}, which no report of a run needs: "
+            "give a report of a shorter run"
+        )
+
+    def result(self, form: str, process: str | None, truncated: bool) -> Calls:
+        """The calls that are wanted, each process (or thread) a stream.
+
+        Raises:
+            SampleError: there are none.
+        """
+        for kind, count in self._skipped.items():
+            level = logging.INFO if kind in self._normal else logging.WARNING
+            _log.log(level, "%s: skipped %s %s", self.file, f"{count:,}", kind)
+        if self._overrepeated:
+            _log.warning(
+                "%s: %s calls were repeated more than %s times; the rest is left out",
+                self.file,
+                f"{self._overrepeated:,}",
+                f"{self.limits.repeats:,}",
+            )
+        chosen = self._choose(form, process)
+        kept = {id(found) for found in chosen}
+        left = [found for found in self.found if id(found) not in kept]
+        others = tuple(found.process() for found in left)
+        for found in left:
+            found.calls = found.threads = array("I")
+        processes = tuple(found.process() for found in chosen)
+        call, first = self._streams(chosen)
+        return Calls(
+            names=_renumber(call, list(self.names)),
+            call=call,
+            first=first,
+            processes=processes,
+            others=others,
+            format=form,
+            document=self.document,
+            truncated=truncated,
+            skipped=sum(self._skipped.values()),
+        )
+
+    def _streams(self, chosen: list[Found]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+        first = np.zeros(sum(len(found.calls) for found in chosen), np.bool_)
+        call = np.empty(len(first) if len(chosen) > 1 else 0, np.uint32)
+        start = 0
+        for found in chosen:
+            calls = np.frombuffer(found.calls, np.uint32)
+            first[start] = True
+            if self._by_thread and found.threads:
+                # threads are numbered as they come, so this keeps their order and that of their calls
+                order = np.argsort(np.frombuffer(found.threads, np.uint32), kind="stable")
+                threads = np.frombuffer(found.threads, np.uint32)[order]
+                first[start + 1 : start + len(calls)] = threads[1:] != threads[:-1]
+                calls = calls[order]
+                found.threads = array("I")
+            if len(chosen) == 1:
+                return calls, first
+            call[start : start + len(calls)] = calls
+            start += len(calls)
+            # each goes before the next is copied, so that the calls are not held twice
+            found.calls = array("I")
+        return call, first
+
+    def _choose(self, form: str, process: str | None) -> list[Found]:
+        active = [found for found in self.found if found.calls]
+        if not active:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in list(self._skipped.items())[:_LISTED])
+            what = f"{len(self.found):,} processes without calls" if self.found else kinds or "nothing"
+            raise SampleError(
+                f"{self.file}: holds no call, only {what}: let the sandbox record calls, and give its report"
+            )
+        if process is not None:
+            wanted = self._wanted(process)
+            chosen = [found for found in active if wanted(found)]
+            if not chosen:
+                raise SampleError(f"{self.file}: holds no call of {printable(process)!r}; {self._list()}")
+            return chosen
+        if len(active) == 1:
+            return active
+        chosen = [max(self._given(active), key=lambda found: len(found.calls), default=active[0])]
+        if not self._given(active):
+            if form == "drakvuf":
+                # it records the whole machine, so the first process says nothing
+                raise SampleError(
+                    f"{self.file}: no command line says which process was given the document: "
+                    f"name a process; {self._list()}"
+                )
+            started = [found for found in active if found.name.lower() != _NOT_STARTED]
+            chosen = (started or active)[:1]
+            _log.warning(
+                "%s: no process was given the document; taken is the first, %s", self.file, chosen[0].shown()
+            )
+        return chosen
+
+    def _given(self, active: list[Found]) -> list[Found]:
+        """Those whose command line or path holds the document's file name."""
+        document = last_part(self.document or "").lower()
+        if not document:
+            return []
+        return [found for found in active if document in f"{found.command_line}\n{found.path}".lower()]
+
+    def _wanted(self, process: str) -> Callable[[Found], bool]:
+        if process.startswith("pid:"):
+            number = _PID.fullmatch(process)
+            if not number:
+                raise SampleError(f"process {printable(process)!r}: pid: must be followed by a number")
+            pid = int(number[1])
+            return lambda found: found.pid == pid
+        name = process.lower()
+
+        def called(found: Found) -> bool:
+            return name in (found.name.lower(), last_part(found.path).lower())
+
+        if any(called(found) for found in self.found):
+            return called
+        return lambda found: bool(name) and name in f"{found.path}\n{found.name}".lower()
+
+    def _list(self) -> str:
+        if not any(found.name or found.pid >= 0 for found in self.found):
+            return "it names no processes: leave out which one is wanted"
+        most = sorted(self.found, key=lambda found: -len(found.calls))
+        shown = [f"{found.shown()} with {len(found.calls):,} calls" for found in most[:_LISTED]]
+        if len(most) > _LISTED:
+            shown.append(f"{len(most) - _LISTED:,} more")
+        return f"its processes are {', '.join(shown)}"
+
+    def _count(self, calls: int) -> None:
+        self._calls += calls
+        if self._calls > self.limits.calls:
+            raise self.too_much(f"{self.limits.calls:,} calls")
+
+    def _thread(self, found: Found, thread: object) -> int:
+        if isinstance(thread, str):
+            thread = thread[:_LONGEST_THREAD]
+        elif not isinstance(thread, int):
+            thread = None
+        key = (id(found), thread)
+        number = self._threads.get(key)
+        if number is None:
+            if len(self._threads) == self.limits.threads:
+                raise self.too_much(f"{self.limits.threads:,} threads")
+            number = self._threads[key] = len(self._threads)
+        return number
+
+
+def last_part(path: str) -> str:
+    """File name at the end of a path of Windows or Unix."""
+    return re.split(r"[\\/]", path)[-1]
+
+
+def integer(value: object) -> int | None:
+    """A number of a process, which some versions write as a text."""
+    if type(value) is int and 0 <= value < 1 << 63:
+        return value
+    if isinstance(value, str) and len(value) <= 18 and value.isascii() and value.isdigit():
+        return int(value)
+    return None
+
+
+def _renumber(call: NDArray[np.uint32], names: list[str]) -> tuple[str, ...]:
+    """Number names anew by first occurrence, in place; returns those that occur."""
+    first = np.full(len(names), len(call), np.int64)
+    for start in reversed(range(0, len(call), _STEP)):
+        piece = call[start : start + _STEP]
+        # of several values for one place the last stays, which backwards is the first occurrence
+        first[piece[::-1]] = np.arange(start + len(piece) - 1, start - 1, -1)
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(call))]
+    number = np.zeros(len(names), np.uint32)
+    number[order] = np.arange(len(order), dtype=np.uint32)
+    for start in range(0, len(call), _STEP):
+        call[start : start + _STEP] = number[call[start : start + _STEP]]
+    return tuple(names[place] for place in order)

@@ -1,0 +1,216 @@
+"""Plain lists of calls: one name a line, a column of a CSV table, or numbers separated by blanks."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+from barnum.calls.recording import Found, Recording, integer, last_part
+from barnum.calls.source import Source
+from barnum.errors import SampleError
+from barnum.samples import printable
+
+_PIECE = 1 << 20
+_HEAD = 1 << 18
+_LONGEST_ROW = 1 << 20
+_SEPARATORS = ",;\t"
+_COMMAS = bytes.maketrans(b",", b" ")
+# what a column may be headed with, best first; "_name" behind it does not matter
+_CALL = ("api", "call", "syscall", "function", "method", "name")
+_PID = ("pid", "process_id")
+_THREAD = ("tid", "thread_id")
+_PROCESS = ("process", "process_path")
+# a table of many programs, such as MalBehavD's
+_LABELS = {"sha256", "sha1", "md5", "hash", "label", "labels", "class", "malware"}
+_NUMBER = re.compile(rb"[0-9]{1,10}")
+_NO_NAME = re.compile(r"[\s\"'{}\[\],;=\\]")
+
+
+def read_sequence(source: Source, recording: Recording) -> str | None:
+    """Read a list into a recording; returns why it breaks off, None when it is whole.
+
+    Raises:
+        SampleError: it is no such list, or a bound is exceeded.
+    """
+    head = source.head(_HEAD)
+    line, end, _ = head.lstrip().partition(b"\n")
+    words = line.translate(_COMMAS).split()
+    if len(head) == _HEAD and not end and len(words) > 1:
+        del words[-1]  # it may be cut
+    if words and all(map(_NUMBER.fullmatch, words)):
+        if len(words) > 1:
+            _row(source, recording)
+        else:
+            _list(source, recording, numbers=True)
+    elif any(separator in line.decode("latin-1") for separator in _SEPARATORS):
+        _table(source, recording)
+    else:
+        _list(source, recording)
+    if source.overlong:
+        recording.skip("lines that are too long", source.overlong)
+    return source.broken
+
+
+def _list(source: Source, recording: Recording, numbers: bool = False) -> None:
+    """One name (or number) a line; a first line that heads a column is passed."""
+    found = recording.process()
+    known: dict[bytes, int] = {}
+    before = 0
+    for lines in source.lines():
+        if source.cut and source.broken:
+            break  # half a name
+        ids = list(map(known.get, lines))
+        if None in ids:
+            # the same name may stand there with blanks around it, in endless ways
+            if len(known) > 2 * recording.limits.names:
+                known.clear()
+            for line in dict.fromkeys(lines):
+                if line not in known:
+                    number = _new(source, recording, line, before + lines.index(line) + 1, numbers)
+                    if number is not None:
+                        known[line] = number
+            ids = list(map(known.get, lines))
+        before += len(lines)
+        recording.extend(found, (one for one in ids if one is not None))
+
+
+def _new(source: Source, recording: Recording, line: bytes, place: int, numbers: bool) -> int | None:
+    """Number of a name in a line that was not met before; None where it holds none."""
+    text = line[: 8 * recording.limits.name].decode("utf-8", errors="replace").strip()
+    if not text or (place == 1 and _heading(text) in _CALL):
+        return None
+    if numbers:
+        text = _as_number(source, line.strip())
+    elif _NO_NAME.search(text) or not text.isprintable():
+        raise SampleError(
+            f"{source.file}: line {place:,} is no name of a call: {printable(text[:80])!r}: give a report of "
+            "Cuckoo or CAPE, a log of DRAKVUF, or a list with one name a line"
+        )
+    return recording.number(text)
+
+
+def _row(source: Source, recording: Recording) -> None:
+    """Numbers of system calls in one line, which may be long."""
+    found = recording.process()
+    known: dict[bytes, int] = {}
+    rest = b""
+    ended = begun = False
+    while piece := source.read(_PIECE):
+        text = rest + piece.translate(_COMMAS)
+        if not begun:
+            text = text.lstrip()
+            begun = bool(text)
+        if ended:
+            text, end, after = b"", b"", text
+        else:
+            text, end, after = text.partition(b"\n")
+        if after.strip():
+            raise SampleError(
+                f"{source.file}: several lines hold several numbers each: write each trace to a file of its "
+                "own, in one line or one number a line"
+            )
+        ended = ended or bool(end)
+        cut = len(text) if ended else max(text.rfind(b" "), text.rfind(b"\t")) + 1
+        rest = text[cut:]
+        if len(rest) > recording.limits.name:
+            raise _no_number(source, rest)
+        _add_row(source, recording, found, known, text[:cut].split())
+    if rest and not source.broken:
+        _add_row(source, recording, found, known, [rest.strip()])
+
+
+def _add_row(
+    source: Source, recording: Recording, found: Found, known: dict[bytes, int], words: list[bytes]
+) -> None:
+    for word in set(words):
+        if word not in known:
+            number = recording.number(_as_number(source, word))
+            if number is not None:
+                known[word] = number
+    recording.extend(found, map(known.__getitem__, words))
+
+
+def _as_number(source: Source, word: bytes) -> str:
+    """A number as a name: without the zeros before it."""
+    if not _NUMBER.fullmatch(word):
+        raise _no_number(source, word)
+    return str(int(word))
+
+
+def _no_number(source: Source, word: bytes) -> SampleError:
+    shown = printable(word[:40].decode("utf-8", errors="replace"))
+    return SampleError(
+        f"{source.file}: {shown!r} is no number of a system call, as those before it are: "
+        "give either numbers or names"
+    )
+
+
+def _table(source: Source, recording: Recording) -> None:
+    """A table with a heading: the column of calls, and those of processes and threads where it has them."""
+    head = source.head(_HEAD).lstrip().partition(b"\n")[0].decode("utf-8", errors="replace")
+    separator = max(_SEPARATORS, key=head.count)
+    rows = csv.reader(_texts(source, recording), delimiter=separator)
+    try:
+        columns = [_heading(text) for text in next(row for row in rows if row)]
+        call = _column(columns, _CALL)
+        if call is None or _LABELS.intersection(columns):
+            raise SampleError(
+                f"{source.file}: is a table, but not of the calls of one program: it needs a first line that "
+                f"heads the column of calls with {', '.join(_CALL[:-1])} or {_CALL[-1]}, and a line a call"
+            )
+        _rows(rows, recording, call, *(_column(columns, names) for names in (_PROCESS, _PID, _THREAD)))
+    except (csv.Error, StopIteration) as error:
+        raise SampleError(f"{source.file}: is no table that can be read ({error})") from None
+
+
+def _rows(
+    rows: Iterator[list[str]],
+    recording: Recording,
+    call: int,
+    process: int | None,
+    pid: int | None,
+    thread: int | None,
+) -> None:
+    processes: dict[tuple[str, str], Found] = {}
+    for row in rows:
+        if len(row) <= call:
+            if row:
+                recording.skip("rows without a call")
+            continue
+        key = (_cell(row, process), _cell(row, pid))
+        found = processes.get(key)
+        if found is None:
+            found = processes[key] = recording.process()
+            found.path = recording.text(key[0]) or ""
+            found.name = last_part(found.path)
+            number = integer(key[1])
+            found.pid = -1 if number is None else number
+        recording.call(found, row[call].strip(), _cell(row, thread))
+
+
+def _texts(source: Source, recording: Recording) -> Iterator[str]:
+    for lines in source.lines():
+        if source.cut and source.broken:
+            return  # half a row
+        for line in lines:
+            if len(line) > _LONGEST_ROW:
+                recording.skip("rows that are too long")
+            else:
+                yield line.decode("utf-8", errors="replace")
+
+
+def _heading(text: str) -> str:
+    name = text.strip().lower().replace(" ", "_")
+    return name if name in _PROCESS else name.removesuffix("_name")
+
+
+def _column(columns: list[str], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        if name in columns:
+            return columns.index(name)
+    return None
+
+
+def _cell(row: list[str], column: int | None) -> str:
+    return "" if column is None or column >= len(row) else row[column].strip()

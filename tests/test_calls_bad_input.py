@@ -1,0 +1,327 @@
+"""Whatever a report holds: what can be read is kept, the rest is one clear line, and memory stays bounded."""
+
+import contextlib
+import gzip
+import json
+import os
+import tracemalloc
+import zlib
+
+import pytest
+
+from barnum.calls import Limits, read_calls
+from barnum.errors import SampleError
+from call_reports import READER, Run, cape, chain, cuckoo, drakvuf, names, write
+
+PLACE = '{"behavior": {"processes": [{"pid": 1, "process_name": "a.exe", "calls": [%s]}]}}'
+
+
+def refusal(file, **options):
+    with pytest.raises(SampleError) as caught:
+        read_calls(file, **options)
+    message = str(caught.value)
+    assert str(file) in message
+    assert "\n" not in message
+    assert message.isprintable()
+    assert len(message) < 1000 + len(str(file))
+    return message
+
+
+def report_of(*calls):
+    return PLACE % ", ".join(call if isinstance(call, str) else json.dumps(call) for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b" \n\t\n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (gzip.compress(b""), "is empty"),
+        (b"\x1f\x8b", "cut short"),
+        (b"\x1f\x8bnothing", "gzip data is broken"),
+        (b"[]", "JSON list"),
+        (b"{}", "behavior.processes"),
+        (b'{"behavior": {"processes": {}}}', "behavior.processes"),
+        (b'{"behavior": []}', "behavior.processes"),
+        (b'{"behavior": {"processes": []}}', "holds no call"),
+        (b'{"behavior": {"processes": [1, null, "x", []]}}', "4 processes that are no objects"),
+        (b'{"behavior": {"processes": [{"calls": {"api": "A"}}]}}', "1 processes without calls"),
+        (b"{'a': 1}", "breaks off before any call"),
+        (b"{", "breaks off before any call"),
+        (b'{"Plugin":"procmon","PID":4}\n' * 3, "3 lines of procmon that are no calls"),
+        (b'{"Plugin":"sysc', "breaks off before any call"),
+        ('{"a": 1}'.encode("utf-16"), "UTF-16"),
+        (b"\x7fELF\x02\x01\x01\0\0", "binary data"),
+        (b"The quick brown fox\n", "line 1 is no name of a call"),
+        (b"NtClose\nNtOpenFile\n<p class=x>\n", "line 3 is no name of a call"),
+        (b"NtClose\n\x1b[31mred\n", "line 2 is no name of a call"),
+        (b"1 2 three", "line 1 is no name of a call"),
+        (b"1\n2\nthree", "'three' is no number"),
+        (b"1 2\n3 4\n", "several lines hold several numbers"),
+        (b"1 " + b"2" * 300_000, "no number"),
+        (b"time,what\n1,NtClose\n", "heads the column of calls"),
+        (b"sha256,labels,0,1\n00,1,NtClose,NtClose\n", "not of the calls of one program"),
+        (b'api,x\n"' + b"a\n" * 200_000, "is no table"),
+        (b"api,x\n", "holds no call"),
+    ],
+)
+def test_what_is_no_report_is_one_clear_line(tmp_path, content, why):
+    assert why in refusal(write(tmp_path / "r", content))
+
+
+def test_places_that_are_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("missing", "pipe", "loop", ".", "/dev/zero", "x" * 300):
+        refusal(tmp_path / name)
+    with pytest.raises(SampleError, match="no path"):
+        read_calls(tmp_path / "a\0b")
+
+
+@pytest.mark.parametrize("form", [cuckoo, cape, drakvuf])
+def test_a_process_without_calls_is_named_with_those_that_have(tmp_path, form):
+    message = refusal(write(tmp_path / "r", form(chain())), process="WINWORD.EXE")
+    assert "holds no call of 'WINWORD.EXE'" in message
+    assert "AcroRd32.exe (pid 2200) with 5 calls" in message
+
+
+def test_a_list_has_no_processes(tmp_path):
+    file = write(tmp_path / "r", "NtClose\n")
+    assert "leave out which one is wanted" in refusal(file, process="a.exe")
+    with pytest.raises(SampleError, match="must be followed by a number"):
+        read_calls(file, "pid:one")
+
+
+def test_entries_of_a_wrong_type_are_skipped_and_said_once_a_kind(tmp_path, caplog):
+    wrong = [
+        "1",
+        "null",
+        "[]",
+        "[{}]",
+        '"A"',
+        "{}",
+        {"api": 3},
+        {"api": None},
+        {"api": ["A"]},
+        {"api": {"api": "A"}},
+    ]
+    wrong += [{"api": ""}, {"api": " "}, {"api": "x" * 2000}, {"api": True}]
+    text = report_of({"api": "A"}, *wrong, {"api": "B", "tid": {}, "category": [], "repeated": "many"})
+    calls = read_calls(write(tmp_path / "r", text))
+    assert names(calls) == ["A", "B"]
+    assert calls.skipped == len(wrong)
+    kinds = [record.getMessage().partition(": skipped ")[2] for record in caplog.records]
+    assert sorted(kinds) == [
+        "1 calls whose name has more than 1,024 characters",
+        "2 calls without a name",
+        "5 calls that are no objects",
+        "6 calls whose name is no text",
+    ]
+
+
+def test_processes_of_wrong_types_still_give_their_calls(tmp_path):
+    odd = {"pid": "12", "ppid": [], "process_name": 3, "process_path": {}, "command_line": None, "environ": 4}
+    calls = read_calls(write(tmp_path / "r", cuckoo([Run(1, READER, ["A"], more=odd)])))
+    [process] = calls.processes
+    assert (process.pid, process.parent, process.name, process.path) == (12, None, "", "")
+    for target in ({"file": []}, {"file": {"name": [["a"], {}, 3]}}, {"file": {"name": {"a": [1]}}}, [], "x"):
+        report = {"target": target, **cuckoo(chain(), order=("behavior",))}
+        assert read_calls(write(tmp_path / "r", report), "acrord32.exe").document is None
+    report["target"] = {"file": {"name": ["invoice.pdf", "other.pdf"], "size": 1}}
+    assert read_calls(write(tmp_path / "r", report)).document == "invoice.pdf"
+
+
+def test_wrong_types_in_a_log_of_drakvuf(tmp_path):
+    good = '{"Plugin":"syscall","PID":1,"ProcessName":"a","Method":"A"}'
+    bad = [
+        '{"Plugin":"syscall","PID":"1","ProcessName":"a","Method":"A"}',
+        '{"Plugin":"syscall","PID":1,"ProcessName":null,"Method":"A"}',
+        '{"Plugin":"syscall","PID":1,"ProcessName":"a","Method":7}',
+        '{"Plugin":"syscall","PID":1,"ProcessName":"a"}',
+        '{"Plugin":["syscall"]}',
+        '{"Plugin":"apimon","Event":"dll_loaded","Method":"A","PID":1,"ProcessName":"a"}',
+        '{"Plugin":"procmon","CommandLine":3,"NewPid":"x"}',
+        "[1]",
+        "null",
+        "{broken",
+        '{"a":' * 100_000,
+        '{"Plugin":"x","a":"\xff"}',
+    ]
+    text = "\n".join([good, *bad, good, "", good]).encode("latin-1")
+    calls = read_calls(write(tmp_path / "r", text))
+    assert (names(calls), calls.skipped, calls.truncated) == (["A"] * 3, len(bad), False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "NaN",
+        "-Infinity",
+        "123456789012345678901234567890",
+        "-" + "9" * 3000,
+        '"' + "x" * (10 << 20) + '"',
+        "[" * 900 + "]" * 900,
+        '{"api": {"api": "X"}}',
+        '"\\ud800\\u0000"',
+        "1e-400",
+    ],
+    ids=["nan", "infinity", "large", "huge", "10MB", "nested", "object", "surrogate", "tiny"],
+)
+def test_odd_values_beside_a_call_do_not_matter(tmp_path, value):
+    call = '{"arguments": %s, "api": "B", "x": [%s,%s]}' % (value, value, value)  # noqa: UP031
+    calls = read_calls(write(tmp_path / "r", report_of({"api": "A"}, call, {"api": "C"})))
+    assert (names(calls), calls.truncated) == (["A", "B", "C"], False)
+
+
+@pytest.mark.parametrize("shift", range(0, 40, 3))
+def test_odd_values_where_pieces_meet(tmp_path, shift):
+    # whatever the reader takes at once, some of these are cut
+    values = 'NaN, -Infinity, 99999999999999999999999, "\u20ac\\\\", "\\"", '
+    filler = '{"arguments": [%s0], "api": "B"}' % (values * 30)
+    text = " " * shift + report_of(*[filler] * 40)
+    calls = read_calls(write(tmp_path / "r", text))
+    assert (names(calls), calls.truncated) == (["B"] * 40, False)
+
+
+def test_nesting_is_bounded(tmp_path):
+    for deep in ('{"a": ' * 100_000, "[" * 100_000):
+        for text in (
+            report_of({"api": "A"}, '{"x": ' + deep),
+            '{"x": ' + deep,
+            '{"behavior": {"processes": [' + deep,
+        ):
+            assert "levels of nested JSON" in refusal(write(tmp_path / "r", text))
+
+
+def test_a_10_mb_name_is_skipped(tmp_path):
+    calls = read_calls(write(tmp_path / "r", report_of({"api": "x" * (10 << 20)}, {"api": "A"})))
+    assert (names(calls), calls.skipped) == (["A"], 1)
+    calls = read_calls(write(tmp_path / "r", "A\n" + "x" * (20 << 20) + "\nB\n"))
+    assert (names(calls), calls.skipped) == (["A", "B"], 1)
+
+
+def test_duplicate_keys_lose_no_call(tmp_path):
+    text = '{"behavior": {"processes": [{"pid": 1, "pid": 2, "calls": [{"api": "X", "api": "A"}], "calls": ['
+    text += ']}]}, "behavior": {"processes": [{"pid": 3, "process_name": "b", "calls": [{"api": "B"}]}]}}'
+    file = write(tmp_path / "r", text)
+    assert names(read_calls(file, "pid:2")) == ["A"]
+    assert names(read_calls(file, "b")) == ["B"]
+
+
+@pytest.mark.parametrize("form", [cuckoo, cape, drakvuf])
+def test_bytes_that_are_no_utf_8_harm_nothing(tmp_path, form):
+    content = form(chain())
+    text = (content if isinstance(content, str) else json.dumps(content)).replace("Users", "\xfcsers")
+    file = write(tmp_path / "r", b"\xef\xbb\xbf" + text.encode("latin-1"))
+    assert len(read_calls(file, "AcroRd32.exe").call) == 5
+
+
+def test_names_are_kept_as_they_are_and_shown_safely(tmp_path):
+    name = "a\nb\x1b[31m\u202e"
+    report = cuckoo([Run(1, "C:\\" + name, [name]), Run(2, "C:\\b", ["B"])])
+    file = write(tmp_path / "r", report)
+    assert read_calls(file, "pid:1").names == (name,)
+    assert read_calls(file, "pid:1").processes[0].name == name
+    assert "a?b?[31m?" in refusal(file, process="c.exe\n")
+
+
+def test_gzip_members_and_what_follows_them(tmp_path, caplog):
+    text = json.dumps(cuckoo(chain())).encode()
+    packed = gzip.compress(text[:900]) + gzip.compress(b"") + gzip.compress(text[900:])
+    for ending in (b"", b"\0" * 600, b"\0" * 20000 + gzip.compress(b"\n"), b"\x1f", b"garbage"):
+        calls = read_calls(write(tmp_path / "r", packed + ending))
+        assert (len(calls.call), calls.truncated) == (5, False)
+        assert bool(caplog.records) == (ending in (b"\x1f", b"garbage"))
+
+
+def test_what_follows_the_report_is_ignored_and_said(tmp_path, caplog):
+    for ending in ("garbage", "{}", "]"):
+        caplog.clear()
+        calls = read_calls(write(tmp_path / "r", json.dumps(cuckoo(chain())) + ending))
+        assert (len(calls.call), calls.truncated) == (5, False)
+        assert "what follows the report's end is ignored" in caplog.text
+
+
+def test_gzip_that_is_cut_or_wrong_keeps_what_came(tmp_path, caplog):
+    text = "".join(f"Call{number % 50}\n" for number in range(50_000)).encode()
+    packed = gzip.compress(text)
+    for content in (packed[: len(packed) // 2], packed[:-1], packed[:-8] + b"\0" * 8):
+        caplog.clear()
+        calls = read_calls(write(tmp_path / "r", content))
+        assert calls.truncated
+        assert len(calls.call) > 1000
+        assert names(calls) == [f"Call{number % 50}" for number in range(len(calls.call))]
+        assert "breaks off (its gzip data is" in caplog.text
+
+
+def test_a_broken_report_keeps_what_came_before(tmp_path, caplog):
+    text = report_of({"api": "A"}, {"api": "B"}, "{'api'", {"api": "C"})
+    calls = read_calls(write(tmp_path / "r", text))
+    assert (names(calls), calls.truncated) == (["A", "B"], True)
+    assert "breaks off (" in caplog.text
+    assert "the 2 calls before are kept" in caplog.text
+
+
+def test_a_log_of_drakvuf_that_is_cut(tmp_path):
+    text = drakvuf(chain())
+    whole = read_calls(write(tmp_path / "r", text.rstrip("\n")), "AcroRd32.exe")
+    assert not whole.truncated
+    cut = read_calls(write(tmp_path / "r", text[:-40]), "AcroRd32.exe")
+    assert (cut.truncated, cut.skipped) == (True, whole.skipped - 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (Limits(calls=3), "3 calls"),
+        (Limits(names=3), "3 different names"),
+        (Limits(processes=3), "3 processes"),
+        (Limits(threads=3), "3 threads"),
+        (Limits(texts=100), "100 characters"),
+        (Limits(unpacked=1000), "1,000 bytes"),
+    ],
+)
+@pytest.mark.parametrize("form", [cuckoo, cape, drakvuf])
+def test_what_exceeds_a_bound_is_refused(tmp_path, form, limits, why):
+    assert f"more than {why}" in refusal(write(tmp_path / "r", form(chain())), threads=True, limits=limits)
+
+
+def test_a_line_that_is_too_long_is_passed(tmp_path):
+    text = drakvuf(chain())
+    long = '{"Plugin":"syscall","x":"' + "y" * 5000 + '"}\n'
+    # what is read at once is larger than the bound, so the line must be larger than that
+    long = long.replace("y" * 5000, "y" * (3 << 20))
+    calls = read_calls(write(tmp_path / "r", text + long + text), "AcroRd32.exe", limits=Limits(line=1 << 20))
+    assert (len(calls.call), calls.truncated) == (10, False)
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b'{"x": "', b"a"),
+        (b'{"x": "', b'\\"'),
+        (b'{"x": ', b" "),
+        (b'{"x": ', b"1"),
+        (b'{"Plugin":"x","y":"', b"a"),
+        (b"A\n", b"b"),
+        (b"1 ", b"1"),
+        (b"api,x\n", b"a,"),
+        (b"A\n", b"\n"),
+    ],
+)
+def test_a_gzip_bomb_fills_no_memory(tmp_path, head, body):
+    packer = zlib.compressobj(1, wbits=31)
+    content = packer.compress(head)
+    block = body * ((1 << 20) // len(body))
+    content += b"".join(packer.compress(block) for _ in range(48)) + packer.flush()
+    file = write(tmp_path / "r", content)
+    del content
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(SampleError):
+            read_calls(file, limits=Limits(text=4 << 20, line=4 << 20))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 << 20
