@@ -38,6 +38,11 @@ def test_the_report_says_what_was_opened(tmp_path, form):
     assert (calls.document, names(calls)) == (DOCUMENT, READER_CALLS)
 
 
+def test_the_document_may_be_given_as_a_path(tmp_path):
+    file = write(tmp_path / "r", cuckoo(chain(), "sent as another.bin"))
+    assert names(read_calls(file, document="/samples/INVOICE.pdf")) == READER_CALLS
+
+
 @pytest.mark.parametrize("order", [("target", "behavior"), ("behavior", "target")])
 def test_sections_come_in_any_order(tmp_path, order):
     file = write(tmp_path / "r", json.dumps(cuckoo(chain(), order=order), indent=4))
@@ -152,7 +157,7 @@ def test_drakvuf_tells_programs_of_one_number_apart(tmp_path):
         ("6,6,63", ["6", "6", "63"]),
         ("6\n63\n\n6\n", ["6", "63", "6"]),
         ('time,API Name,arguments\n1,NtOpenFile,"a\nb,c"\n\n2,NtClose,\n', ["NtOpenFile", "NtClose"]),
-        ('syscall;args\nread;3\nwrite;"x;y"\n', ["read", "write"]),
+        ('syscall;args\n read ;3\nwrite;"x;y"\n', ["read", "write"]),
     ],
 )
 def test_plain_lists(tmp_path, text, expected):

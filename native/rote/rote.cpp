@@ -6,6 +6,7 @@
 #include <cmath>
 #include <exception>
 #include <mutex>
+#include <numeric>
 #include <stdexcept>
 #include <thread>
 
@@ -18,6 +19,8 @@ constexpr size_t PIECE = 1 << 14;   // transfers that a thread scores at once
 constexpr size_t SMALL = 1 << 12;   // transfers that are not worth a thread
 constexpr size_t MOST_TARGETS = size_t{1} << 31;
 constexpr uint64_t MOST_TIMES = uint64_t{1} << 33;
+// of a context with more followers than this only the most frequent one may be predicted
+constexpr uint32_t COMPARED = 64;
 
 size_t class_of(uint64_t times) {
     // 1, 2, 3–4, 5–8 …
@@ -143,13 +146,12 @@ void Rote::settle(const Escapes& escapes) {
     tables_[0].each_context([&](const Context& context) {
         tables_[0].each(context, [&](uint32_t target, uint32_t) { ++led_[target]; });
     });
-    all_led_ = 0;
-    likeliest_ = 0;
-    for (uint32_t target = 0; target < led_.size(); ++target) {
-        all_led_ += led_[target];
-        const bool more = led_[target] > led_[likeliest_];
-        if (more || (led_[target] == led_[likeliest_] && tokens_[target] < tokens_[likeliest_])) likeliest_ = target;
-    }
+    all_led_ = std::accumulate(led_.begin(), led_.end(), uint64_t{0});
+    by_token_.resize(tokens_.size());
+    std::iota(by_token_.begin(), by_token_.end(), 0);
+    std::sort(by_token_.begin(), by_token_.end(), [&](uint32_t a, uint32_t b) { return tokens_[a] < tokens_[b]; });
+    by_led_ = by_token_;
+    std::stable_sort(by_led_.begin(), by_led_.end(), [&](uint32_t a, uint32_t b) { return led_[a] > led_[b]; });
 }
 
 // scores transfers one by one
@@ -212,6 +214,9 @@ private:
         uint32_t predicted = 0;
         bool after = false;
         excluded_ = 0;
+        mixed_ = false;
+        levels_.clear();
+        nominated_.clear();
         while (orders-- > 0) {
             if (context == nullptr) context = find(at, orders);
             if (context == nullptr) continue;  // only where contexts were pruned
@@ -235,19 +240,26 @@ private:
             }
             const double stays = left * (1 - rote_.escape_[cell]) / static_cast<double>(times);
             if (!done) chance += stays * count;
-            offer(table, *context, stays, predicted, confidence);
+            const bool wide = distinct > WIDE;
+            mixed_ = mixed_ || wide;
+            levels_.push_back({&table, context, stays, wide});
+            if (mixed_) {
+                nominate(table, *context, distinct);
+            } else {
+                offer(table, *context, stays, predicted, confidence);
+            }
             left *= rote_.escape_[cell];
             met = met || count != 0;
-            if (distinct <= WIDE) {
+            if (!wide) {
                 excluded_ = 0;
                 table.each(*context, [&](uint32_t target, uint32_t) { exclude_[excluded_++] = target; });
                 done = done || met;
             }
-            if (done && left <= confidence) break;
+            if (done && !mixed_ && left <= confidence) break;
             after = true;
             context = nullptr;
         }
-        if (!done || left > confidence) base(actual, left, met, done, chance, predicted, confidence);
+        if (!done || mixed_ || left > confidence) base(actual, left, met, done, chance, predicted, confidence);
         scores_.predicted[at] = rote_.tokens_.empty() ? 0 : rote_.tokens_[predicted];
         scores_.correct[at] = actual == predicted && !rote_.tokens_.empty();
         scores_.confidence[at] = static_cast<float>(std::clamp(confidence, 0.0, 1.0));
@@ -276,7 +288,7 @@ private:
 
     // targets by how many sites lead to them, and any other target
     void base(uint32_t actual, double left, bool met, bool done, double& chance, uint32_t& predicted,
-              double& confidence) const {
+              double& confidence) {
         uint64_t all = rote_.all_led_;
         for (uint32_t i = 0; i < excluded_; ++i) all -= rote_.led_[exclude_[i]];
         if (escapes_ != nullptr && !met) {
@@ -286,13 +298,54 @@ private:
         const double fresh = all == 0 ? 1 : rote_.fresh_;
         const double stays = all == 0 ? 0 : left * (1 - fresh) / static_cast<double>(all);
         if (!done) chance += actual == NONE ? left * fresh : stays * rote_.led_[actual];
-        if (all == 0) return;
-        const double share = stays * rote_.led_[rote_.likeliest_];
-        if (share > confidence && !is_excluded(rote_.likeliest_)) {
-            predicted = rote_.likeliest_;
-            confidence = share;
+        if (all != 0) {
+            // the likeliest that is left
+            const auto likeliest = std::find_if(rote_.by_led_.begin(), rote_.by_led_.end(),
+                                                [&](uint32_t target) { return !is_excluded(target); });
+            if (mixed_) {
+                nominated_.push_back(*likeliest);
+            } else if (stays * rote_.led_[*likeliest] > confidence) {
+                predicted = *likeliest;
+                confidence = stays * rote_.led_[predicted];
+            }
+        }
+        for (const uint32_t target : nominated_) {
+            const double whole = chance_of(target, stays);
+            const bool first = whole == confidence && rote_.tokens_[target] < rote_.tokens_[predicted];
+            if (whole > confidence || first) {
+                predicted = target;
+                confidence = whole;
+            }
         }
     }
+
+    // followers of a context that may be the likeliest target, where several contexts have a say
+    void nominate(const Table& table, const Context& context, uint32_t distinct) {
+        if (distinct > COMPARED) {
+            nominated_.push_back(context.top);
+            return;
+        }
+        table.each(context, [&](uint32_t target, uint32_t) { nominated_.push_back(target); });
+    }
+
+    // of a target by all contexts that have a say, and by the number of sites that lead to it
+    double chance_of(uint32_t target, double stays) const {
+        double sum = 0;
+        for (const Level& level : levels_) {
+            const uint32_t count = level.table->count(*level.context, target);
+            sum += level.stays * count;
+            if (count != 0 && !level.wide) return sum;
+        }
+        return sum + stays * rote_.led_[target];
+    }
+
+    // a context that was asked
+    struct Level {
+        const Table* table;
+        const Context* context;
+        double stays;  // chance of each time that a target followed it
+        bool wide;
+    };
 
     const Rote& rote_;
     const Walk& walk_;
@@ -301,9 +354,13 @@ private:
     Numbers known_;
     uint32_t exclude_[WIDE] = {};
     uint32_t excluded_ = 0;
+    bool mixed_ = false;  // a wide context was asked
+    std::vector<Level> levels_;
+    std::vector<uint32_t> nominated_;
 };
 
 void Rote::score(const Walk& walk, size_t threads, const Scores& scores, Escapes* escapes) const {
+    if (led_.size() != tokens_.size()) throw std::logic_error("targets were added: settle first");
     const size_t pieces = (walk.size() + PIECE - 1) / PIECE;
     threads = std::max<size_t>(1, std::min(threads, pieces));
     std::vector<Escapes> counted(escapes == nullptr ? 0 : threads, Escapes(lengths_.size()));
@@ -327,28 +384,32 @@ void Rote::score(const Walk& walk, size_t threads, const Scores& scores, Escapes
 void Rote::draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& scores) const {
     if (tokens_.empty()) return;
     Numbers known(numbers_);
+    std::vector<std::pair<uint64_t, uint32_t>> followers;
     for (size_t i = 0; i < walk.size(); ++i) {
         const uint64_t random = mixed(mixed(seed + 0x9E3779B97F4A7C15ull) + (offset + i) * 0x9E3779B97F4A7C15ull);
         size_t order = lengths_.size() - 1;
         while (walk.reach(i) < lengths_[order]) --order;
         const Context* context = tables_[order].find(walk.key(i, lengths_[order]));
-        uint32_t drawn = 0;
-        double share = 1 / static_cast<double>(tokens_.size());
-        const uint64_t times = context == nullptr ? tokens_.size() : uint64_t{context->count} + context->rest;
-        uint64_t at = static_cast<uint64_t>((static_cast<unsigned __int128>(random) * times) >> 64);
-        if (context == nullptr) {
-            drawn = static_cast<uint32_t>(at);
-        } else {
-            bool found = false;
+        // in the order of tokens, so that equal counts draw the same
+        followers.clear();
+        if (context != nullptr) {
             tables_[order].each(*context, [&](uint32_t target, uint32_t count) {
-                if (found) return;
-                found = at < count;
-                if (found) {
-                    drawn = target;
-                    share = count / static_cast<double>(times);
-                }
-                at -= found ? 0 : count;
+                followers.emplace_back(tokens_[target], count);
             });
+            std::sort(followers.begin(), followers.end());
+        }
+        uint64_t times = context == nullptr ? tokens_.size() : 0;
+        for (const auto& follower : followers) times += follower.second;
+        uint64_t at = static_cast<uint64_t>((static_cast<unsigned __int128>(random) * times) >> 64);
+        double share = 1 / static_cast<double>(times);
+        uint32_t drawn = context == nullptr ? by_token_[at] : 0;
+        for (const auto& [token, count] : followers) {
+            if (at < count) {
+                drawn = numbers_.at(token);
+                share = count / static_cast<double>(times);
+                break;
+            }
+            at -= count;
         }
         scores.predicted[i] = tokens_[drawn];
         scores.correct[i] = known(walk.target(i)) == drawn;

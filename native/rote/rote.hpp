@@ -108,7 +108,8 @@ private:
     double fresh_ = 1;
     std::vector<uint32_t> led_;  // sites that led to each target
     uint64_t all_led_ = 0;
-    uint32_t likeliest_ = 0;
+    std::vector<uint32_t> by_token_;
+    std::vector<uint32_t> by_led_;  // those that most sites led to first
 };
 
 }  // namespace barnum

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <random>
 
 namespace barnum {
 
@@ -21,10 +22,15 @@ uint64_t place_of(uint64_t context, uint32_t target) {
 
 }  // namespace
 
+const uint64_t Table::SECRET = [] {
+    std::random_device source;
+    return (uint64_t{source()} << 32) | source();
+}();
+
 Table::Table() : slots_(SMALLEST), mask_(SMALLEST - 1) {}
 
 Context& Table::at(uint64_t key) {
-    for (size_t at = key & mask_;; at = (at + 1) & mask_) {
+    for (size_t at = place(key);; at = (at + 1) & mask_) {
         Context& here = slots_[at];
         if (here.key == key) return here;
         if (here.key != 0) continue;
@@ -43,7 +49,7 @@ void Table::grow() {
     const size_t mask = larger.size() - 1;
     for (const Context& context : slots_) {
         if (context.key == 0) continue;
-        size_t at = context.key & mask;
+        size_t at = place(context.key, mask);
         while (larger[at].key != 0) at = (at + 1) & mask;
         larger[at] = context;
     }
@@ -56,7 +62,7 @@ void Table::grow_index() {
     const size_t mask = larger.size() - 1;
     for (const Place& place : index_) {
         if (place.key == 0) continue;
-        size_t at = place.key & mask;
+        size_t at = Table::place(place.key, mask);
         while (larger[at].key != 0) at = (at + 1) & mask;
         larger[at] = place;
     }
@@ -67,7 +73,7 @@ void Table::index(const Context& context, uint32_t follower) {
     if (index_.empty() || places_for(indexed_ + 1) > index_.size()) grow_index();
     const size_t mask = index_.size() - 1;
     const uint64_t key = place_of(context.key, followers_[follower].target);
-    size_t at = key & mask;
+    size_t at = place(key, mask);
     while (index_[at].key != 0) at = (at + 1) & mask;
     index_[at] = {key, follower};
     ++indexed_;
@@ -78,7 +84,7 @@ uint32_t Table::find_follower(const Context& context, uint32_t target) const {
     if (head.count > WIDE) {
         const size_t mask = index_.size() - 1;
         const uint64_t key = place_of(context.key, target);
-        for (size_t at = key & mask; index_[at].key != 0; at = (at + 1) & mask) {
+        for (size_t at = place(key, mask); index_[at].key != 0; at = (at + 1) & mask) {
             if (index_[at].key == key && followers_[index_[at].follower].target == target) {
                 return index_[at].follower;
             }
@@ -159,11 +165,13 @@ size_t Table::bytes() const {
 size_t Table::bytes_with(size_t more) const {
     const size_t places = places_for(used_ + more);
     const size_t slots = places > slots_.size() ? places + places / 2 : slots_.size();
-    // a list begins with a head and the first follower; vectors double
-    const size_t lists = followers_.size() + 2 * more > followers_.capacity()
-                             ? 3 * (followers_.size() + 2 * more)
-                             : followers_.capacity();
-    return slots * sizeof(Context) + lists * sizeof(Follower) + 2 * index_.size() * sizeof(Place);
+    // a list begins with a head and the first follower; vectors double, and hold both copies meanwhile
+    const size_t entries = followers_.size() + 3 * more;
+    const size_t lists = entries > followers_.capacity() ? 3 * entries : followers_.capacity();
+    // a list that becomes wide goes to the index as a whole
+    const size_t indexed = places_for(std::min(indexed_ + (WIDE + 1) * more, entries));
+    const size_t index = indexed > index_.size() && entries > WIDE ? indexed + indexed / 2 : index_.size();
+    return slots * sizeof(Context) + lists * sizeof(Follower) + index * sizeof(Place);
 }
 
 }  // namespace barnum

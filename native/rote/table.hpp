@@ -40,13 +40,13 @@ public:
     Table();
 
     const Context* find(uint64_t key) const {
-        for (size_t at = key & mask_;; at = (at + 1) & mask_) {
+        for (size_t at = place(key);; at = (at + 1) & mask_) {
             const Context& here = slots_[at];
             if (here.key == key) return &here;
             if (here.key == 0) return nullptr;
         }
     }
-    void prefetch(uint64_t key) const { __builtin_prefetch(&slots_[key & mask_]); }
+    void prefetch(uint64_t key) const { __builtin_prefetch(&slots_[place(key)]); }
 
     // a target followed a context so many times more; tokens are those of all targets
     void add(uint64_t key, uint32_t target, uint32_t times, const uint64_t* tokens);
@@ -82,6 +82,14 @@ public:
     Table without(uint64_t rare, const uint64_t* tokens) const;
 
 private:
+    // keys of a file may have been chosen to collide: where they go depends on a number drawn at start
+    static const uint64_t SECRET;
+    static size_t place(uint64_t key, size_t mask) {
+        const unsigned __int128 product = static_cast<unsigned __int128>(key ^ SECRET) * (SECRET | 1);
+        return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) & mask;
+    }
+    size_t place(uint64_t key) const { return place(key, mask_); }
+
     uint32_t count_of_rest(const Context& context, uint32_t target) const;
     Context& at(uint64_t key);
     uint32_t find_follower(const Context& context, uint32_t target) const;

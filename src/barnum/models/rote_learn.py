@@ -32,7 +32,7 @@ from barnum.sequences import (
     units_of,
     unpack_runs,
 )
-from barnum.sequences.parts import part_of
+from barnum.sequences.parts import joined, part_of
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,10 @@ _FIRST = 1 << 10
 # a run weighs as the cube of its number: the last quarter has two thirds of the weight
 _POWER = 3
 # where memory is bounded: the part of it that one piece may need, and what is left after pruning
-_PIECES_OF_MEMORY = 4096
+_PIECES_OF_MEMORY = 1 << 14
+_FEWEST = 1 << 8
+# no context is met more often
+_RAREST = 1 << 34
 _AFTER_PRUNING = 0.7
 
 
@@ -58,6 +61,17 @@ class RoteSpec(msgspec.Struct, frozen=True, kw_only=True):
     lengths: list[int]
     rule: Rule = "likeliest"
     max_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that was read to its end: ``whole`` is None where it is too long to be kept."""
+
+    sample: str
+    opened: OpenPath
+    edges: RunEdges
+    transfers: int
+    whole: Transfers | None
 
 
 @dataclass(slots=True)
@@ -138,24 +152,52 @@ class RoteLearner:
         self._make_room(0)
 
     def learn(self, sample: str, opened: OpenPath) -> int:
-        """Learn one more run; the number of its transfers.
+        """Learn one more run; the number of its transfers. Of one that cannot be read nothing is learnt.
 
         Raises:
             InputError: the trace cannot be read.
             SetsError: the memory allowed does not hold even single branches.
         """
-        roller = Roller(self.spec.lengths, self.spec.tokens)
+        return self._count(self._read(sample, opened))
+
+    def learn_all(self, samples: Sequence[tuple[str, OpenPath]]) -> Iterator[int]:
+        """Learn several runs, the next of which is read while one is counted; as learn() for each."""
+        with closing(_ahead(self._read(*each) for each in samples)) as runs:
+            for run in runs:
+                yield self._count(run)
+
+    def _read(self, sample: str, opened: OpenPath) -> _Run:
+        """Read a run to its end before anything of it counts; kept where it is no longer than a piece."""
         counter = EdgeCounter()
-        count = len(self.runs)
+        held: list[Transfers] = []
         total = 0
+        with opened() as path:
+            for part in iter_transfers(path, self.spec.learn):
+                if not len(part):
+                    continue
+                counter.add(part)
+                total += len(part)
+                if total <= _PIECE:
+                    held.append(part)
+                else:
+                    held.clear()
+        return _Run(sample, opened, counter.done(), total, joined(held) if held else None)
+
+    def _count(self, run: _Run) -> int:
+        if not run.transfers:
+            _log.warning("%s: holds no transfer that passes the filter", run.sample)
+            return 0
+        roller = Roller(self.spec.lengths, self.spec.tokens)
+        count = len(self.runs)
+        done = 0
         network = self.network
         brought = RoteNetwork(network.config)  # escapes of this run
-        with closing(self._pieces(opened, counter, count == 0)) as pieces:
+        with closing(self._pieces(run, count == 0)) as pieces:
             for piece in pieces:
                 walk = roller.roll(piece)
-                if not total and count:
+                if not done and count:
                     network.fade((count / (count + 1)) ** _POWER)
-                if count or total:
+                if count or done:
                     network.settle()
                     measured = network.counts.escapes(walk, self.threads)
                     if not count:
@@ -166,16 +208,12 @@ class RoteLearner:
                     brought.measured(*measured)
                 self._make_room(len(piece))
                 network.counts.add(walk, self.threads)
-                total += len(piece)
-        run = counter.done()
-        if not total:
-            _log.warning("%s: holds no transfer that passes the filter", sample)
-            return 0
-        self.samples.append(sample)
-        self.runs.append(run)
+                done += len(piece)
+        self.samples.append(run.sample)
+        self.runs.append(run.edges)
         self.measured.append((brought.tried, brought.escaped, brought.base))
-        self.transfers += total
-        return total
+        self.transfers += done
+        return done
 
     def model(self) -> Model:
         """The model of all that was learnt.
@@ -208,22 +246,19 @@ class RoteLearner:
         )
         return model
 
-    def _pieces(
-        self, opened: OpenPath, counter: EdgeCounter, first: bool
-    ) -> Generator[Transfers, None, None]:
-        """The transfers of a run in the pieces that are predicted together, read ahead of their turn."""
+    def _pieces(self, run: _Run, first: bool) -> _Made[Transfers]:
+        """The transfers of a run in the pieces that are predicted together."""
         most = _PIECE
         if self.spec.max_memory is not None:
-            most = min(most, max(_FIRST, self.spec.max_memory // _PIECES_OF_MEMORY))
+            most = min(most, max(_FEWEST, self.spec.max_memory // _PIECES_OF_MEMORY))
 
-        def read() -> Iterator[Transfers]:
-            with opened() as path:
-                for part in regroup(iter_transfers(path, self.spec.learn), most):
-                    counter.add(part)
-                    yield part
+        def again() -> Iterator[Transfers]:
+            with run.opened() as path:
+                yield from regroup(iter_transfers(path, self.spec.learn), most)
 
+        parts = regroup([run.whole], most) if run.whole is not None else _ahead(again())
         begin = 0
-        for part in _ahead(read()):
+        for part in parts:
             if not first:
                 yield part
                 continue
@@ -241,15 +276,15 @@ class RoteLearner:
         if limit is None or counts.bytes_with(transfers) <= limit:
             return
         rare = max(1, self._forgotten)
-        while counts.bytes_with(transfers) > limit * _AFTER_PRUNING:
-            if rare >= 1 << 33:
-                raise SetsError(
-                    f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
-                    "raise --max-memory"
-                )
+        while counts.bytes_with(transfers) > limit * _AFTER_PRUNING and rare < _RAREST:
             counts.prune(rare)
             self._forgotten = rare
             rare *= 2
+        if counts.bytes_with(transfers) > limit:
+            raise SetsError(
+                f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
+                "raise --max-memory"
+            )
         _log.info("memory: contexts met %s times or less were forgotten", f"{self._forgotten:,}")
 
 

@@ -32,6 +32,8 @@ _TYPES = {
     "way_entry": np.uint64,
     "way_first": np.int64,
 }
+_PLACES = ("transfers", "first", "way_first")
+_MOST = float(1 << 62)
 
 
 def pack_runs(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> Arrays:
@@ -81,6 +83,8 @@ def unpack_runs(vocabulary: Vocabulary, arrays: Arrays) -> list[RunEdges]:
         any(len(arrays[name]) != int(size) for name, size in rows.items())
         or (len(numbers) and int(numbers.max()) >= len(vocabulary.edge_target))
         or not bool((arrays["count"] > 0).all())
+        or float(arrays["count"].sum(dtype=np.float64)) > _MOST
+        or any(len(arrays[name]) and int(arrays[name].min()) < 0 for name in _PLACES)
     ):
         raise ModelError("the runs that it keeps contradict themselves")
     site, target = vocabulary.site[vocabulary.edge_site], vocabulary.target[vocabulary.edge_target]
