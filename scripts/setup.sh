@@ -23,6 +23,8 @@ test | lint)
     packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib"
     # the page of a report is looked at in a browser
     packages="$packages chromium chromium-driver"
+    # counts of the rote learner are shared through it
+    packages="$packages redis-server"
     extra="[test]"
     ;;
 # the demo's documents are recorded for the comparison of learners

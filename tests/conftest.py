@@ -22,8 +22,7 @@ def data_dir() -> Path:
 def _logging_as_before():
     """Commands set logging up for a whole process; a test must not see another one's."""
     logger = logging.getLogger("barnum")
-    before = logger.level, logger.propagate, list(logger.handlers)
-    yield
-    logger.setLevel(before[0])
-    logger.propagate = before[1]
-    logger.handlers[:] = before[2]
+    # as it is when the program begins, whatever fixtures of a module or session have run before
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+    logger.handlers.clear()

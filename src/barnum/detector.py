@@ -23,7 +23,7 @@ import msgspec
 from barnum import __version__
 from barnum.errors import ModelError, OutputExistsError
 from barnum.files import open_regular, output_error, read_bounded, write_whole
-from barnum.models.model import Model, load_model
+from barnum.models.model import Model, load_model, load_whole, save_document, save_weights
 from barnum.verdicts import methods
 from barnum.verdicts.methods import Classifier
 
@@ -56,8 +56,9 @@ class Detector:
     classifier: Classifier
 
 
-def pack(folder: Path, document: Path, weights: Path, classifier: Path, max_lost: float) -> Manifest:
-    """Put a model and a classifier into a new folder, after both were read.
+def pack(folder: Path, document: Path, weights: Path | None, classifier: Path, max_lost: float) -> Manifest:
+    """Put a model and a classifier into a new folder, after both were read; without ``weights`` the document
+    is the one file of a rote learner.
 
     Raises:
         ModelError, EvaluationError: one of them cannot be read, or they do not belong together.
@@ -66,14 +67,20 @@ def pack(folder: Path, document: Path, weights: Path, classifier: Path, max_lost
     """
     if folder.exists() or folder.is_symlink():
         raise OutputExistsError(f"{folder}: is there already: give another name")
-    model = load_model(document, weights)
+    model = load_whole(document) if weights is None else load_model(document, weights)
     read = _classifier_of(model, classifier)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         beside.mkdir()
         try:
-            for part, file in zip(_PARTS, (document, weights, classifier), strict=True):
-                shutil.copyfile(file, beside / part)
+            shutil.copyfile(classifier, beside / CLASSIFIER)
+            if weights is None:
+                assert model.document is not None
+                save_document(beside / DOCUMENT, model.document)
+                save_weights(beside / WEIGHTS, model)
+            else:
+                shutil.copyfile(document, beside / DOCUMENT)
+                shutil.copyfile(weights, beside / WEIGHTS)
             manifest = Manifest(
                 schema=SCHEMA,
                 version=__version__,

@@ -20,6 +20,7 @@ _COMMANDS = {
     "decode": "Print what a recorded run executed.",
     "preprocess": "Turn recorded runs into paths of basic blocks.",
     "lstm": "Learn nominal control flow and evaluate runs against it.",
+    "prob": "The same by rote: tables of what followed what.",
     "classifier": "Turn evaluations into verdicts.",
     "pack": "Put a model and a classifier into one folder.",
     "score": "Judge recorded runs by such a folder, in one step.",

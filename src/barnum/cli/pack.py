@@ -12,8 +12,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("pack")
-@click.option("--use-model", "document", type=_FILE, required=True, help="The model's JSON document.")
-@click.option("--use-weights", "weights", type=_FILE, required=True, help="Its weights.")
+@click.option("--use-model", "document", type=_FILE, help="The model's JSON document …")
+@click.option("--use-weights", "weights", type=_FILE, help="… and its weights.")
+@click.option("--prob", type=_FILE, help="Or the file of a rote learner, saved by barnum prob.")
 @click.option(
     "-l", "--load", "classifier", type=_FILE, required=True, help="A classifier saved by barnum classifier."
 )
@@ -25,12 +26,24 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Refuse a verdict where more than this share of a trace was lost.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
-def command(document: Path, weights: Path, classifier: Path, max_lost: float, model: Path) -> int:
-    """Write the folder MODEL, which holds all that barnum score needs: network, weights, vocabulary, filters,
+def command(
+    document: Path | None,
+    weights: Path | None,
+    prob: Path | None,
+    classifier: Path,
+    max_lost: float,
+    model: Path,
+) -> int:
+    """Write the folder MODEL, which holds all that barnum score needs: model, weights, vocabulary, filters,
     calibration, classifier."""
     set_up_logging(20)
+    both = document is not None and weights is not None
+    if (document is None) != (weights is None) or both == (prob is not None):
+        raise click.UsageError("give --use-model and --use-weights, or --prob")
     from barnum.detector import pack
 
-    manifest = pack(model, document, weights, classifier, max_lost)
+    file = prob or document
+    assert file is not None
+    manifest = pack(model, file, weights, classifier, max_lost)
     click.echo(f"{model}: {manifest.method}, model {manifest.model[:16]}")
     return 0

@@ -35,6 +35,8 @@ from barnum.sequences import RESTART, Rates, Selection, Tokens, Vocabulary
 
 SCHEMA = 3
 _LARGEST_DOCUMENT = 64 << 20
+# the document, where it is kept among the numbers
+_DOCUMENT = "document.json"
 # numbers that a network may want and lack, to be told which
 _SMALL = 1 << 20
 _PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "runs", "optimiser")
@@ -126,6 +128,29 @@ def save_document(file: Path, document: ModelDocument) -> None:
 def save_weights(file: Path, model: Model) -> None:
     """Write the file of numbers."""
     write_arrays(file, model.arrays(), model.identity)
+
+
+def save_whole(file: Path, model: Model) -> None:
+    """Write document and numbers as one file."""
+    assert model.document is not None
+    text = np.frombuffer(msgspec.json.encode(model.document), np.uint8)
+    write_arrays(file, model.arrays() | {_DOCUMENT: text}, model.identity)
+
+
+def load_whole(file: Path) -> Model:
+    """Read what save_whole() has written.
+
+    Raises:
+        ModelError: it is missing, broken, no such file, or its numbers are others than it was written with.
+    """
+    arrays, identity = read_arrays(file)
+    text = arrays.pop(_DOCUMENT, None)
+    if text is None or text.dtype != np.uint8 or text.ndim != 1 or len(text) > _LARGEST_DOCUMENT:
+        raise ModelError(f"{file}: is no file of a rote learner: save one with `barnum prob --save`")
+    document = _document(file, text.tobytes())
+    if not document.identity == identity == identity_of(arrays):
+        raise ModelError(f"{file}: was changed after it was saved: learn the model anew")
+    return model_of(file, document, arrays)
 
 
 def load_document(file: Path) -> ModelDocument:
@@ -325,7 +350,9 @@ __all__ = [
     "identity_of",
     "load_document",
     "load_model",
+    "load_whole",
     "model_of",
     "save_document",
     "save_weights",
+    "save_whole",
 ]
