@@ -40,6 +40,8 @@ _data = _options(
         help="Images of the modules, to decode raw traces with on the fly; needed without -p.",
     ),
     click.option("--timeout", type=SECONDS, help="Most seconds that a raw trace is decoded for."),
+)
+options_of_choice = _options(
     click.option("--train-size", type=_POSITIVE, default=8, show_default=True, help="Benign samples learnt."),
     click.option(
         "--test-size-benign",
@@ -79,15 +81,7 @@ _what = _options(
         help="Most rounds of a loop (of up to 64 transfers) that the network learns.  [default: all]",
     ),
 )
-_network = _options(
-    click.option(
-        "--network",
-        type=click.Choice(["causal", "paper"]),
-        default="causal",
-        show_default=True,
-        help="causal: counts of contexts, corrected by what is learnt. paper: the original's, three "
-        "bidirectional LSTMs over windows of blocks.",
-    ),
+_SIZES = (
     click.option(
         "--vocabulary",
         type=click.Choice(["learnt", "modulo"]),
@@ -133,7 +127,28 @@ _network = _options(
         "--use-cudnn", is_flag=True, help="paper: LSTMs as cuDNN computes them, with a full sigmoid."
     ),
 )
-_training = _options(
+_ABOUT = {
+    "rote": "rote: tables of what followed what (see barnum prob).",
+    "causal": "causal: counts of contexts, corrected by what is learnt.",
+    "paper": "paper: the original's, three bidirectional LSTMs over windows of blocks.",
+}
+
+
+def options_of_network(names: tuple[str, ...], default: str) -> Callable[[_Function], _Function]:
+    """What a model may be, and its sizes."""
+    return _options(
+        click.option(
+            "--network",
+            type=click.Choice(names),
+            default=default,
+            show_default=True,
+            help=" ".join(_ABOUT[name] for name in names),
+        ),
+        *_SIZES,
+    )
+
+
+options_of_training = _options(
     click.option("-e", "--epochs", type=_POSITIVE, help="[default: 2; of paper: 16]"),
     click.option(
         "-b",
@@ -186,7 +201,7 @@ _training = _options(
         help="Train with so many processes, a GPU each.",
     ),
 )
-_results = _options(
+options_of_results = _options(
     click.option("--save-model", type=_FILE, help="Write what the model is (JSON)."),
     click.option("--save-weights", type=_FILE, help="Write its numbers: HDF5 as NAME.h5, else safetensors."),
     click.option("--use-model", type=_THERE, help="Skip training; use this model, also one of Keras 2 …"),
@@ -203,7 +218,7 @@ _results = _options(
     ),
     click.option("-f", "--force", is_flag=True, help="Overwrite files that are there, forget checkpoints."),
 )
-_system = _options(
+options_of_system = _options(
     click.option("-t", "--threads", type=_POSITIVE, help="[default: number of cores]"),
     click.option(
         "--queue-size", type=_POSITIVE, default=32, show_default=True, help="Traces that are read ahead."
@@ -222,11 +237,12 @@ _system = _options(
 
 @click.command("lstm")
 @_data
+@options_of_choice
 @_what
-@_network
-@_training
-@_results
-@_system
+@options_of_network(("causal", "paper"), "causal")
+@options_of_training
+@options_of_results
+@options_of_system
 @click.argument("pt_directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
@@ -242,6 +258,16 @@ def command(context: click.Context, /, **options: Any) -> None:
     set_up_logging(options["logging_level"])
     if not options["preprocessed"] and options["bin_dir"] is None:
         raise click.UsageError("give -p to use parsed traces, or --bin-dir to decode raw ones")
+    check_training(options)
+    given = given_of(context, options)
+    start_all(context, options)
+    from barnum.cli.lstm_run import LstmRun
+
+    LstmRun(options, given).all()
+
+
+def check_training(options: dict[str, Any]) -> None:
+    """Refuse options that do not go together."""
     if (options["use_model"] is None) != (options["use_weights"] is None):
         raise click.UsageError("--use-model and --use-weights go together")
     if options["use_model"] and (options["resume"] or options["multi_gpu"]):
@@ -252,17 +278,22 @@ def command(context: click.Context, /, **options: Any) -> None:
     for name in ("checkpoint_best", "checkpoint_early_stop"):
         if options[name] and options["checkpoint"] is None:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --checkpoint")
-    given = {
+
+
+def given_of(context: click.Context, options: dict[str, Any]) -> set[str]:
+    """The options that stand on the command line."""
+    return {
         name
         for name in options
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }
+
+
+def start_all(context: click.Context, options: dict[str, Any]) -> None:
+    """With --multi-gpu, start that many processes, unless this is one of them."""
     if options["multi_gpu"]:
         from barnum.cli.processes import start_processes
         from barnum.models.world import launched
 
         if not launched():
             context.exit(start_processes(options["multi_gpu"]))
-    from barnum.cli.lstm_run import LstmRun
-
-    LstmRun(options, given).all()

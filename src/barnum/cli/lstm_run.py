@@ -17,6 +17,7 @@ import click
 from barnum.cli.common import ended_like_an_interrupt, progress
 from barnum.cli.decoded import Decoded
 from barnum.cli.phases import Phases
+from barnum.cli.reported import Reported
 from barnum.errors import (
     ModelError,
     OutputError,
@@ -64,10 +65,14 @@ class LstmRun(Phases):
             World() as world,
             nowhere if self._options["preprocessed"] else TemporaryDirectory(prefix="barnum-") as decoded,
         ):
-            self._decoded = Decoded(self._options, Path(decoded))
+            self._decoded = self._opened_by(Path(decoded))
             if not world.first:
                 logging.getLogger("barnum").setLevel(max(self._options["logging_level"], logging.ERROR))
             self._phases(world)
+
+    def _opened_by(self, folder: Path) -> Decoded | Reported:
+        """What opens samples as paths; it may keep files in a folder."""
+        return Decoded(self._options, folder)
 
     def _phases(self, world: World) -> None:
         options = self._options

@@ -21,6 +21,7 @@ _COMMANDS = {
     "preprocess": "Turn recorded runs into paths of basic blocks.",
     "lstm": "Learn nominal control flow and evaluate runs against it.",
     "prob": "The same by rote: tables of what followed what.",
+    "syscall": "The same with calls, from reports of sandboxes.",
     "classifier": "Turn evaluations into verdicts.",
     "pack": "Put a model and a classifier into one folder.",
     "score": "Judge recorded runs by such a folder, in one step.",

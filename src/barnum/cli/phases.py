@@ -15,6 +15,7 @@ import numpy as np
 
 from barnum.cli.common import progress
 from barnum.cli.decoded import Decoded
+from barnum.cli.reported import Reported
 from barnum.cli.sources import header_of
 from barnum.errors import EvaluationError, OutputError, OutputExistsError, SetsError
 from barnum.models.evaluate import Evaluator, mean_of
@@ -38,7 +39,7 @@ class Phases:
         self._given = given
         self._root: Path = options["pt_directory"]
         self._threads: int = options["threads"] or len(os.sched_getaffinity(0))
-        self._decoded: Decoded
+        self._decoded: Decoded | Reported
 
     # samples
 
@@ -47,7 +48,7 @@ class Phases:
         options = self._options
         if options["input_sets"]:
             return read_sets(options["input_sets"], self._root)
-        found = [sample for sample in find_samples(self._root) if self._usable(sample)]
+        found = [sample for sample in self._find() if self._usable(sample)]
         learnt = set(model.document.samples) if model is not None and model.document is not None else set()
         benign = [sample.folder for sample in found if sample.benign and sample.folder.name not in learnt]
         malicious = [sample.folder for sample in found if not sample.benign]
@@ -75,6 +76,12 @@ class Phases:
             tuple(order[: sizes[0]]), tuple(order[sizes[0] : sizes[0] + sizes[1]]), tuple(bad[: sizes[2]])
         )
 
+    def _find(self) -> list[Sample]:
+        return find_samples(self._root)
+
+    def _opened(self, folders: list[Path]) -> list[Sample]:
+        return open_samples(folders)
+
     def _usable(self, sample: Sample) -> bool:
         if self._options["preprocessed"] and sample.parsed is None:
             _log.warning("skipped: %s: is not preprocessed", sample.folder)
@@ -82,7 +89,7 @@ class Phases:
         return True
 
     def _open(self, folders: tuple[Path, ...]) -> list[Sample]:
-        return [sample for sample in open_samples(list(folders)) if self._usable(sample)]
+        return [sample for sample in self._opened(list(folders)) if self._usable(sample)]
 
     def _check(
         self,

@@ -19,6 +19,7 @@ from barnum.samples.meta import MAX_STREAMS, Meta, read_meta
 _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,254}")
 _LONGEST_NAME = 255  # bytes
+_REPORTS = ("report.json", "syscall.log", "apimon.log", "calls.txt", "calls.csv")
 _PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
 
 
@@ -47,17 +48,21 @@ class Sample:
         self.info = info
 
     @classmethod
-    def open(cls, folder: Path) -> Sample:
-        """Open a sample folder; files are read when they are asked for.
+    def open(cls, folder: Path, reports: bool = False) -> Sample:
+        """Open a sample folder; files are read when they are asked for. With ``reports`` it is to have a
+        report of a sandbox, else a trace.
 
         Raises:
-            SampleError: it is no folder, its info.txt is wrong, or it has neither trace nor parsed trace.
+            SampleError: it is no folder, its info.txt is wrong, or it lacks what it is to have.
         """
         try:
             if not folder.is_dir():
                 raise SampleError(f"{folder}: is no sample folder")
             sample = cls(folder, read_info(folder / "info.txt"))
-            if sample.parsed is None and sample._either("trace_0") is None:
+            if reports:
+                if sample.report is None:
+                    raise SampleError(f"{folder}: has no report of a sandbox ({', '.join(_REPORTS)}, or .gz)")
+            elif sample.parsed is None and sample._either("trace_0") is None:
                 raise SampleError(f"{folder}: has neither trace_0.gz nor a parsed trace")
         except OSError as error:
             raise SampleError(f"{folder}: cannot be read ({error.strerror or error})") from None
@@ -94,6 +99,15 @@ class Sample:
         for name in _PARSED:
             file = self.folder / name
             if file.is_file():
+                return file
+        return None
+
+    @property
+    def report(self) -> Path | None:
+        """What a sandbox recorded: the first of _REPORTS that is there."""
+        for name in _REPORTS:
+            file = self._either(name)
+            if file is not None:
                 return file
         return None
 
@@ -192,15 +206,17 @@ class Sample:
         return file
 
 
-def open_samples(folders: list[Path], broken: list[SampleError] | None = None) -> list[Sample]:
-    """Open those that are whole; a warning names each other one and what it lacks.
+def open_samples(
+    folders: list[Path], broken: list[SampleError] | None = None, reports: bool = False
+) -> list[Sample]:
+    """Open those that are whole (see Sample.open()); a warning names each other one and what it lacks.
 
     Where ``broken`` is given, it takes the errors of folders that lack nothing but have a wrong part.
     """
     samples = []
     for folder in folders:
         try:
-            samples.append(Sample.open(folder))
+            samples.append(Sample.open(folder, reports))
         except SampleError as error:
             if broken is not None and not _lacks_parts(folder):
                 broken.append(error)
@@ -209,10 +225,10 @@ def open_samples(folders: list[Path], broken: list[SampleError] | None = None) -
     return samples
 
 
-def find_samples(root: Path, broken: list[SampleError] | None = None) -> list[Sample]:
+def find_samples(root: Path, broken: list[SampleError] | None = None, reports: bool = False) -> list[Sample]:
     """All samples below a folder, sorted by folder name; unfinished recordings (``.part``) are left out.
 
-    ``broken`` as in :func:`open_samples`.
+    ``broken`` and ``reports`` as in :func:`open_samples`.
 
     Raises:
         SampleError: root is no folder, or cannot be read.
@@ -230,6 +246,7 @@ def find_samples(root: Path, broken: list[SampleError] | None = None) -> list[Sa
             if not entry.name.startswith(".") and not entry.name.endswith(".part") and entry.is_dir()
         ],
         broken,
+        reports,
     )
 
 

@@ -1,0 +1,71 @@
+"""``barnum syscall``: learn which calls a program makes, from reports of sandboxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from barnum.cli.common import set_up_logging
+from barnum.cli.lstm import (
+    check_training,
+    given_of,
+    options_of_choice,
+    options_of_network,
+    options_of_results,
+    options_of_system,
+    options_of_training,
+    start_all,
+)
+
+
+@click.command("syscall")
+@click.option(
+    "--process",
+    metavar="NAME",
+    help="Whose calls: a program's file name, a part of its path, or pid:NUMBER.  [default: the process that "
+    "was given the document]",
+)
+@click.option("--by-thread", is_flag=True, help="Take each thread for itself.")
+@click.option(
+    "--no-overlap",
+    is_flag=True,
+    help="Predict one call a window of --sequence-len calls, as the original did, instead of every call.",
+)
+@options_of_choice
+@options_of_network(("rote", "causal", "paper"), "rote")
+@options_of_training
+@options_of_results
+@options_of_system
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> None:
+    """Learn which calls a program makes, and evaluate runs against it.
+
+    DIRECTORY holds sample folders, each with info.txt (file name and label) and a report: report.json of
+    Cuckoo 2 or CAPE, syscall.log or apimon.log of DRAKVUF, or calls.txt (one name a line) or calls.csv; plain
+    or gzip. The vocabulary is learnt from the training reports; a call that they do not show is news.
+
+    Phases, files and options are those of `barnum lstm`; classifier, report and the others read the
+    evaluations. --network rote counts what followed what (see `barnum prob`); the others are networks.
+    """
+    set_up_logging(options["logging_level"])
+    options |= {
+        "pt_directory": options.pop("directory"),
+        "preprocessed": False,
+        "bin_dir": None,
+        "timeout": None,
+        "max_transfers": None,
+        "fold_loops": None,
+    }
+    check_training(options)
+    if options["network"] == "rote":
+        for name in ("resume", "multi_gpu", "checkpoint"):
+            if options[name]:
+                raise click.UsageError(f"--{name.replace('_', '-')} is for networks: --network rote has none")
+    given = given_of(context, options)
+    start_all(context, options)
+    from barnum.cli.syscall_run import SyscallRun
+
+    SyscallRun(options, given).all()

@@ -1,0 +1,77 @@
+"""The phases of ``barnum syscall``: those of ``barnum lstm``, on calls instead of blocks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from barnum.calls.path import LEARN
+from barnum.cli.common import progress
+from barnum.cli.lstm_run import LstmRun
+from barnum.cli.reported import Reported
+from barnum.errors import SampleError
+from barnum.models.model import Model
+from barnum.models.rote import lengths_up_to
+from barnum.models.rote_learn import RoteLearner, RoteSpec
+from barnum.models.world import World
+from barnum.paths import Learn
+from barnum.samples import Sample, find_samples, open_samples
+from barnum.sequences import Tokens
+
+_log = logging.getLogger("barnum.syscall")
+
+
+class SyscallRun(LstmRun):
+    """One call of the command."""
+
+    def _opened_by(self, folder: Path) -> Reported:
+        return Reported(self._options, folder)
+
+    def _find(self) -> list[Sample]:
+        return find_samples(self._root, reports=True)
+
+    def _opened(self, folders: list[Path]) -> list[Sample]:
+        return open_samples(folders, reports=True)
+
+    def _usable(self, sample: Sample) -> bool:
+        """Whether the report holds calls; it is read for that, once."""
+        if sample.report is None:
+            _log.warning("skipped: %s: has no report of a sandbox", sample.folder)
+            return False
+        try:
+            with self._decoded.opener(sample)():
+                return True
+        except SampleError as error:
+            _log.warning("skipped: %s", error)
+            return False
+
+    def _learn(self) -> Learn:
+        return LEARN
+
+    def _vocabulary(self, network: str) -> Literal["learnt", "modulo"]:
+        return "modulo" if self._options["vocabulary"] == "modulo" else "learnt"
+
+    def _train(self, samples: list[Sample], world: World) -> Model:
+        options = self._options
+        if options["network"] != "rote":
+            return super()._train(samples, world)
+        classes = options["max_classes"]
+        tokens = Tokens(vocabulary=self._vocabulary("rote"), inputs=classes, classes=classes)
+        lengths = lengths_up_to(options["sequence_len"])
+        learner = RoteLearner(RoteSpec(learn=LEARN, tokens=tokens, lengths=lengths), self._threads)
+        began = time.perf_counter()
+        with progress("learn", len(samples)) as bar:
+            for _ in learner.learn_all([(s.folder.name, self._decoded.opener(s)) for s in samples]):
+                bar.advance()
+        seconds = max(time.perf_counter() - began, 1e-9)
+        model = learner.model()
+        click.echo(
+            f"training: {len(samples)} samples, {learner.transfers:,} calls, "
+            f"{learner.transfers / seconds:,.0f} calls/s; {learner.contexts:,} contexts in "
+            f"{learner.bytes / (1 << 20):,.1f} MiB"
+        )
+        return model
