@@ -1,5 +1,5 @@
 # Each target does all the set-up it needs; see README.md.
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench bench-sequences clean
 
 PYTEST_WORKERS ?= auto
 ARGS ?=
@@ -25,6 +25,10 @@ lint:
 bench:
 	@sh scripts/setup.sh bench
 	@.venv/bin/python bench/run.py $(ARGS)
+
+bench-sequences:
+	@sh scripts/setup.sh run
+	@.venv/bin/python bench/sequences.py $(ARGS)
 
 clean:
 	rm -rf build demo-out bench-out .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Compares learners: the causal network, the paper's, and an n-gram with back-off.
+"""Compares learners: the causal network, the paper's, the rote learner, and an n-gram with back-off.
 
 All learn the same transfers, predict the same targets, and are judged by the same transfers held out; paper,
 which is slow, learns and is judged by fewer of them where its row says so. State restarts where a stretch of
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Literal
 
@@ -23,6 +24,8 @@ from barnum.errors import BarnumError
 from barnum.models.evaluate import Evaluator, mean_of
 from barnum.models.learn import Hooks, Learner, Spec, total_of
 from barnum.models.model import Model
+from barnum.models.rote import lengths_up_to
+from barnum.models.rote_learn import RoteLearner, RoteSpec
 from barnum.models.trainer import TrainConfig
 from barnum.models.world import World
 from barnum.paths import Learn, Path
@@ -35,6 +38,8 @@ CAUSAL_EPOCHS, CAUSAL_RATE, PAPER_RATE = 2, 0.003, 0.001
 FEW_ORDERS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # the least that causal is to do, transfers/s
 TRAIN_LEAST, SCORE_LEAST = 150_000, 400_000
+# and the rote learner, with contexts of up to so many transfers, as the command has it, and longer ones
+ROTE_LEAST, ROTE_LENGTHS = 3_000_000, (32, 512)
 
 Targets = Literal["modulo", "learnt"]
 TARGETS: dict[Targets, str] = {
@@ -131,10 +136,11 @@ def _compare(corpus: Corpus, targets: Targets, limits: PaperLimits, settings: Se
         lambda: _causal(corpus, tokens, settings),
         lambda: _paper(corpus, tokens, limits, settings.device),
         lambda: _ngram(train, held_out, contrast, settings.highest),
+        *(partial(_rote, corpus, tokens, longest, settings) for longest in ROTE_LENGTHS),
     ):
         rows.append(row := made())
         print(_line(row), flush=True)
-    _conclude(*rows)
+    _conclude(*rows[:4])
     return {f"{corpus.name}_{targets}_{name}": value for row in rows for name, value in _figures(row).items()}
 
 
@@ -153,6 +159,34 @@ def _causal(corpus: Corpus, tokens: Tokens, settings: Settings) -> Row:
     longer = [again(path, times) for path in some]
     score = max(_judge(evaluator, longer).speed for _ in range(settings.rounds))
     return _row("causal", best, judged, score)
+
+
+def _rote(corpus: Corpus, tokens: Tokens, longest: int, settings: Settings) -> Row:
+    spec = RoteSpec(learn=Learn(), tokens=tokens, lengths=lengths_up_to(longest))
+    seconds = float("inf")
+    for _ in range(settings.rounds):
+        learner = RoteLearner(spec, THREADS)
+        began = time.perf_counter()
+        for name, path in corpus.train:
+            learner.learn(name, lambda path=path: nullcontext(path))  # type: ignore[misc]
+        counted = time.perf_counter() - began
+        model = learner.model()
+        seconds = min(seconds, time.perf_counter() - began)
+    evaluator = Evaluator(model, THREADS)
+    judged = [_judge(evaluator, paths) for paths in (corpus.held_out, corpus.contrast)]
+    some = [*corpus.held_out[:2], *corpus.contrast[:2]]
+    times = -(-settings.transfers // sum(_judge(evaluator, [path]).transfers for path in some))
+    longer = [again(path, times) for path in some]
+    return Row(
+        learner="rote" if longest == ROTE_LENGTHS[0] else f"rote-{longest}",
+        accuracy=(judged[0].accuracy, judged[1].accuracy),
+        surprisal=(judged[0].surprisal, judged[1].surprisal),
+        train=learner.transfers / seconds,
+        epochs=learner.transfers / counted,
+        score=max(_judge(evaluator, longer).speed for _ in range(settings.rounds)),
+        parameters=learner.contexts,
+        note=f"contexts up to {longest}; {learner.bytes / learner.transfers:.1f} bytes a transfer learnt",
+    )
 
 
 def _paper(corpus: Corpus, tokens: Tokens, limits: PaperLimits, device: torch.device) -> Row:
@@ -223,6 +257,7 @@ def _learn(spec: Spec, corpus: Corpus, device: torch.device) -> _Learnt:
     model, epochs = learner.fit(THREADS, Hooks(lambda _name, _total: nullcontext(lambda _: None)))
     seconds = time.perf_counter() - began
     # it comes back on the CPU
+    assert isinstance(model.network, torch.nn.Module)
     model.network.to(device)
     kept, total = total_of(learner.coverage)
     share = "" if kept == total else f"only {kept:,} transfers, "
@@ -247,9 +282,14 @@ def _row(learner: str, learnt: _Learnt, judged: list[_Judged], score: float, not
         train=learnt.transfers / learnt.seconds,
         epochs=learnt.transfers / learnt.epoch_seconds,
         score=score,
-        parameters=sum(parameter.numel() for parameter in learnt.model.network.parameters()),
+        parameters=sum(parameter.numel() for parameter in _parameters(learnt.model)),
         note=learnt.note + note,
     )
+
+
+def _parameters(model: Model) -> Iterator[torch.nn.Parameter]:
+    assert isinstance(model.network, torch.nn.Module)
+    return model.network.parameters()
 
 
 _HEADING = (
@@ -268,7 +308,7 @@ def _line(row: Row) -> str:
     )
 
 
-def _conclude(causal: Row, paper: Row, ngram: Row) -> None:
+def _conclude(causal: Row, paper: Row, ngram: Row, rote: Row) -> None:
     print(
         f"causal to paper: learns {causal.train / paper.train:,.0f}x, scores "
         f"{causal.score / paper.score:,.0f}x as fast"
@@ -276,7 +316,10 @@ def _conclude(causal: Row, paper: Row, ngram: Row) -> None:
     for what, speed, least in (("learns", causal.train, TRAIN_LEAST), ("scores", causal.score, SCORE_LEAST)):
         short = "" if speed >= least else ": TOO SLOW"
         print(f"causal {what} {speed:,.0f} transfers/s (at least {least:,}){short}")
-    for other in (paper, ngram):
+    for what, speed in (("learns", rote.train), ("scores", rote.score)):
+        short = "" if speed >= ROTE_LEAST else ": TOO SLOW"
+        print(f"rote {what} {speed:,.0f} transfers/s (at least {ROTE_LEAST:,}){short}")
+    for other in (paper, ngram, rote):
         for what, mine, its, better in (
             ("accuracy", causal.accuracy[0], other.accuracy[0], causal.accuracy[0] > other.accuracy[0]),
             ("surprisal", causal.surprisal[0], other.surprisal[0], causal.surprisal[0] < other.surprisal[0]),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 
 from barnum.calls.calls import Calls
-from barnum.paths import Blocks, Gap, GapDetails, Kind, Learn
-from barnum.paths.blocks import Chunk
+from barnum.paths import Blocks, Gap, GapDetails, Kind, Learn, Path
 from barnum.paths.parquet import Ending, write_parquet
 
 START = "(start)"
@@ -20,25 +18,19 @@ START = "(start)"
 LEARN = Learn(ret=False, icall=True, ijmp=False)
 """Which transfers of such a path are learnt: from each call to the next."""
 
-_ROWS = 1 << 20
 
-
-def write_path(
-    calls: Calls, file: Path, apart: int | None = None, header: dict[str, Any] | None = None
-) -> int:
-    """Write calls as a parsed trace; the number of its steps.
+def as_path(calls: Calls, apart: int | None = None) -> Path:
+    """Calls as a path in memory: a step a call, and one before each stream.
 
     The BBID of a name is its Adler-32 << 32, as of a module, and its CRC-32, which keeps names apart. With
     ``apart`` only every so many-th call of a stream is one to be predicted: windows of that many calls then
     do not overlap.
-
-    Raises OSError where the file cannot be written.
     """
     names = (START, *calls.names)
+    many = len(names)
     if apart is not None:
         # as the calls are, those after which nothing is predicted are direct ones
         names = (*names, *names)
-    many = len(calls.names) + 1
     text = [name.encode("utf-8", errors="surrogatepass") for name in names]
     kind = np.full(len(names), Kind.INDIRECT_CALL, np.uint8)
     kind[many:] = Kind.CALL
@@ -55,20 +47,24 @@ def write_path(
         count=none,
         process=none.astype(np.uint16),
     )
-    block, gap, stream = _steps(calls, many, apart)
+    return Path(blocks, *_steps(calls, many, apart))
 
-    def chunks() -> Iterator[Chunk]:
-        for begin in range(0, len(block), _ROWS):
-            end = begin + _ROWS
-            yield Chunk(block[begin:end], gap[begin:end], stream[begin:end])
 
+def write_path(
+    calls: Calls, file: FilePath, apart: int | None = None, header: dict[str, Any] | None = None
+) -> int:
+    """Write as_path() as a parsed trace; the number of its steps.
+
+    Raises OSError where the file cannot be written.
+    """
+    path = as_path(calls, apart)
     told = {
         "schema": 1,
         "source": calls.format,
         "truncated": "report" if calls.truncated else None,
         **(header or {}),
     }
-    return write_parquet(file, chunks(), lambda: Ending(blocks, told, GapDetails.empty()))
+    return write_parquet(file, path.chunks(), lambda: Ending(path.blocks, told, GapDetails.empty()))
 
 
 def _steps(calls: Calls, many: int, apart: int | None) -> Any:
