@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from barnum.sequences import (
     Selection,
     Tokens,
     Vocabulary,
+    edges_of,
     fit_novelty,
     pack_runs,
     regroup,
@@ -65,13 +67,13 @@ class RoteSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run that was read to its end: ``whole`` is None where it is too long to be kept."""
+    """A run that was read to its end: kept as a ``whole``, or if it is too long for that its ``edges``."""
 
     sample: str
     opened: OpenPath
-    edges: RunEdges
     transfers: int
     whole: Transfers | None
+    edges: RunEdges | None
 
 
 @dataclass(slots=True)
@@ -168,20 +170,25 @@ class RoteLearner:
 
     def _read(self, sample: str, opened: OpenPath) -> _Run:
         """Read a run to its end before anything of it counts; kept where it is no longer than a piece."""
-        counter = EdgeCounter()
+        counter: EdgeCounter | None = None
         held: list[Transfers] = []
         total = 0
         with opened() as path:
             for part in iter_transfers(path, self.spec.learn):
                 if not len(part):
                     continue
-                counter.add(part)
+                held.append(part)
                 total += len(part)
-                if total <= _PIECE:
-                    held.append(part)
-                else:
+                if total > _PIECE:
+                    counter = counter or EdgeCounter()
+                    for each in held:
+                        counter.add(each)
                     held.clear()
-        return _Run(sample, opened, counter.done(), total, joined(held) if held else None)
+        whole = joined(held) if held and counter is None else None
+        if counter is not None:
+            for each in held:
+                counter.add(each)
+        return _Run(sample, opened, total, whole, counter.done() if counter is not None else None)
 
     def _count(self, run: _Run) -> int:
         if not run.transfers:
@@ -192,7 +199,8 @@ class RoteLearner:
         done = 0
         network = self.network
         brought = RoteNetwork(network.config)  # escapes of this run
-        with closing(self._pieces(run, count == 0)) as pieces:
+        with ThreadPoolExecutor(1) as beside, closing(self._pieces(run, count == 0)) as pieces:
+            edges = None if run.whole is None else beside.submit(edges_of, [run.whole])
             for piece in pieces:
                 walk = roller.roll(piece)
                 if not done and count:
@@ -209,8 +217,10 @@ class RoteLearner:
                 self._make_room(len(piece))
                 network.counts.add(walk, self.threads)
                 done += len(piece)
+            found = run.edges if edges is None else edges.result()
+        assert found is not None
         self.samples.append(run.sample)
-        self.runs.append(run.edges)
+        self.runs.append(found)
         self.measured.append((brought.tried, brought.escaped, brought.base))
         self.transfers += done
         return done

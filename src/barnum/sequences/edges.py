@@ -106,6 +106,10 @@ class EdgeCounter:
     def add(self, part: Transfers) -> None:
         """Count the next transfers of the run."""
         begin = 0
+        if not self._total and not self._waiting:
+            # stretches that would be joined before this part ends are counted as one
+            while len(part) >= 2 * STRETCHES * self._length:
+                self._length *= 2
         while begin < len(part):
             end = min(len(part), begin + self._length - self._waiting)
             self._rest.append(part_of(part, begin, end))
@@ -138,7 +142,7 @@ class EdgeCounter:
     def _entries(self, part: Transfers, before: int) -> Entries:
         """Ways into the kernel that end in a part, whose first ``before`` transfers only lead there."""
         rows = before + np.flatnonzero(part.entry[before:] >= 0)
-        found = [_no_entries()]
+        found: list[Entries] = []
         # nothing leads over a restart
         begin = np.maximum.accumulate(np.where(part.first, np.arange(len(part)), 0))
         blocks = part.blocks
@@ -184,6 +188,7 @@ def _no_entries() -> Entries:
 
 def all_of(parts: Sequence[Entries]) -> Entries:
     """The ways into the kernel of several stretches as those of one."""
+    parts = [part for part in parts if len(part)]
     if len(parts) == 1:
         return parts[0]
     if not parts:
