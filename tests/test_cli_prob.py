@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from barnum.errors import OutputError
 from barnum.models.model import load_whole
+from barnum.models.rote_redis import RedisStore
 from learning import attack_path, barnum, nominal_path, unchanged, write_sample, write_tree
 from test_models_rote_redis import Server
 
@@ -14,13 +16,6 @@ KINDS = ("--learn-ret", "--learn-icall", "--learn-ijmp")
 FAST = ("-p", "-t", "1", *KINDS)
 # of two samples half are benign
 SIZES = ("--train-size", "24", "--test-size", "12", "-r", "0.667")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def private_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +207,28 @@ def test_counts_are_shared_through_redis(tree, tmp_path):
         server.kill()
     gone = prob("--skip-eval", *SIZES, "--redis", server.url, tree)
     assert gone.code > 9 and len(gone.err.strip().splitlines()) == 1
+
+
+def test_what_was_learnt_is_saved_though_sharing_it_fails(tree, tmp_path, monkeypatch):
+    server = Server(tmp_path)
+
+    def refuse(*_):
+        raise OutputError("the server is full")
+
+    monkeypatch.setattr(RedisStore, "push", refuse)
+    try:
+        sets = sets_file(tmp_path / "sets", range(3), [39], [0], tree)
+        ended = prob("-i", sets, "--redis", server.url, "--save", tmp_path / "m", "--skip-eval", tree)
+    finally:
+        server.kill()
+    assert ended.code > 9 and "the server is full" in ended.err
+    assert load_whole(tmp_path / "m").document.network == "rote"
+
+
+def test_too_few_samples_are_said_in_its_own_options(tree):
+    assert "lower --train-size or --test-size\n" in prob("--train-size", "100", tree).err
+    ended = prob("--train-size", "2", "--test-size", "20", "-r", "0.1", tree)
+    assert "or raise --ratio" in ended.err and "malicious" not in ended.err.rpartition(":")[2]
 
 
 @pytest.mark.parametrize(

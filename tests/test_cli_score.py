@@ -17,13 +17,6 @@ from paths_tools import make_images, make_sample
 FAST = ["-p", "-e", "1", "--units", "8", "-t", "1"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def private_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with traces, eval, m.json, w, class.json and the detector that they were packed into."""

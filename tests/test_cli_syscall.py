@@ -17,13 +17,6 @@ NAMES = [f"Nt{verb}{what}" for verb in ("Open", "Read", "Write", "Close") for wh
 FAST = ("-t", "1", "--train-size", "20", "--test-size-benign", "6", "--test-size-malicious", "3")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def private_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def calls_of(seed, count=400):
     """A program that goes through its calls in turns, now and then from another one on."""
     draw = np.random.default_rng(seed)
@@ -173,6 +166,13 @@ def test_names_that_adler_32_does_not_tell_apart(tmp_path):
     report.write_text("\n".join(names))
     write_path(read_calls(report), tmp_path / "p.parquet")
     assert len(set(open_path(tmp_path / "p.parquet").blocks.bbid.tolist())) == 5
+
+
+def test_options_without_effect_are_named(tree):
+    ended = syscall("--epochs", "3", "--skip-eval", tree)
+    assert ended.code == 0 and "--epochs has no effect" in ended.err
+    ended = syscall("--network", "causal", "--no-overlap", "-s", "8", "--skip-eval", tree)
+    assert ended.code == 0 and "--sequence-len has no effect" not in ended.err
 
 
 def test_options_for_networks_are_refused(tree, tmp_path):

@@ -15,7 +15,7 @@ from barnum.models.arrays import read_arrays, write_arrays
 from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model, identity_of, load_model, model_of, save_document, save_weights
 from barnum.models.rote import LADDER, LONGEST, RoteConfig, RoteNetwork, lengths_up_to
-from barnum.models.rote_learn import RoteLearner, RoteSpec, merged
+from barnum.models.rote_learn import RoteLearner, RoteSpec
 from barnum.paths import Kind, Learn, iter_transfers
 from barnum.sequences import FEW_RUNS, Tokens
 from learning import Cut, attack_path, blocks_of, fit, nominal_path, path_of, spec_of
@@ -25,6 +25,13 @@ BLOCKS = blocks_of(40, (Kind.RETURN, Kind.INDIRECT_CALL), in_libc=10)
 LOOP = [0, 1, 0, 2, 0, 3, 0, 1, 0, 4]
 LENGTHS = [0, 1, 2, 4]
 COLUMNS = ("predicted", "confidence", "correct", "surprisal")
+
+
+def merged(models, threads, max_memory=None):
+    learner = RoteLearner.of(models[0], threads, max_memory)
+    for model in models[1:]:
+        learner.merge(model)
+    return learner.model()
 
 
 def spec(**changes):

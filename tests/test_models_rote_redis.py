@@ -372,7 +372,7 @@ def test_counts_that_were_pruned_are_refused(store):
     made = learner()
     before = store.snapshot(made)
     learn(made, 0)
-    made._forgotten = 1
+    made.forgotten = 1
     for use in (store.pull, store.snapshot, lambda one: store.push(one, before)):
         with pytest.raises(ModelError, match="were forgotten"):
             use(made)
@@ -796,7 +796,7 @@ def test_package_that_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "redis", None)
     with pytest.raises(InputError) as error:
         RedisStore("redis://localhost")
-    assert line(error) == "sharing counts needs the package redis: pip install 'barnum[redis]'"
+    assert line(error) == "sharing counts needs the package redis: pip install redis"
 
 
 # deaths -----------------------------------------------------------------------------------------------------

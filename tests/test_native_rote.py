@@ -650,7 +650,8 @@ def test_scoring_before_it_was_settled_is_no_crash():
 
 
 def test_keys_that_were_chosen_to_collide_do_not_slow_it_down():
-    keys = np.arange(1, 40_001, dtype=np.uint64)
+    # tables that took such keys as they come needed minutes
+    keys = np.arange(1, 400_001, dtype=np.uint64)
     rows = np.arange(len(keys) + 1, dtype=np.uint64)
     tokens, counts = np.ones(len(keys), np.uint64), np.ones(len(keys), np.uint32)
     took = []
@@ -658,7 +659,7 @@ def test_keys_that_were_chosen_to_collide_do_not_slow_it_down():
         begin = time.process_time()
         Rote([0]).add_counts(0, np.sort(key), rows, tokens, counts)
         took.append(time.process_time() - begin)
-    assert took[1] < 0.3 + 10 * took[0], took
+    assert took[1] < 5 + 10 * took[0], took
 
 
 def test_the_reference_knows_what_a_context_is():

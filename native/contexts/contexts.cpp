@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "../common/hashing.hpp"
+
 namespace barnum {
 
 namespace {
 
 constexpr uint64_t FACTOR = 0x9E3779B97F4A7C15ull;
 constexpr size_t AHEAD = 16;  // contexts whose places are fetched before they are needed
-
-uint64_t mixed(uint64_t x) {
-    x ^= x >> 30;
-    x *= 0xBF58476D1CE4E5B9ull;
-    x ^= x >> 27;
-    x *= 0x94D049BB133111EBull;
-    return x ^ (x >> 31);
-}
 
 uint32_t check_of(uint64_t key) { return static_cast<uint32_t>(key >> 32) | 1; }
 

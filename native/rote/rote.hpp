@@ -37,7 +37,6 @@ public:
     uint64_t key(size_t at, uint32_t length) const;
 
 private:
-    static constexpr uint64_t PRIME = (uint64_t{1} << 61) - 1;
     struct Place {
         uint64_t site;    // hash
         uint64_t target;  // token
@@ -96,7 +95,6 @@ public:
     uint32_t number(uint64_t token);  // of a target, which becomes known
 
 private:
-    struct Base;
     class Scorer;
 
     std::vector<uint32_t> lengths_;

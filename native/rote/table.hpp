@@ -5,16 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace barnum {
+#include "../common/hashing.hpp"
 
-// one to one
-inline uint64_t mixed(uint64_t x) {
-    x ^= x >> 30;
-    x *= 0xBF58476D1CE4E5B9ull;
-    x ^= x >> 27;
-    x *= 0x94D049BB133111EBull;
-    return x ^ (x >> 31);
-}
+namespace barnum {
 
 constexpr uint32_t NONE = UINT32_MAX;
 // contexts with more followers than this are wide: followers of theirs are found by an index

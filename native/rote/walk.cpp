@@ -1,6 +1,3 @@
-#include <algorithm>
-#include <random>
-
 #include "rote.hpp"
 
 namespace barnum {
@@ -9,18 +6,6 @@ namespace {
 
 // any number will do, so long as all models have the same
 constexpr uint64_t BASE = 0x0E3779B97F4A7C15ull;
-constexpr uint64_t PRIME = (uint64_t{1} << 61) - 1;
-
-// a · b + c modulo the prime, but for a small multiple of it: below 3 · 2^61 for a below 2^63
-uint64_t folded(uint64_t a, uint64_t b, uint64_t c = 0) {
-    const unsigned __int128 wide = static_cast<unsigned __int128>(a) * b + c;
-    return (static_cast<uint64_t>(wide) & PRIME) + static_cast<uint64_t>(wide >> 61);
-}
-
-uint64_t reduced(uint64_t x) {
-    x = (x & PRIME) + (x >> 61);
-    return x >= PRIME ? x - PRIME : x;
-}
 
 }  // namespace
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "../common/hashing.hpp"
+
 namespace barnum {
 
 // what is known of the blocks of a path: arrays of the same length
@@ -14,15 +16,6 @@ struct Blocks {
     const bool* wanted;      // transfers from here count
     size_t size;
 };
-
-// one to one
-inline uint64_t mixed(uint64_t x) {
-    x ^= x >> 30;
-    x *= 0xBF58476D1CE4E5B9ull;
-    x ^= x >> 27;
-    x *= 0x94D049BB133111EBull;
-    return x ^ (x >> 31);
-}
 
 // Walks along a path. The hash of a sequence is a polynomial of its blocks modulo a prime: unlike one modulo 2^64
 // it has no sequences that collide whatever the base is. Two different sequences of L blocks have the same hash
@@ -56,23 +49,11 @@ public:
     uint32_t longest() const { return longest_; }
 
 private:
-    static constexpr uint64_t PRIME = (uint64_t{1} << 61) - 1;
-
     struct Block {
         uint64_t token;
         uint32_t number;
         uint32_t wanted;
     };
-
-    // a · b + c modulo the prime, but for a small multiple of it: below 3 · 2^61 for a below 2^63
-    static uint64_t folded(uint64_t a, uint64_t b, uint64_t c = 0) {
-        const unsigned __int128 wide = static_cast<unsigned __int128>(a) * b + c;
-        return (static_cast<uint64_t>(wide) & PRIME) + static_cast<uint64_t>(wide >> 61);
-    }
-    static uint64_t reduced(uint64_t x) {
-        x = (x & PRIME) + (x >> 61);
-        return x >= PRIME ? x - PRIME : x;
-    }
 
     uint32_t longest_;
     uint32_t part_, parts_;

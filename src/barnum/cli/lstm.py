@@ -83,31 +83,7 @@ _what = _options(
 )
 _SIZES = (
     click.option(
-        "--vocabulary",
-        type=click.Choice(["learnt", "modulo"]),
-        help="learnt: every block is itself. modulo: the original's, BBIDs modulo two numbers.  "
-        "[default: learnt; of paper: modulo]",
-    ),
-    click.option(
         "--units", type=click.IntRange(1, 4096), default=128, show_default=True, help="Size of the layers."
-    ),
-    click.option(
-        "-s",
-        "--sequence-len",
-        type=click.IntRange(1, 1024),
-        default=32,
-        show_default=True,
-        help="Blocks in a window of paper.",
-    ),
-    click.option(
-        "--max-classes", type=_CLASSES, default=1024, show_default=True, help="Targets modulo this number."
-    ),
-    click.option(
-        "--embedding-input-dimension",
-        type=_CLASSES,
-        default=1024,
-        show_default=True,
-        help="Blocks modulo this number.",
     ),
     click.option(
         "--embedding-output-dimension",
@@ -134,8 +110,10 @@ _ABOUT = {
 }
 
 
-def options_of_network(names: tuple[str, ...], default: str) -> Callable[[_Function], _Function]:
-    """What a model may be, and its sizes."""
+def options_of_network(
+    names: tuple[str, ...], default: str, vocabulary: str, length: str, classes: int = 1024
+) -> Callable[[_Function], _Function]:
+    """What a model may be, and its sizes; some helps, and the default number of classes."""
     return _options(
         click.option(
             "--network",
@@ -143,6 +121,29 @@ def options_of_network(names: tuple[str, ...], default: str) -> Callable[[_Funct
             default=default,
             show_default=True,
             help=" ".join(_ABOUT[name] for name in names),
+        ),
+        click.option("--vocabulary", type=click.Choice(["learnt", "modulo"]), help=vocabulary),
+        click.option(
+            "-s",
+            "--sequence-len",
+            type=click.IntRange(1, 1024),
+            default=32,
+            show_default=True,
+            help=length,
+        ),
+        click.option(
+            "--max-classes",
+            type=_CLASSES,
+            default=classes,
+            show_default=True,
+            help="Targets modulo this number.",
+        ),
+        click.option(
+            "--embedding-input-dimension",
+            type=_CLASSES,
+            default=classes,
+            show_default=True,
+            help="Blocks modulo this number.",
         ),
         *_SIZES,
     )
@@ -239,7 +240,13 @@ options_of_system = _options(
 @_data
 @options_of_choice
 @_what
-@options_of_network(("causal", "paper"), "causal")
+@options_of_network(
+    ("causal", "paper"),
+    "causal",
+    "learnt: every block is itself. modulo: the original's, BBIDs modulo two numbers.  "
+    "[default: learnt; of paper: modulo]",
+    "Blocks in a window of paper.",
+)
 @options_of_training
 @options_of_results
 @options_of_system

@@ -65,12 +65,12 @@ class LstmRun(Phases):
             World() as world,
             nowhere if self._options["preprocessed"] else TemporaryDirectory(prefix="barnum-") as decoded,
         ):
-            self._decoded = self._opened_by(Path(decoded))
+            self._decoded = self._openers(Path(decoded))
             if not world.first:
                 logging.getLogger("barnum").setLevel(max(self._options["logging_level"], logging.ERROR))
             self._phases(world)
 
-    def _opened_by(self, folder: Path) -> Decoded | Reported:
+    def _openers(self, folder: Path) -> Decoded | Reported:
         """What opens samples as paths; it may keep files in a folder."""
         return Decoded(self._options, folder)
 
@@ -249,14 +249,17 @@ class LstmRun(Phases):
         chosen = self._options["vocabulary"] or _VOCABULARIES[network]
         return "modulo" if chosen == "modulo" else "learnt"
 
-    def _say_what_has_no_effect(self, network: str) -> None:
-        """Options of the original that another network, or today's way, has no use for."""
+    def _idle(self, network: str) -> list[str]:
         idle = ["compile"]
         if network != "paper":
             idle = ["sequence_len", "embedding_output_dimension", "dropout", "use_cudnn", "mixed_precision"]
         if self._vocabulary(network) == "learnt":
             idle += ["max_classes", "embedding_input_dimension"]
-        for name in idle:
+        return idle
+
+    def _say_what_has_no_effect(self, network: str) -> None:
+        """Options of the original that another network, or today's way, has no use for."""
+        for name in self._idle(network):
             if name in self._given:
                 home = "--network paper" if network == "causal" else "--network causal"
                 if name in ("max_classes", "embedding_input_dimension"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +28,14 @@ from barnum.verdicts import evaluation
 _log = logging.getLogger(__name__)
 
 
-class Phases:
+class Phases(ABC):
     """One call of a command that learns from samples and evaluates others; ``given`` are the options that
     stand on the command line."""
 
     # options that name files which the command writes
     written: tuple[str, ...] = ()
+    # options that say how many benign and malicious samples are held out, for messages
+    held_out = ("--test-size-benign", "--test-size-malicious")
 
     def __init__(self, options: dict[str, Any], given: set[str]) -> None:
         self._options = options
@@ -48,7 +51,7 @@ class Phases:
         options = self._options
         if options["input_sets"]:
             return read_sets(options["input_sets"], self._root)
-        found = [sample for sample in self._find() if self._usable(sample)]
+        found = [sample for sample in self._found() if self._usable(sample)]
         learnt = set(model.document.samples) if model is not None and model.document is not None else set()
         benign = [sample.folder for sample in found if sample.benign and sample.folder.name not in learnt]
         malicious = [sample.folder for sample in found if not sample.benign]
@@ -62,12 +65,12 @@ class Phases:
         if len(benign) < sizes[0] + sizes[1]:
             raise SetsError(
                 f"{self._root}: has {len(benign)} usable benign samples{beside}, but {sizes[0]} to learn and "
-                f"{sizes[1]} to hold out were asked for: lower --train-size or --test-size-benign"
+                f"{sizes[1]} to hold out were asked for: lower --train-size or {self.held_out[0]}"
             )
         if len(malicious) < sizes[2]:
             raise SetsError(
                 f"{self._root}: has {len(malicious)} usable malicious samples, but {sizes[2]} were "
-                "asked for: lower --test-size-malicious"
+                f"asked for: lower {self.held_out[1]}"
             )
         draw = np.random.default_rng(options["seed"])
         order = [benign[i] for i in draw.permutation(len(benign)).tolist()]
@@ -76,10 +79,12 @@ class Phases:
             tuple(order[: sizes[0]]), tuple(order[sizes[0] : sizes[0] + sizes[1]]), tuple(bad[: sizes[2]])
         )
 
-    def _find(self) -> list[Sample]:
+    def _found(self) -> list[Sample]:
+        """All samples that there are."""
         return find_samples(self._root)
 
-    def _opened(self, folders: list[Path]) -> list[Sample]:
+    def _found_in(self, folders: list[Path]) -> list[Sample]:
+        """Those in some folders."""
         return open_samples(folders)
 
     def _usable(self, sample: Sample) -> bool:
@@ -89,7 +94,7 @@ class Phases:
         return True
 
     def _open(self, folders: tuple[Path, ...]) -> list[Sample]:
-        return [sample for sample in self._opened(list(folders)) if self._usable(sample)]
+        return [sample for sample in self._found_in(list(folders)) if self._usable(sample)]
 
     def _check(
         self,
@@ -171,9 +176,9 @@ class Phases:
 
     # phases
 
+    @abstractmethod
     def _learn(self) -> Learn:
         """Which transfers count, by the options."""
-        raise NotImplementedError
 
     def _score(self, model: Model, b_test: list[Sample], m_test: list[Sample], eval_dir: Path | None) -> None:
         import time

@@ -27,17 +27,21 @@ from barnum.sequences import Tokens
 
 _log = logging.getLogger("barnum.prob")
 
-# options that say what a model is, which one that is there knows itself
-_OF_MODEL = (
-    *("learn_ret", "learn_icall", "learn_ijmp", "learn_call", "learn_jmp"),
-    *("sequence_len", "vocabulary", "max_classes", "rule"),
-)
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Name the file in errors about what it holds."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
 
 
 class ProbRun(Phases):
     """One call of the command."""
 
     written = ("save", "output_sets")
+    held_out = ("--test-size", "--test-size, or raise --ratio")
 
     def __init__(self, options: dict[str, Any], given: set[str]) -> None:
         benign = round(options["test_size"] * options["ratio"])
@@ -72,8 +76,9 @@ class ProbRun(Phases):
         eval_dir = None if options["skip_eval"] else self._eval_dir(b_test + m_test)
         if options["output_sets"]:
             write_sets(options["output_sets"], sets)
+        before = store.snapshot(learner) if learns and store is not None else None
         if learns:
-            self._train(learner, train, store)
+            self._train(learner, train)
             model = learner.model()
         assert model is not None
         if options["save"]:
@@ -81,6 +86,8 @@ class ProbRun(Phases):
                 save_whole(options["save"], model)
             except OSError as error:
                 raise output_error(error, options["save"]) from None
+        if store is not None and before is not None:
+            store.push(learner, before)
         if not options["skip_test"] or eval_dir is not None:
             self._score(model, b_test, [] if eval_dir is None else m_test, eval_dir)
 
@@ -96,37 +103,32 @@ class ProbRun(Phases):
         """The learner to go on with, and its model where there is one."""
         options = self._options
         if options["load"]:
-            learner, model = self._loaded(options["load"])
+            model = self._loaded(options["load"])
+            with _named(options["load"]):
+                learner = RoteLearner.of(model, self._threads, options["max_memory"])
             for file in options["merge"]:
-                other, added = self._loaded(file)
-                try:
+                added = self._loaded(file)
+                with _named(file):
                     learner.merge(added)
-                except ModelError as error:
-                    raise ModelError(f"{file}: {error}") from None
-                del other
             return learner, learner.model() if options["merge"] else model
         learner = RoteLearner(self._spec(), self._threads)
         if store is None:
             return learner, None
         taken = store.pull(learner)
-        _log.info("%s: counts of %d samples were taken over", store.shown, taken)
         if not taken and options["skip_train"]:
             raise SetsError(f"{store.shown}: holds no counts yet: leave out --skip-train")
         return learner, learner.model() if taken else None
 
-    def _loaded(self, file: Path) -> tuple[RoteLearner, Model]:
+    def _loaded(self, file: Path) -> Model:
         model = load_whole(file)
-        try:
-            learner = RoteLearner.of(model, self._threads, self._options["max_memory"])
-        except ModelError as error:
-            raise ModelError(f"{file}: {error}") from None
         self._check_options(file, model)
-        return learner, model
+        return model
 
     def _check_options(self, file: Path, model: Model) -> None:
         """A model keeps what it is: options that ask for something else are refused."""
         document, network, spec = model.document, model.network, self._spec()
-        assert document is not None and isinstance(network, RoteNetwork)
+        if document is None or not isinstance(network, RoteNetwork):
+            raise ModelError(f"{file}: is no model of a rote learner: save one with `barnum prob --save`")
         asked: list[tuple[str, object, object]] = [
             ("sequence_len", spec.lengths[-1], network.config.lengths[-1]),
             ("vocabulary", spec.tokens.vocabulary, document.tokens.vocabulary),
@@ -158,8 +160,7 @@ class ProbRun(Phases):
         options = self._options
         return Learn(**{kind: options[f"learn_{kind}"] for kind in ("ret", "icall", "ijmp", "call", "jmp")})
 
-    def _train(self, learner: RoteLearner, samples: list[Sample], store: RedisStore | None) -> None:
-        before = None if store is None else store.snapshot(learner)
+    def _train(self, learner: RoteLearner, samples: list[Sample]) -> None:
         opened = [(sample.folder.name, self._decoded.opener(sample)) for sample in samples]
         began = time.perf_counter()
         with progress("learn", len(samples)) as bar:
@@ -175,9 +176,6 @@ class ProbRun(Phases):
             f"{learner.transfers / seconds:,.0f} transfers/s; {learner.contexts:,} contexts in "
             f"{learner.bytes / (1 << 20):,.1f} MiB"
         )
-        if store is not None and before is not None:
-            store.push(learner, before)
-            _log.info("%s: the counts were added", store.shown)
 
     def _refuse_to_overwrite(self) -> None:
         if self._options["force"]:

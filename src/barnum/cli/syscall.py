@@ -34,7 +34,13 @@ from barnum.cli.lstm import (
     help="Predict one call a window of --sequence-len calls, as the original did, instead of every call.",
 )
 @options_of_choice
-@options_of_network(("rote", "causal", "paper"), "rote")
+@options_of_network(
+    ("rote", "causal", "paper"),
+    "rote",
+    "learnt: every call is itself. modulo: a hash of its name modulo two numbers.  [default: learnt]",
+    "Calls in the longest context of rote, and in a window of paper or of --no-overlap.",
+    classes=400,
+)
 @options_of_training
 @options_of_results
 @options_of_system

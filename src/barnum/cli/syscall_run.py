@@ -25,16 +25,24 @@ from barnum.sequences import Tokens
 _log = logging.getLogger("barnum.syscall")
 
 
+# options that only networks have a use for
+_OF_NETWORKS = (
+    *("units", "embedding_input_dimension", "embedding_output_dimension", "dropout", "use_cudnn", "epochs"),
+    *("batch_size", "learning_rate", "learning_decay", "mixed_precision", "compile", "queue_size"),
+    "status_interval",
+)
+
+
 class SyscallRun(LstmRun):
     """One call of the command."""
 
-    def _opened_by(self, folder: Path) -> Reported:
+    def _openers(self, folder: Path) -> Reported:
         return Reported(self._options, folder)
 
-    def _find(self) -> list[Sample]:
+    def _found(self) -> list[Sample]:
         return find_samples(self._root, reports=True)
 
-    def _opened(self, folders: list[Path]) -> list[Sample]:
+    def _found_in(self, folders: list[Path]) -> list[Sample]:
         return open_samples(folders, reports=True)
 
     def _usable(self, sample: Sample) -> bool:
@@ -55,10 +63,18 @@ class SyscallRun(LstmRun):
     def _vocabulary(self, network: str) -> Literal["learnt", "modulo"]:
         return "modulo" if self._options["vocabulary"] == "modulo" else "learnt"
 
+    def _idle(self, network: str) -> list[str]:
+        """With --no-overlap the length of windows counts for any network."""
+        idle = super()._idle(network)
+        return [name for name in idle if name != "sequence_len"] if self._options["no_overlap"] else idle
+
     def _train(self, samples: list[Sample], world: World) -> Model:
         options = self._options
         if options["network"] != "rote":
             return super()._train(samples, world)
+        for name in _OF_NETWORKS:
+            if name in self._given:
+                _log.warning("--%s has no effect: --network rote has none", name.replace("_", "-"))
         classes = options["max_classes"]
         tokens = Tokens(vocabulary=self._vocabulary("rote"), inputs=classes, classes=classes)
         lengths = lengths_up_to(options["sequence_len"])

@@ -38,7 +38,6 @@ from barnum.sequences import Tokens
 
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 LONGEST = LADDER[-1]
-RULES = ("likeliest", "draw")
 
 Rule = Literal["likeliest", "draw"]
 Arrays = dict[str, NDArray[Any]]

@@ -55,6 +55,11 @@ _RAREST = 1 << 34
 _AFTER_PRUNING = 0.7
 
 
+def fading(count: int) -> float:
+    """What escapes measured on ``count`` runs weigh when those of one more are added."""
+    return float((count / (count + 1)) ** _POWER)
+
+
 class RoteSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be learnt; ``max_memory`` bounds the counts, in bytes."""
 
@@ -82,7 +87,7 @@ class RoteLearner:
 
     ``samples`` are their names and ``runs`` their distinct transfers, in order; ``measured`` the escapes
     (tried, escaped, base; see RoteNetwork) of each run that this learner has learnt itself, ``transfers``
-    how many these had.
+    how many these had. Contexts met ``forgotten`` times or less were forgotten.
     """
 
     spec: RoteSpec
@@ -92,7 +97,7 @@ class RoteLearner:
     samples: list[str] = field(default_factory=list)
     runs: list[RunEdges] = field(default_factory=list)
     measured: list[tuple[F64, F64, F64]] = field(default_factory=list)
-    _forgotten: int = 0
+    forgotten: int = 0
 
     def __post_init__(self) -> None:
         self.network = RoteNetwork(RoteConfig(lengths=self.spec.lengths, rule=self.spec.rule))
@@ -121,7 +126,7 @@ class RoteLearner:
         made.runs = unpack_runs(model.vocabulary, kept)
         if len(made.runs) != len(made.samples):
             raise ModelError("it keeps other runs than its document names")
-        made._forgotten = network.config.forgotten
+        made.forgotten = network.config.forgotten
         return made
 
     @property
@@ -150,7 +155,7 @@ class RoteLearner:
         self.network.merge(other.network)
         self.samples += other.samples
         self.runs += other.runs
-        self._forgotten = max(self._forgotten, other._forgotten)
+        self.forgotten = max(self.forgotten, other.forgotten)
         self._make_room(0)
 
     def learn(self, sample: str, opened: OpenPath) -> int:
@@ -204,7 +209,7 @@ class RoteLearner:
             for piece in pieces:
                 walk = roller.roll(piece)
                 if not done and count:
-                    network.fade((count / (count + 1)) ** _POWER)
+                    network.fade(fading(count))
                 if count or done:
                     network.settle()
                     measured = network.counts.escapes(walk, self.threads)
@@ -236,7 +241,7 @@ class RoteLearner:
         vocabulary = Vocabulary.fit(units_of(self.runs)[0])
         rates, scores = fit_novelty(vocabulary, self.runs)
         network = self.network
-        network.config = msgspec.structs.replace(network.config, forgotten=self._forgotten)
+        network.config = msgspec.structs.replace(network.config, forgotten=self.forgotten)
         network.settle()
         extra = {f"runs.{name}": array for name, array in pack_runs(vocabulary, self.runs).items()}
         model = Model(network, self.spec.tokens, "", None, vocabulary, vocabulary, rates, extra)
@@ -285,17 +290,17 @@ class RoteLearner:
         counts = self.network.counts
         if limit is None or counts.bytes_with(transfers) <= limit:
             return
-        rare = max(1, self._forgotten)
+        rare = max(1, self.forgotten)
         while counts.bytes_with(transfers) > limit * _AFTER_PRUNING and rare < _RAREST:
             counts.prune(rare)
-            self._forgotten = rare
+            self.forgotten = rare
             rare *= 2
         if counts.bytes_with(transfers) > limit:
             raise SetsError(
                 f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
                 "raise --max-memory"
             )
-        _log.info("memory: contexts met %s times or less were forgotten", f"{self._forgotten:,}")
+        _log.info("memory: contexts met %s times or less were forgotten", f"{self.forgotten:,}")
 
 
 def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:
@@ -334,15 +339,3 @@ def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:
     finally:
         stopped.set()
         worker.join()
-
-
-def merged(models: Sequence[Model], threads: int, max_memory: int | None = None) -> Model:
-    """One model of several, as if all their runs had been learnt by one.
-
-    Raises:
-        ModelError: they are not of the same kind, or have learnt the same runs.
-    """
-    learner = RoteLearner.of(models[0], threads, max_memory)
-    for model in models[1:]:
-        learner.merge(model)
-    return learner.model()

@@ -52,7 +52,7 @@ from safetensors.numpy import load, save
 from barnum.errors import InputError, ModelError, OutputError
 from barnum.models.arrays import Arrays, shortened
 from barnum.models.rote import F64, RoteNetwork
-from barnum.models.rote_learn import RoteLearner
+from barnum.models.rote_learn import RoteLearner, fading
 from barnum.paths import Learn
 from barnum.sequences import FEW_RUNS, Edges, RunEdges, Tokens
 from barnum.sequences.edges import Entries, add_up, all_of
@@ -64,8 +64,6 @@ U64 = NDArray[np.uint64]
 
 SCHEMA = 1
 _FULL = 0xFFFFFFFF  # the largest count of a learner
-# as a learner's escapes fade; see RoteLearner.learn()
-_POWER = 3
 
 # seconds
 _CONNECT, _ANSWER, _STAGED = 10, 60, 24 * 3600
@@ -361,7 +359,7 @@ class RedisStore:
             if not self._client.hexists(self._key("runs"), sample.encode()):
                 raise self._broken(f"run {number:,} is of a sample that it does not list")
             if number > 1:
-                taken.network.fade(((number - 1) / number) ** _POWER)
+                taken.network.fade(fading(number - 1))
             taken.network.measured(*measured)
             taken.samples.append(sample)
             taken.runs.append(run)
@@ -591,7 +589,7 @@ def _package() -> Any:
         import redis.backoff
         import redis.retry
     except ImportError:
-        raise InputError("sharing counts needs the package redis: pip install 'barnum[redis]'") from None
+        raise InputError("sharing counts needs the package redis: pip install redis") from None
     return redis
 
 
@@ -632,7 +630,7 @@ def _is_number(text: str) -> bool:
 
 
 def _check_whole(learner: RoteLearner) -> None:
-    if learner._forgotten or learner.network.config.forgotten:
+    if learner.forgotten or learner.network.config.forgotten:
         raise ModelError(_FORGOTTEN)
 
 

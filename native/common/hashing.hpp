@@ -1,0 +1,30 @@
+// Hashes that several extensions use: a mixing of 64 bits, and arithmetic modulo a prime for rolling hashes.
+#pragma once
+
+#include <cstdint>
+
+namespace barnum {
+
+// one to one
+inline uint64_t mixed(uint64_t x) {
+    x ^= x >> 30;
+    x *= 0xBF58476D1CE4E5B9ull;
+    x ^= x >> 27;
+    x *= 0x94D049BB133111EBull;
+    return x ^ (x >> 31);
+}
+
+constexpr uint64_t PRIME = (uint64_t{1} << 61) - 1;
+
+// a · b + c modulo the prime, but for a small multiple of it: below 3 · 2^61 for a below 2^63
+inline uint64_t folded(uint64_t a, uint64_t b, uint64_t c = 0) {
+    const unsigned __int128 wide = static_cast<unsigned __int128>(a) * b + c;
+    return (static_cast<uint64_t>(wide) & PRIME) + static_cast<uint64_t>(wide >> 61);
+}
+
+inline uint64_t reduced(uint64_t x) {
+    x = (x & PRIME) + (x >> 61);
+    return x >= PRIME ? x - PRIME : x;
+}
+
+}  // namespace barnum
