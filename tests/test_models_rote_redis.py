@@ -303,14 +303,14 @@ def test_counts_that_are_full_stay_full(store, raw):
     made.network.counts.add_counts(0, key, first, token, full)
     # what a run of so many transfers says
     with pytest.MonkeyPatch.context() as patch:
-        pack = rote_redis._pack
+        pack = rote_redis.pack_run
 
         def packed(*arguments):
             arrays = load(pack(*arguments))
             lifted = np.full_like(arrays["count"], 1 << 32)
             return save(arrays | {"count": lifted, "transfers": np.array([lifted.sum()])})
 
-        patch.setattr(rote_redis, "_pack", packed)
+        patch.setattr(rote_redis, "pack_run", packed)
         store.push(made, before)
     taken, _ = pulled(store, 1)
     assert set(taken.network.counts.counts(0)[3].tolist()) == {0xFFFFFFFF}

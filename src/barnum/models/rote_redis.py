@@ -47,15 +47,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from barnum.errors import InputError, ModelError, OutputError
-from barnum.models.arrays import Arrays, shortened
+from barnum.models.arrays import shortened
 from barnum.models.rote import F64, RoteNetwork
 from barnum.models.rote_learn import RoteLearner, fading
+from barnum.models.rote_runs import LARGEST_RUN, LONGEST_NAME, changes, pack_run, unpack_run
 from barnum.paths import Learn
-from barnum.sequences import FEW_RUNS, Edges, RunEdges, Tokens
-from barnum.sequences.edges import Entries, add_up, all_of
+from barnum.sequences import FEW_RUNS, RunEdges, Tokens
 
 _log = logging.getLogger(__name__)
 
@@ -77,11 +76,8 @@ _ATTEMPTS = 8
 
 # what is read is no larger than this, whoever wrote it
 _LARGEST_STATE = 1 << 16
-_LARGEST_RUN = 256 << 20
 _LARGEST_PIECE = 1 + (1 << 16) * _ROW.itemsize
-_LONGEST_NAME = 1 << 16
 _MOST_RUNS = 1 << 20
-_MOST_TRANSFERS = 1 << 42  # of a run: with _MOST_RUNS sums stay within 62 bits
 _MOST_COUNTED = 1 << 62
 # memory that the server takes for a hash of counters: about 100 bytes a field, and its table
 _BYTES_A_FIELD, _BYTES_A_HASH = 256, 1 << 16
@@ -92,20 +88,6 @@ _OPTIONS = {
     "redis": frozenset[str](),
     "rediss": frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}),
     "unix": frozenset({"db"}),
-}
-
-_EDGES = {"site": np.uint64, "target": np.uint64, "kind": np.uint8, "count": np.int64, "first": np.int64}
-_WAYS = {"way_site": np.uint64, "way_target": np.uint64, "way_entry": np.uint64, "way_first": np.int64}
-_TYPES: dict[str, type] = {
-    "sample": np.uint8,
-    "transfers": np.int64,
-    "edges": np.uint32,
-    "ways": np.uint32,
-    **_EDGES,
-    **_WAYS,
-    "tried": np.float64,
-    "escaped": np.float64,
-    "base": np.float64,
 }
 
 
@@ -151,7 +133,7 @@ class Counters:
         change = np.concatenate([self.count.astype(np.int64), -before.count.astype(np.int64)])
         order = np.lexsort((target, context))
         context, target = context[order], target[order]
-        begin = np.flatnonzero(_changes(context, target))
+        begin = np.flatnonzero(changes(context, target))
         more = np.add.reduceat(change[order], begin)
         if int(more.min()) < 0:
             raise ModelError(_FORGOTTEN)
@@ -351,9 +333,9 @@ class RedisStore:
         cells = len(taken.network.tried)
         transfers = 0
         for number in range(1, state.runs + 1):
-            data = self._client.getrange(self._key("run", number), 0, _LARGEST_RUN)
+            data = self._client.getrange(self._key("run", number), 0, LARGEST_RUN)
             try:
-                sample, run, measured = _unpack(data, cells)
+                sample, run, measured = unpack_run(data, cells)
             except ModelError as error:
                 raise self._broken(f"run {number:,}: {error}") from None
             if not self._client.hexists(self._key("runs"), sample.encode()):
@@ -390,7 +372,7 @@ class RedisStore:
             raise self._broken(
                 f"counters of order {order} do not add up: the server has evicted some, or others wrote to it"
             )
-        begin = np.flatnonzero(_changes(context))
+        begin = np.flatnonzero(changes(context))
         first = np.append(begin, size).astype(np.uint64)
         network.counts.add_counts(
             order, context[begin], first, target, np.minimum(count, _FULL).astype(np.uint32)
@@ -447,8 +429,8 @@ class RedisStore:
     ) -> None:
         keys = _run_keys(staged, len(runs))
         for key, sample, run, escapes in zip(keys, samples, runs, measured, strict=True):
-            data = _pack(sample, run, escapes, whole)
-            if len(data) > _LARGEST_RUN:
+            data = pack_run(sample, run, escapes, whole)
+            if len(data) > LARGEST_RUN:
                 raise ModelError(
                     f"{shortened(sample)}: has too many distinct transfers for a store ({len(data):,} bytes)"
                 )
@@ -645,7 +627,7 @@ def _since(learner: RoteLearner, before: Snapshot) -> list[str]:
         twice = next(name for name in samples if learner.samples.count(name) > 1)
         raise ModelError(f"{shortened(twice)} was learnt twice: that cannot be shared")
     for name in samples:
-        if len(name.encode(errors="replace")) > _LONGEST_NAME or not _is_text(name):
+        if len(name.encode(errors="replace")) > LONGEST_NAME or not _is_text(name):
             raise ModelError(f"{shortened(ascii(name))} is no name of a sample that can be shared")
     return samples
 
@@ -662,130 +644,8 @@ def _run_keys(staged: str, count: int) -> list[str]:
     return [f"{staged}:{i}" for i in range(count)]
 
 
-def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a row of sorted columns differs from the one before it."""
-    new = np.ones(len(columns[0]), np.bool_)
-    new[1:] = False
-    for column in columns:
-        new[1:] |= column[1:] != column[:-1]
-    return new
-
-
 def _distinct(context: U64, target: U64, count: U64) -> tuple[U64, U64, U64]:
     """Counters sorted, each once."""
     order = np.lexsort((target, context))
-    order = order[_changes(context[order], target[order])]
+    order = order[changes(context[order], target[order])]
     return context[order], target[order], count[order]
-
-
-# runs -------------------------------------------------------------------------------------------------------
-
-
-def _pack(sample: str, run: RunEdges, measured: tuple[F64, F64, F64], whole: bool) -> bytes:
-    edges = [run.whole] if whole else list(run.stretches)
-    ways = [run.entries] if whole else list(run.stretch_entries)
-    tried, escaped, base = measured
-    arrays: Arrays = {
-        "sample": np.frombuffer(sample.encode(), np.uint8),
-        "transfers": np.array([part.transfers for part in edges], np.int64),
-        "edges": np.array([len(part) for part in edges], np.uint32),
-        "ways": np.array([len(part) for part in ways], np.uint32),
-        **{name: np.concatenate([getattr(part, name) for part in edges]) for name in _EDGES},
-        **{
-            name: np.concatenate([getattr(part, name.removeprefix("way_")) for part in ways])
-            for name in _WAYS
-        },
-        "tried": tried,
-        "escaped": escaped,
-        "base": base,
-    }
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-
-
-def _unpack(data: bytes, cells: int) -> tuple[str, RunEdges, tuple[F64, F64, F64]]:
-    """The reverse of _pack(); escapes have so many cells.
-
-    Raises:
-        ModelError: it is missing, too large, or contradicts itself.
-    """
-    if not 0 < len(data) <= _LARGEST_RUN:
-        raise ModelError("is missing, or larger than a run")
-    try:
-        arrays: Arrays = load(data)
-    except Exception as error:  # the library raises whatever it likes on broken headers
-        raise ModelError(f"is no safetensors ({shortened(str(error)) or type(error).__name__})") from None
-    for name in sorted(_TYPES.keys() | arrays.keys()):
-        array = arrays.get(name)
-        if array is None or name not in _TYPES or array.dtype != _TYPES[name] or array.ndim != 1:
-            raise ModelError(f"{shortened(ascii(name))} is missing, unknown or of another type")
-    try:
-        sample = arrays["sample"].tobytes().decode()
-    except UnicodeDecodeError:
-        raise ModelError("its name is no UTF-8") from None
-    if not 0 < len(arrays["sample"]) <= _LONGEST_NAME:
-        raise ModelError("its name is too short or too long")
-    return sample, _run_of(arrays), _escapes_of(arrays, cells)
-
-
-def _run_of(arrays: Arrays) -> RunEdges:
-    contradiction = ModelError("its transfers contradict themselves")
-    transfers, edges, ways = (arrays[name].astype(np.int64) for name in ("transfers", "edges", "ways"))
-    parts = len(transfers)
-    count, total = arrays["count"], float(transfers.sum(dtype=np.float64))
-    if (
-        not parts
-        or not parts == len(edges) == len(ways)
-        or any(len(arrays[name]) != int(edges.sum()) for name in _EDGES)
-        or any(len(arrays[name]) != int(ways.sum()) for name in _WAYS)
-        or int(min(transfers.min(), edges.min())) < 1
-        or not total <= _MOST_TRANSFERS
-        or int(count.min()) < 1
-        or not float(count.sum(dtype=np.float64)) <= _MOST_TRANSFERS
-    ):
-        raise contradiction
-    begin = np.cumsum(edges) - edges
-    if bool((np.add.reduceat(count, begin) != transfers).any()):
-        raise contradiction
-    # the transfer after an entry may be the one after the last
-    for name, last in (("first", int(total) - 1), ("way_first", int(total))):
-        first = arrays[name]
-        if len(first) and not 0 <= int(first.min()) <= int(first.max()) <= last:
-            raise contradiction
-    found, led = [], []
-    for i, (at, way) in enumerate(zip(begin.tolist(), (np.cumsum(ways) - ways).tolist(), strict=True)):
-        site, target, kind, times, first = (arrays[name][at : at + int(edges[i])] for name in _EDGES)
-        found.append(Edges(site, target, kind, times, first, int(transfers[i])))
-        led.append(Entries(*(arrays[name][way : way + int(ways[i])] for name in _WAYS)))
-    if not all(_ascend(each.site, each.target) for each in found):
-        raise contradiction
-    if not all(_ascend(each.site, each.target, each.entry) for each in led):
-        raise contradiction
-    run = RunEdges(add_up(found), tuple(found), all_of(led), tuple(led))
-    # ways are looked up among the edges of their run
-    both = [np.concatenate([getattr(run.whole, n), getattr(run.entries, n)]) for n in ("site", "target")]
-    order = np.lexsort(both[::-1])
-    if int(_changes(*(column[order] for column in both)).sum()) != len(run.whole):
-        raise contradiction
-    return run
-
-
-def _ascend(*columns: U64) -> bool:
-    """Whether rows ascend, the first column counting most, and none comes twice."""
-    less = np.zeros(max(0, len(columns[0]) - 1), np.bool_)
-    equal = ~less
-    for column in columns:
-        less |= equal & (column[1:] > column[:-1])
-        equal &= column[1:] == column[:-1]
-    return bool(less.all())
-
-
-def _escapes_of(arrays: Arrays, cells: int) -> tuple[F64, F64, F64]:
-    tried, escaped, base = arrays["tried"], arrays["escaped"], arrays["base"]
-    if len(tried) != cells or len(escaped) != cells or len(base) != 2:
-        raise ModelError("its escapes are of other contexts")
-    # a transfer asks once, at most, of each length
-    most = float(arrays["transfers"].sum())
-    asked, vain = np.append(tried, base[0]), np.append(escaped, base[1])
-    if not bool(((vain >= 0) & (vain <= asked) & (asked <= most)).all()):
-        raise ModelError("its escapes are no numbers of times")
-    return tried, escaped, base
