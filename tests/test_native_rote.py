@@ -265,6 +265,41 @@ def test_chances_of_all_targets_add_up_to_one(seed, lengths, size, targets, site
         assert total_chance(rote, asked, rote.targets) == pytest.approx(1, abs=1e-6)
 
 
+@given(seed=st.integers(0, 1 << 30), lengths=st.sampled_from(LENGTHS), targets=st.integers(1, 14))
+@settings(max_examples=40, deadline=None)
+def test_any_target_may_be_asked_for(seed, lengths, targets):
+    draw = np.random.default_rng(seed)
+    rote = rote_of(lengths, [run_of(draw, 120, targets=targets)], measured_by(draw, lengths))
+    run = run_of(draw, 80, targets=targets + 2)
+    at = draw.integers(0, len(run), 300)
+    other = run.targets[draw.integers(0, len(run.targets), 300)]
+    found = rote.chances(run.walk(lengths[-1]), 2, at, other)
+    assert found.dtype == np.float64
+    # the same run, had it gone there
+    for place, token, chance in zip(at[:30].tolist(), other[:30].tolist(), found[:30].tolist(), strict=True):
+        target = run.target.copy()
+        target[place] = int(np.flatnonzero(run.targets == token)[0])
+        gone = Run(run.sites, run.targets, run.source, target, run.first)
+        surprisal = rote.score(gone.walk(lengths[-1]), 1)[3]
+        assert chance == pytest.approx(float(np.exp(-surprisal[place].astype(float))), rel=1e-5)
+    whole = np.arange(len(run))
+    actual = rote.chances(run.walk(lengths[-1]), 1, whole, run.targets[run.target])
+    np.testing.assert_allclose(-np.log(actual), rote.score(run.walk(lengths[-1]), 1)[3], rtol=1e-5, atol=1e-5)
+
+
+def test_chances_are_asked_of_transfers_that_are_there():
+    rote = rote_of([0, 1], [run_of(np.random.default_rng(0), 50)])
+    walk = run_of(np.random.default_rng(1), 20).walk(1)
+    assert len(rote.chances(walk, 1, np.zeros(0, np.int64), np.zeros(0, np.uint64))) == 0
+    for place in (-1, 20, 1 << 62):
+        with pytest.raises(IndexError, match="no such transfer"):
+            rote.chances(walk, 1, np.array([place]), np.zeros(1, np.uint64))
+    with pytest.raises(ValueError, match="different lengths"):
+        rote.chances(walk, 1, np.zeros(2, np.int64), np.zeros(1, np.uint64))
+    with pytest.raises(ValueError, match="remembers too little"):
+        rote_of([0, 5], []).chances(walk, 1, np.zeros(1, np.int64), np.zeros(1, np.uint64))
+
+
 def test_where_nothing_is_known_any_target_is_new():
     run = run_of(np.random.default_rng(0), 5)
     predicted, confidence, correct, surprisal = settled(Rote([0, 2])).score(run.walk(2), 1)

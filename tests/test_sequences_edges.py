@@ -1,17 +1,31 @@
 """Counting transfers, and the vocabulary, against plain transcriptions."""
 
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Kind
-from barnum.sequences import REACH, Encoded, Encoder, Vocabulary, edges_of, regroup, seen_level, vocabulary
-from barnum.sequences import edges as edges_module
-from barnum.sequences.edges import all_of
+from barnum.sequences import (
+    EdgeCounter,
+    Encoded,
+    Encoder,
+    Tokens,
+    Vocabulary,
+    edges_of,
+    regroup,
+    seen_level,
+    vocabulary,
+)
+from barnum.sequences.edges import STRETCHES, add_up, all_of
+from edges_reference import assert_counts
 from learning import blocks_of, nominal_path, part, transfers_of
 
 BLOCKS = blocks_of(40, (Kind.RETURN, Kind.INDIRECT_CALL), in_libc=10)
@@ -22,49 +36,113 @@ def tokens(transfers):
     return list(zip(site[transfers.source].tolist(), BLOCKS.bbid[transfers.target].tolist(), strict=True))
 
 
-@pytest.mark.parametrize("dense", [True, False])
-@pytest.mark.parametrize("length", [2, 700, 5000, 80_000])
-def test_edges_are_what_counting_gives(monkeypatch, dense, length):
-    if not dense:
-        monkeypatch.setattr(edges_module, "_DENSE_CELLS", -1 << 40)
-    draw = np.random.default_rng(length)
-    transfers = transfers_of(BLOCKS, draw.integers(0, 40, length))
-    cuts = sorted({0, len(transfers), *draw.integers(0, len(transfers) + 1, 5).tolist()})
-    run = edges_of([part(transfers, a, b) for a, b in pairwise(cuts)])
-    pairs = tokens(transfers)
-    counted = Counter(pairs)
-    firsts = {}
-    for i, pair in enumerate(pairs):
-        firsts.setdefault(pair, i)
-    whole = run.whole
-    found = list(zip(whole.site.tolist(), whole.target.tolist(), strict=True))
-    assert found == sorted(counted)
-    assert whole.count.tolist() == [counted[pair] for pair in found]
-    assert whole.first.tolist() == [firsts[pair] for pair in found]
-    assert whole.transfers == len(transfers) == sum(stretch.transfers for stretch in run.stretches)
-    assert len(run.stretches) <= 2 * edges_module.STRETCHES
-    assert sum(int(stretch.count.sum()) for stretch in run.stretches) == len(transfers)
+def parts_of(transfers, cuts):
+    """A run in parts that are cut at such shares of its length."""
+    ends = sorted({0, len(transfers), *(int(share * len(transfers)) for share in cuts)})
+    return [part(transfers, a, b) for a, b in pairwise(ends)]
 
 
-@pytest.mark.parametrize("length", [2, 700, 5000, 40_000])
-def test_ways_into_the_kernel_are_what_looking_back_gives(length):
-    draw = np.random.default_rng(length)
-    transfers = transfers_of(BLOCKS, draw.integers(0, 8, length), first=(0, length // 3, (length - 1) // 2))
-    entry = np.where(draw.random(len(transfers)) < 0.02, draw.integers(0, 3, len(transfers)), -1)
-    transfers = replace(transfers, entry=np.where(transfers.first, -1, entry).astype(np.int32))
-    cuts = sorted({0, len(transfers), *draw.integers(0, len(transfers) + 1, 5).tolist()})
-    run = edges_of([part(transfers, a, b) for a, b in pairwise(cuts)])
-    site = (BLOCKS.bbid + BLOCKS.length.astype(np.uint64)).tolist()
-    pairs, firsts, begin = tokens(transfers), {}, 0
-    for row in range(len(transfers)):
-        if transfers.first[row]:
-            begin = row
-        if transfers.entry[row] >= 0:
-            for back in range(max(begin, row - REACH), row):
-                firsts.setdefault((*pairs[back], site[transfers.entry[row]]), row)
-    for entries in (run.entries, all_of(run.stretch_entries)):
-        found = zip(entries.site.tolist(), entries.target.tolist(), entries.entry.tolist(), strict=True)
-        assert dict(zip(found, entries.first.tolist(), strict=True)) == firsts
+def run_of(seed, length, blocks, restarts, entered, alphabet):
+    """A run over the first blocks of a table, with so many restarts and entries into the kernel."""
+    draw = np.random.default_rng(seed)
+    path = draw.integers(0, min(alphabet, len(blocks.bbid)), length + 1)
+    made = transfers_of(blocks, path, first=(0,) if length else ())
+    first, entry = made.first.copy(), made.entry.copy()
+    if length:
+        first[draw.integers(0, length, restarts)] = True
+        entry[draw.integers(0, length, entered)] = draw.integers(0, 3, entered)
+    # a path has no entry where state restarts; counting does not rely on that
+    return replace(made, first=first, entry=entry)
+
+
+TOKENS = (Tokens(), Tokens(vocabulary="modulo", inputs=7, classes=5))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 32),
+    length=st.integers(0, 3000) | st.integers(0, 30),
+    alphabet=st.integers(1, 40),
+    restarts=st.integers(0, 20),
+    entered=st.integers(0, 200),
+    cuts=st.lists(st.floats(0, 1), max_size=6),
+    tokens=st.sampled_from(TOKENS),
+)
+def test_edges_are_what_counting_one_by_one_gives(seed, length, alphabet, restarts, entered, cuts, tokens):
+    parts = parts_of(run_of(seed, length, BLOCKS, restarts, entered, alphabet), cuts)
+    assert_counts(edges_of(parts, tokens), parts, tokens)
+
+
+# where stretches come to their number and are joined, and where a first part is long
+@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("length", [32 * 1024 - 1, 32 * 1024, 32 * 1024 + 1, 64 * 1024, 70_000])
+@pytest.mark.parametrize("cuts", [[], [0.001], [0.3, 0.31, 0.7], [0.55]])
+def test_long_runs_are_counted_in_few_stretches(length, cuts, tokens):
+    parts = parts_of(run_of(length, length, BLOCKS, 9, 300, 12), cuts)
+    run = edges_of(parts, tokens)
+    assert_counts(run, parts, tokens)
+    assert STRETCHES <= len(run.stretches) <= 2 * STRETCHES
+
+
+@pytest.mark.parametrize("length", [3000, 40_000])
+def test_stretches_add_up_to_the_whole(length):
+    run = edges_of(parts_of(run_of(length, length, BLOCKS, 3, 100, 12), [0.2, 0.6]))
+    for whole, sum_ in ((run.whole, add_up(run.stretches)), (run.entries, all_of(run.stretch_entries))):
+        for name in whole.__slots__:
+            assert np.array_equal(getattr(whole, name), getattr(sum_, name)), name
+
+
+def test_more_distinct_transfers_than_a_small_table_holds():
+    blocks = blocks_of(3000)
+    parts = parts_of(run_of(5, 20_000, blocks, 2, 50, 3000), [0.4])
+    run = edges_of(parts)
+    assert_counts(run, parts)
+    assert len(run.whole) > 15_000
+
+
+def test_a_table_of_blocks_may_grow_with_the_run():
+    whole = run_of(3, 2500, BLOCKS, 2, 40, 40)
+    small = blocks_of(20, (Kind.RETURN, Kind.INDIRECT_CALL))
+    before = replace(run_of(4, 900, small, 1, 20, 20), blocks=small)
+    # it begins like the larger one
+    assert (BLOCKS.bbid[:20] == small.bbid).all()
+    assert_counts(edges_of([before, whole]), [before, whole])
+
+
+@pytest.mark.parametrize(("column", "value"), [("source", 40), ("target", 1 << 31), ("entry", 40)])
+def test_a_block_that_is_not_in_the_table_is_refused_and_nothing_of_the_part_counts(column, value):
+    counter, good = EdgeCounter(), run_of(1, 50, BLOCKS, 0, 5, 10)
+    counter.add(good)
+    bad = getattr(good, column).copy()
+    bad[-1] = value
+    with pytest.raises(IndexError, match="not in the table"):
+        counter.add(replace(good, **{column: bad}))
+    assert_counts(counter.done(), [good])
+
+
+@pytest.mark.parametrize("column", ["source", "target", "first", "entry"])
+def test_columns_of_different_lengths_are_refused(column):
+    good = run_of(1, 50, BLOCKS, 0, 5, 10)
+    with pytest.raises(ValueError, match="different lengths"):
+        EdgeCounter().add(replace(good, **{column: getattr(good, column)[1:]}))
+
+
+def test_a_table_whose_columns_are_of_different_lengths_is_refused():
+    good = run_of(1, 50, BLOCKS, 0, 5, 10)
+    with pytest.raises(ValueError, match="different lengths"):
+        EdgeCounter().add(replace(good, blocks=replace(BLOCKS, kind=BLOCKS.kind[1:])))
+
+
+def test_counting_leaves_other_threads_running():
+    """While a long part is counted, this thread goes on."""
+    transfers = run_of(1, 2_000_000, BLOCKS, 9, 100, 40)
+    with ThreadPoolExecutor(1) as beside:
+        job, turns = beside.submit(edges_of, [transfers]), 0
+        while not job.done():
+            turns += 1
+            time.sleep(0)
+    assert turns > 10
+    assert job.result().whole.transfers == 2_000_000
 
 
 def test_no_transfers_have_no_edges():

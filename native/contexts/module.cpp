@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "contexts.hpp"
+#include "edges.hpp"
 #include "loops.hpp"
 
 namespace nb = nanobind;
@@ -62,6 +63,47 @@ nb::tuple look_up(const barnum::Contexts& self, Array<int32_t> site, Array<uint6
                           bytes_of(std::move(further_level), rows, barnum::FURTHER));
 }
 
+// the vector becomes the array's memory
+template <typename T>
+nb::ndarray<nb::numpy, T, nb::ndim<1>> moved(std::vector<T>& values) {
+    auto* owned = new std::vector<T>(std::move(values));
+    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    return nb::ndarray<nb::numpy, T, nb::ndim<1>>(owned->data(), {owned->size()}, owner);
+}
+
+void add_edges(barnum::EdgeCounter& self, Array<uint64_t> sites, Array<uint64_t> targets, Array<uint8_t> kinds,
+               Array<uint32_t> source, Array<uint32_t> target, Array<bool> first, Array<int32_t> entry) {
+    const size_t blocks = sites.shape(0), size = source.shape(0);
+    if (targets.shape(0) != blocks || kinds.shape(0) != blocks) {
+        throw nb::value_error("sites, targets and kinds are of different lengths");
+    }
+    if (target.shape(0) != size || first.shape(0) != size || entry.shape(0) != size) {
+        throw nb::value_error("source, target, first and entry are of different lengths");
+    }
+    nb::gil_scoped_release release;
+    self.add({sites.data(), targets.data(), kinds.data(), blocks},
+             {source.data(), target.data(), first.data(), entry.data(), size});
+}
+
+nb::tuple edges_done(barnum::EdgeCounter& self) {
+    barnum::RunCounts counts;
+    {
+        nb::gil_scoped_release release;
+        counts = self.done();
+    }
+    const auto edges = [](barnum::EdgeColumns& columns) {
+        return nb::make_tuple(moved(columns.site), moved(columns.target), moved(columns.kind), moved(columns.count),
+                              moved(columns.first));
+    };
+    const auto ways = [](barnum::WayColumns& columns) {
+        return nb::make_tuple(moved(columns.site), moved(columns.target), moved(columns.entry),
+                              moved(columns.first));
+    };
+    return nb::make_tuple(edges(counts.whole), ways(counts.ways), edges(counts.edges_of_stretches),
+                          ways(counts.ways_of_stretches), moved(counts.transfers), moved(counts.edges),
+                          moved(counts.entered));
+}
+
 }  // namespace
 
 NB_MODULE(_contexts, module) {
@@ -104,6 +146,13 @@ NB_MODULE(_contexts, module) {
                 return nb::ndarray<nb::numpy, bool, nb::ndim<1>>(raw, {size}, owner);
             },
             nb::arg("key"), nb::arg("restart"));
+    nb::class_<barnum::EdgeCounter>(module, "EdgeCounter")
+        .def(nb::init<>())
+        .def("add", &add_edges, nb::arg("sites"), nb::arg("targets"), nb::arg("kinds"), nb::arg("source"),
+             nb::arg("target"), nb::arg("first"), nb::arg("entry"))
+        .def("done", &edges_done);
+    module.attr("REACH") = barnum::REACH;
+    module.attr("STRETCHES") = barnum::STRETCHES;
     module.attr("FURTHER") = barnum::FURTHER;
     module.attr("LEVELS") = barnum::LEVELS;
 }

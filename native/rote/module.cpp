@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "counts.hpp"
 #include "rote.hpp"
 
 namespace nb = nanobind;
@@ -30,6 +31,14 @@ Made<T> made(const std::vector<T>& values) {
     std::unique_ptr<T[]> copy(new T[values.size()]);
     std::copy(values.begin(), values.end(), copy.get());
     return made(std::move(copy), values.size());
+}
+
+// the vector becomes the array's memory
+template <typename T>
+Made<T> moved(std::vector<T>& values) {
+    auto* owned = new std::vector<T>(std::move(values));
+    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    return Made<T>(owned->data(), {owned->size()}, owner);
 }
 
 void roll(barnum::Walk& self, Array<uint64_t> sites, Array<uint64_t> targets, Array<uint32_t> source,
@@ -105,6 +114,24 @@ nb::tuple score_counting(const barnum::Rote& self, const barnum::Walk& walk, siz
                           made(std::vector<double>(escapes.base.begin(), escapes.base.end())));
 }
 
+Made<double> chances(const barnum::Rote& self, const barnum::Walk& walk, size_t threads, Array<int64_t> at,
+                     Array<uint64_t> token) {
+    check(self, walk);
+    const size_t size = at.shape(0);
+    if (token.shape(0) != size) throw nb::value_error("places and targets are of different lengths");
+    std::unique_ptr<double[]> found(new double[size]);
+    {
+        nb::gil_scoped_release release;
+        if (std::any_of(at.data(), at.data() + size, [&](int64_t place) {
+                return place < 0 || static_cast<uint64_t>(place) >= walk.size();
+            })) {
+            throw std::out_of_range("no such transfer");
+        }
+        self.chances(walk, threads, at.data(), token.data(), size, found.get());
+    }
+    return made(std::move(found), size);
+}
+
 nb::tuple draw(const barnum::Rote& self, const barnum::Walk& walk, size_t threads, uint64_t seed, uint64_t offset) {
     check(self, walk);
     Columns columns(walk.size());
@@ -119,34 +146,18 @@ nb::tuple draw(const barnum::Rote& self, const barnum::Walk& walk, size_t thread
 // contexts of one length by key, with where their followers begin, and these by token
 nb::tuple counts(const barnum::Rote& self, size_t order) {
     if (order >= self.lengths().size()) throw nb::index_error("no such order");
-    const barnum::Table& table = self.table(order);
-    std::vector<uint64_t> key;
-    std::vector<uint64_t> first;
+    barnum::Counts counts;
     std::vector<uint64_t> token;
-    std::vector<uint32_t> count;
     {
         nb::gil_scoped_release release;
-        std::vector<const barnum::Context*> contexts;
-        contexts.reserve(table.size());
-        table.each_context([&](const barnum::Context& context) { contexts.push_back(&context); });
-        std::sort(contexts.begin(), contexts.end(), [](auto* a, auto* b) { return a->key < b->key; });
-        std::vector<std::pair<uint64_t, uint32_t>> followers;
-        for (const barnum::Context* context : contexts) {
-            key.push_back(context->key);
-            first.push_back(token.size());
-            followers.clear();
-            table.each(*context, [&](uint32_t target, uint32_t times) {
-                followers.emplace_back(self.targets()[target], times);
-            });
-            std::sort(followers.begin(), followers.end());
-            for (const auto& [what, times] : followers) {
-                token.push_back(what);
-                count.push_back(times);
-            }
-        }
-        first.push_back(token.size());
+        const std::vector<uint32_t> place = barnum::places_of(self.targets());
+        counts = barnum::counts_of(self.table(order), place);
+        std::vector<uint64_t> sorted(place.size());
+        for (size_t i = 0; i < place.size(); ++i) sorted[place[i]] = self.targets()[i];
+        token.reserve(counts.follower.size());
+        for (const uint32_t at : counts.follower) token.push_back(sorted[at]);
     }
-    return nb::make_tuple(made(key), made(first), made(token), made(count));
+    return nb::make_tuple(moved(counts.key), moved(counts.first), moved(token), moved(counts.count));
 }
 
 void add_counts(barnum::Rote& self, size_t order, Array<uint64_t> key, Array<uint64_t> first, Array<uint64_t> token,
@@ -199,6 +210,7 @@ NB_MODULE(_rote, m) {
             },
             nb::arg("walk"), nb::arg("threads"))
         .def("score", &score, nb::arg("walk"), nb::arg("threads"))
+        .def("chances", &chances, nb::arg("walk"), nb::arg("threads"), nb::arg("at"), nb::arg("token"))
         .def("escapes", &score_counting, nb::arg("walk"), nb::arg("threads"))
         .def("draw", &draw, nb::arg("walk"), nb::arg("threads"), nb::arg("seed"), nb::arg("offset"))
         .def(

@@ -168,11 +168,26 @@ public:
                 const size_t order = usable(i + AHEAD) - 1;
                 rote_.tables_[order].prefetch(walk_.key(i + AHEAD, lengths[order]));
             }
-            one(i);
+            const Told told = tell(i, known_(walk_.target(i)));
+            scores_.predicted[i] = rote_.tokens_.empty() ? 0 : rote_.tokens_[told.predicted];
+            scores_.correct[i] = told.correct;
+            scores_.confidence[i] = static_cast<float>(std::clamp(told.confidence, 0.0, 1.0));
+            scores_.surprisal[i] = static_cast<float>(std::max(0.0, -std::log(std::max(told.chance, 1e-300))));
         }
     }
 
+    // that of a target instead of what happened
+    double chance(size_t at, uint64_t token) { return std::clamp(tell(at, known_(token)).chance, 0.0, 1.0); }
+
 private:
+    struct Told {
+        uint32_t predicted;
+        bool correct;
+        double confidence;
+        double chance;  // of the actual target
+    };
+
+
     // how many of the lengths fit before a transfer
     size_t usable(size_t at) const {
         const std::vector<uint32_t>& lengths = rote_.lengths_;
@@ -202,8 +217,7 @@ private:
         return low;
     }
 
-    void one(size_t at) {
-        const uint32_t actual = known_(walk_.target(at));
+    Told tell(size_t at, uint32_t actual) {
         const Context* context;
         size_t orders = longest(at, context);
         double left = 1;        // chance of all that no context so far has led to
@@ -260,10 +274,7 @@ private:
             context = nullptr;
         }
         if (!done || mixed_ || left > confidence) base(actual, left, met, done, chance, predicted, confidence);
-        scores_.predicted[at] = rote_.tokens_.empty() ? 0 : rote_.tokens_[predicted];
-        scores_.correct[at] = actual == predicted && !rote_.tokens_.empty();
-        scores_.confidence[at] = static_cast<float>(std::clamp(confidence, 0.0, 1.0));
-        scores_.surprisal[at] = static_cast<float>(std::max(0.0, -std::log(std::max(chance, 1e-300))));
+        return {predicted, actual == predicted && !rote_.tokens_.empty(), confidence, chance};
     }
 
     bool is_excluded(uint32_t target) const {
@@ -349,7 +360,7 @@ private:
 
     const Rote& rote_;
     const Walk& walk_;
-    const Scores& scores_;
+    const Scores scores_;
     Escapes* escapes_;
     Numbers known_;
     uint32_t exclude_[WIDE] = {};
@@ -379,6 +390,17 @@ void Rote::score(const Walk& walk, size_t threads, const Scores& scores, Escapes
         }
         for (size_t i = 0; i < 2; ++i) escapes->base[i] += part.base[i];
     }
+}
+
+void Rote::chances(const Walk& walk, size_t threads, const int64_t* at, const uint64_t* token, size_t size,
+                   double* chances) const {
+    if (led_.size() != tokens_.size()) throw std::logic_error("targets were added: settle first");
+    in_threads(size < SMALL ? 1 : threads, (size + PIECE - 1) / PIECE, [&](size_t piece) {
+        Scorer scorer(*this, walk, {}, nullptr);
+        for (size_t i = piece * PIECE; i < std::min(size, (piece + 1) * PIECE); ++i) {
+            chances[i] = scorer.chance(static_cast<size_t>(at[i]), token[i]);
+        }
+    });
 }
 
 void Rote::draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& scores) const {

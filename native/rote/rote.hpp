@@ -78,6 +78,9 @@ public:
     void add(const Walk& walk, size_t threads);
     // also counts escapes, where that is asked for
     void score(const Walk& walk, size_t threads, const Scores& scores, Escapes* escapes) const;
+    // of targets at some of the transfers
+    void chances(const Walk& walk, size_t threads, const int64_t* at, const uint64_t* token, size_t size,
+                 double* chances) const;
     // predictions drawn in proportion to what followed the longest known context
     void draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& scores) const;
     void settle(const Escapes& escapes);

@@ -11,6 +11,45 @@ LEVELS: int
 FURTHER: int
 """Number of ranks that are told of a context beside the most frequent one."""
 
+REACH: int
+"""How many transfers before an entry into the kernel count as those that led to it."""
+
+STRETCHES: int
+"""A run is counted in so many stretches to twice as many, where it is not shorter."""
+
+_U64 = NDArray[np.uint64]
+_I64 = NDArray[np.int64]
+_Edges = tuple[_U64, _U64, NDArray[np.uint8], _I64, _I64]
+_Ways = tuple[_U64, _U64, _U64, _I64]
+
+class EdgeCounter:
+    """Counts the distinct transfers of one run, which comes part by part, and its ways into the kernel."""
+
+    def __init__(self) -> None: ...
+    def add(
+        self,
+        sites: NDArray[np.uint64],
+        targets: NDArray[np.uint64],
+        kinds: NDArray[np.uint8],
+        source: NDArray[np.uint32],
+        target: NDArray[np.uint32],
+        first: NDArray[np.bool_],
+        entry: NDArray[np.int32],
+    ) -> None:
+        """The next m transfers: blocks ``source`` and ``target`` u32[m] of a table with the tokens ``sites``
+        and ``targets`` u64[k] and the ``kinds`` u8[k]; ``first`` bool[m]: nothing leads over this one;
+        ``entry`` i32[m]: the block by which the kernel was entered before it, or less than 0. All parts
+        number the same blocks. Releases the interpreter's lock.
+
+        Raises:
+            ValueError: arrays are of different lengths.
+            IndexError: a transfer names a block that is not in the table. Nothing of the part is counted.
+        """
+    def done(self) -> tuple[_Edges, _Ways, _Edges, _Ways, _I64, _I64, _I64]:
+        """After the last part: edges (site, target, kind, count, first) of the whole run and its ways (site,
+        target, entry, first); both of its s stretches, one after the other; and of each stretch i64[s] how
+        many transfers, edges and ways it has. Sorted by (site, target), ways by (site, target, entry)."""
+
 class Contexts:
     """For each length: how often each rank followed each context (the site, and the tokens of so many
     transfers before it).

@@ -45,6 +45,11 @@ class Rote:
     def score(self, walk: Walk, threads: int) -> _Scores:
         """Of each transfer: predicted u64[m] (a token), confidence f32[m], correct bool[m], surprisal f32[m]
         in nats."""
+    def chances(
+        self, walk: Walk, threads: int, at: NDArray[np.int64], token: NDArray[np.uint64]
+    ) -> NDArray[np.float64]:
+        """f64[r]: the chance of each target ``token`` u64[r] at the transfers ``at`` i64[r], whatever
+        happened there."""
     def draw(self, walk: Walk, threads: int, seed: int, offset: int) -> _Scores:
         """The same, but predictions are drawn in proportion to what followed the longest context. ``offset``
         transfers of the run came before."""

@@ -249,6 +249,14 @@ options_of_system = _options(
 )
 @options_of_training
 @options_of_results
+@click.option(
+    "--with-prob",
+    type=_THERE,
+    metavar="FILE",
+    help="Mix the causal network's predictions with those of a rote learner (`barnum prob --save FILE`). "
+    "Weights are learnt on samples to learn that FILE has not learnt: the network leaves one in 16 of all "
+    "to that, at least one, at most 8.",
+)
 @options_of_system
 @click.argument("pt_directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.pass_context

@@ -22,10 +22,12 @@ from barnum.errors import (
     ModelError,
     OutputError,
     OutputExistsError,
+    SetsError,
 )
 from barnum.models.checkpoint import CheckpointFolder
 from barnum.models.learn import Hooks, Keeping, Learner, Spec, total_of
-from barnum.models.model import Model, load_model, save_document, save_weights
+from barnum.models.mixture_learn import check_partner, learn_mixture
+from barnum.models.model import Model, load_model, load_whole, save_document, save_weights
 from barnum.models.trainer import InterruptedTrainingError, TrainConfig
 from barnum.models.world import World
 from barnum.paths import Learn
@@ -49,6 +51,8 @@ _SIZES = {
     "embedding_output_dimension": "embedding",
     "use_cudnn": "cudnn",
 }
+# samples that weights of a mixture are learnt on at most, where the network is still to be learnt
+_MOST_WEIGHED = 8
 _LEARN = ("disable_ret", "disable_icall", "disable_ijmp", "learn_call", "learn_jmp")
 
 
@@ -82,9 +86,13 @@ class LstmRun(Phases):
             self._refuse_to_overwrite()
             self._check_places()
         model = self._load() if options["use_model"] else None
-        sets = self._sets(model, learns=model is None)
+        prob = self._partner(model) if self._mixes else None
+        seen = _learnt_by(model, prob) if prob is not None else frozenset()
+        learns = model is None or prob is not None
+        sets = self._sets(model, learns, seen)
         train, b_test, m_test = (self._open(folders) for folders in (sets.b_train, sets.b_test, sets.m_test))
-        self._check(train, b_test, m_test, model, learns=model is None)
+        self._check(train, b_test, m_test, None if prob is not None else model, learns, seen)
+        train, weighed = self._left_to_weigh(train, model, seen) if prob is not None else (train, [])
         eval_dir = None
         if world.first:
             eval_dir = None if options["skip_eval"] else self._eval_dir(b_test + m_test)
@@ -94,6 +102,9 @@ class LstmRun(Phases):
             model = self._train(train, world)
             if world.first:
                 self._save(model, world)
+        if prob is not None and world.first:
+            model = self._mix(model, prob, weighed)
+            self._save(model, world)
         if world.first and (not options["skip_test"] or eval_dir is not None):
             self._score(model, b_test, [] if eval_dir is None else m_test, eval_dir)
 
@@ -134,7 +145,8 @@ class LstmRun(Phases):
         options = self._options
         idle = []
         if options["use_model"]:
-            idle = [(name, "--use-model skips training") for name in _TRAINING]
+            needed = ("train_size", "save_model", "save_weights") if self._mixes else ()
+            idle = [(name, "--use-model skips training") for name in _TRAINING if name not in needed]
         if options["skip_eval"]:
             idle += [(name, "--skip-eval skips the evaluation") for name in ("eval_dir", "eval_format")]
         for name, why in idle:
@@ -143,7 +155,7 @@ class LstmRun(Phases):
 
     def _written(self, name: str) -> list[Path]:
         file: Path | None = self._options[name]
-        if file is None or (self._options["use_model"] and name != "output_sets"):
+        if file is None or (self._options["use_model"] and name != "output_sets" and not self._mixes):
             return []
         single = self._options["multi_gpu"] and name != "output_sets"
         return [file, _single(file)] if single else [file]
@@ -213,21 +225,82 @@ class LstmRun(Phases):
         if options["save_weights"]:
             self._checkpoints().clear()
 
+    # beside a rote learner
+
+    @property
+    def _mixes(self) -> bool:
+        return self._options.get("with_prob") is not None
+
+    def _partner(self, model: Model | None) -> Model:
+        """The rote learner's model; whether it can be mixed is known before anything is learnt."""
+        file: Path = self._options["with_prob"]
+        network, tokens, learn = (
+            self._options["network"],
+            self._tokens(self._options["network"]),
+            self._learn(),
+        )
+        if model is not None:
+            network = "paper" if model.document is None else model.document.network
+            tokens = model.tokens
+            if model.document is not None:
+                learn = model.document.learn
+            if model.mixture is not None:
+                raise ModelError(
+                    f"{self._options['use_model']}: has a rote learner beside its network already: leave out "
+                    "--with-prob"
+                )
+        if network != "causal":
+            raise click.UsageError("--with-prob goes with --network causal: the original's is not mixed")
+        prob = load_whole(file)
+        try:
+            check_partner(prob, learn, tokens)
+        except ModelError as error:
+            raise ModelError(f"{file}: {error}") from None
+        return prob
+
+    def _left_to_weigh(
+        self, train: list[Sample], model: Model | None, seen: frozenset[str]
+    ) -> tuple[list[Sample], list[Sample]]:
+        """What the network learns, and what neither it nor the rote learner does."""
+        fresh = [sample for sample in train if sample.folder.name not in seen]
+        most = len(fresh) if model is not None else max(1, min(_MOST_WEIGHED, len(train) // 16))
+        weighed = fresh[-most:]
+        names = {sample.folder.name for sample in weighed}
+        rest = [sample for sample in train if sample.folder.name not in names]
+        if not weighed:
+            raise SetsError(
+                f"{self._options['with_prob']}: has learnt all {len(train)} samples to learn, but weights of "
+                "a mixture are learnt on others: raise --train-size, or learn it from fewer"
+            )
+        if model is None and not rest:
+            raise SetsError(
+                "one sample to learn is not enough for a network and for the weights of a mixture: raise "
+                "--train-size"
+            )
+        return rest, weighed
+
+    def _mix(self, model: Model, prob: Model, samples: list[Sample]) -> Model:
+        opened = [(sample.folder.name, self._decoded.opener(sample)) for sample in samples]
+        with progress("mix", 2 * len(samples)) as bar:
+            mixed, weighing = learn_mixture(model, prob, opened, self._threads, bar.advance)
+        count = weighing.transfers
+        network, rote, both = (nats / count for nats in (*weighing.nats, weighing.mixed_nats()))
+        click.echo(
+            f"mixture: weights learnt on {len(samples)} samples, {count:,} transfers: loss {both:.4f} nats "
+            f"there, of the network alone {network:.4f}, of the rote learner alone {rote:.4f}"
+        )
+        return mixed
+
     # phases
 
     def _spec(self) -> Spec:
         options = self._options
         network = options["network"]
         self._say_what_has_no_effect(network)
-        tokens = Tokens(
-            vocabulary=self._vocabulary(network),
-            inputs=options["embedding_input_dimension"],
-            classes=options["max_classes"],
-        )
         return Spec(
             network=network,
             learn=self._learn(),
-            tokens=tokens,
+            tokens=self._tokens(network),
             selection=Selection(max_transfers=options["max_transfers"], fold_loops=options["fold_loops"]),
             train=TrainConfig(
                 epochs=options["epochs"] or _EPOCHS[network],
@@ -243,6 +316,13 @@ class LstmRun(Phases):
             embedding=options["embedding_output_dimension"],
             dropout=options["dropout"],
             cudnn=options["use_cudnn"],
+        )
+
+    def _tokens(self, network: str) -> Tokens:
+        return Tokens(
+            vocabulary=self._vocabulary(network),
+            inputs=self._options["embedding_input_dimension"],
+            classes=self._options["max_classes"],
         )
 
     def _vocabulary(self, network: str) -> Literal["learnt", "modulo"]:
@@ -325,6 +405,11 @@ class LstmRun(Phases):
                 f"accuracy {last.accuracy:.4f}, {last.transfers / max(last.seconds, 1e-9):,.0f} transfers/s"
             )
         return model
+
+
+def _learnt_by(*models: Model | None) -> frozenset[str]:
+    documents = [model.document for model in models if model is not None]
+    return frozenset(name for document in documents if document is not None for name in document.samples)
 
 
 @contextmanager

@@ -46,8 +46,9 @@ class Phases(ABC):
 
     # samples
 
-    def _sets(self, model: Model | None, learns: bool) -> Sets:
-        """The samples of --input-sets, or some drawn at random; ``model`` is the one to begin with."""
+    def _sets(self, model: Model | None, learns: bool, seen: frozenset[str] = frozenset()) -> Sets:
+        """The samples of --input-sets, or some drawn at random; ``model`` is the one to begin with. Samples
+        that were ``seen`` are not held out."""
         options = self._options
         if options["input_sets"]:
             return read_sets(options["input_sets"], self._root)
@@ -75,9 +76,17 @@ class Phases(ABC):
         draw = np.random.default_rng(options["seed"])
         order = [benign[i] for i in draw.permutation(len(benign)).tolist()]
         bad = [malicious[i] for i in draw.permutation(len(malicious)).tolist()]
-        return Sets(
-            tuple(order[: sizes[0]]), tuple(order[sizes[0] : sizes[0] + sizes[1]]), tuple(bad[: sizes[2]])
-        )
+        fresh = [folder for folder in order if folder.name not in seen]
+        # those to learn come first in the order; what is held out comes from behind where it must be fresh
+        held = order[sizes[0] : sizes[0] + sizes[1]] if not seen else fresh[len(fresh) - sizes[1] :]
+        if len(held) < sizes[1]:
+            raise SetsError(
+                f"{self._root}: has {len(fresh)} usable benign samples that no model given has learnt, but "
+                f"{sizes[1]} to hold out were asked for: lower {self.held_out[0]}"
+            )
+        out = set(held)
+        train = [folder for folder in order if folder not in out][: sizes[0]]
+        return Sets(tuple(train), tuple(held), tuple(bad[: sizes[2]]))
 
     def _found(self) -> list[Sample]:
         """All samples that there are."""
@@ -103,8 +112,9 @@ class Phases(ABC):
         m_test: list[Sample],
         model: Model | None,
         learns: bool,
+        seen: frozenset[str] = frozenset(),
     ) -> None:
-        """Nothing is both learnt and held out, and labels are those of their places."""
+        """Nothing is both learnt (or was ``seen``) and held out, and labels are those of their places."""
         where = self._options["input_sets"] or self._root
         for sample in train + b_test:
             if not sample.benign:
@@ -118,10 +128,11 @@ class Phases(ABC):
             if again:
                 raise SetsError(f"{where}: {again[0]} was learnt by the model already: take it out")
             known |= set(model.document.samples)
+        known |= seen
         twice = sorted(known & {sample.folder.name for sample in b_test})
         if twice:
             raise SetsError(
-                f"{where}: {twice[0]} is to be both learnt and held out: take it out of one of them"
+                f"{where}: {twice[0]} is both learnt and to be held out: take it out of one of them"
             )
         if learns and not train:
             raise SetsError(f"{where}: names no usable sample to learn")

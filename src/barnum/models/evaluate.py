@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from barnum.models.causal import Causal
+from barnum.models.mixture import Mixture, MixtureScorer, mixed
 from barnum.models.model import Model
 from barnum.models.paper_task import WindowTokens
 from barnum.models.rote import Roller, RoteNetwork
-from barnum.models.scorer import CausalScorer, last_of
+from barnum.models.scorer import CausalScorer, Scores, last_of
 from barnum.models.threads import pool
 from barnum.models.trainer import set_up
 from barnum.models.world import default_device
@@ -29,7 +30,7 @@ from barnum.sequences import (
 )
 
 # transfers scored at once
-_PART = 1 << 19
+PART = 1 << 19
 # windows that a network of windows sees at once
 _WINDOWS = 512
 # windows that are looked through for distinct ones at once
@@ -51,6 +52,7 @@ class Evaluator:
         self._causal: CausalScorer | None = None
         self._windows: _WindowScorer | None = None
         self._rote: RoteNetwork | None = None
+        self._mixture: Mixture | None = None
         if isinstance(model.network, RoteNetwork):
             self._rote = model.network
             return
@@ -58,6 +60,7 @@ class Evaluator:
         if isinstance(model.network, Causal):
             assert model.names is not None and model.rates is not None
             self._causal = CausalScorer(model.network, model.names, model.rates, model.extra["memory.edge"])
+            self._mixture = model.mixture
         else:
             self._windows = _WindowScorer(model, threads)
 
@@ -70,7 +73,9 @@ class Evaluator:
         ``seen`` u8 (2: transfer seen in training, 1: its target, 0: neither) and ``novelty`` f32 nats.
         """
         novelty = _Novelty(self._model)
-        if self._causal is not None:
+        if self._causal is not None and self._mixture is not None:
+            yield from self._with_mixture(self._causal, self._mixture, path, novelty)
+        elif self._causal is not None:
             yield from self._with_causal(self._causal, path, novelty)
         elif self._rote is not None:
             yield from self._with_rote(self._rote, path, novelty)
@@ -84,16 +89,26 @@ class Evaluator:
         assert names is not None
         encoder = Encoder(names, tokens)
         warm: Encoded | None = None
-        for part in regroup(iter_transfers(path, self._learn), _PART):
+        for part in regroup(iter_transfers(path, self._learn), PART):
             encoded = encoder.encode(part)
             scores = scorer.score(encoded, warm, self._threads)
             warm = last_of(encoded, warm)
             yield {
-                "correct": scores.correct,
-                "predicted": scores.predicted,
-                "confidence": scores.confidence,
-                "actual": tokens.targets(part.blocks)[part.target],
-                "surprisal": scores.surprisal,
+                **_of(scores, tokens.targets(part.blocks)[part.target]),
+                **novelty.columns(part, encoded if names is self._model.vocabulary else None),
+                "position": part.position,
+            }
+
+    def _with_mixture(
+        self, causal: CausalScorer, mixture: Mixture, path: PathReader, novelty: _Novelty
+    ) -> Iterator[Columns]:
+        names, tokens = self._model.names, self._model.tokens
+        assert names is not None
+        scorer = MixtureScorer(causal, names, mixture.rote, tokens, self._threads)
+        for part in regroup(iter_transfers(path, self._learn), PART):
+            both, encoded = scorer.score(part)
+            yield {
+                **_of(mixed(both, mixture.weight), both.actual),
                 **novelty.columns(part, encoded if names is self._model.vocabulary else None),
                 "position": part.position,
             }
@@ -102,7 +117,7 @@ class Evaluator:
         tokens = self._model.tokens
         roller = Roller(network.config.lengths, tokens)
         done = 0
-        for part in regroup(iter_transfers(path, self._learn), _PART):
+        for part in regroup(iter_transfers(path, self._learn), PART):
             walk = roller.roll(part)
             if network.config.rule == "draw":
                 scores = network.counts.draw(walk, self._threads, 0, done)
@@ -115,6 +130,16 @@ class Evaluator:
                 **novelty.columns(part),
                 "position": part.position,
             }
+
+
+def _of(scores: Scores, actual: NDArray[np.uint64]) -> Columns:
+    return {
+        "correct": scores.correct,
+        "predicted": scores.predicted,
+        "confidence": scores.confidence,
+        "actual": actual,
+        "surprisal": scores.surprisal,
+    }
 
 
 class _Novelty:

@@ -3,7 +3,8 @@
 The numbers are the network's tensors (``network.*``), what training saw (``vocabulary.*``), the rates of what
 is new (``rates.*``) and, by network, what else it needs (``names.*``: its own vocabulary where that is not
 of whole blocks; ``memory.*``: transfers whose contexts it counts; ``blocks.*``: blocks that windows may
-show; ``runs.*``: transfers of the runs that a rote learner has learnt). Both files carry the same identity,
+show; ``runs.*``: transfers of the runs that a rote learner has learnt; ``mixture.*``: a rote learner beside
+the network, and their weights). Both files carry the same identity,
 so that weights are not read under another model's document. A rote learner's two are also kept in one file.
 """
 
@@ -26,6 +27,7 @@ from barnum.files import read_bounded, write_whole
 from barnum.models import causal, paper
 from barnum.models.arrays import Arrays, read_arrays, shortened, write_arrays
 from barnum.models.causal import Causal, CausalConfig
+from barnum.models.mixture import Mixture
 from barnum.models.paper import Paper, PaperConfig
 from barnum.models.paper_task import WindowTokens
 from barnum.models.rote import RoteConfig, RoteNetwork
@@ -39,7 +41,7 @@ _LARGEST_DOCUMENT = 64 << 20
 _DOCUMENT = "document.json"
 # numbers that a network may want and lack, to be told which
 _SMALL = 1 << 20
-_PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "runs", "optimiser")
+_PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "runs", "mixture", "optimiser")
 
 
 # name → type of the configuration, of the network made of it, and how many numbers that has
@@ -60,7 +62,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON file of a model. ``config``: the network's sizes; ``progress`` is there in checkpoints."""
+    """The JSON file of a model. ``config``: the network's sizes; ``progress`` is there in checkpoints.
+    ``samples`` are all that any part of it has learnt."""
 
     schema: int
     version: str
@@ -73,6 +76,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     samples: tuple[str, ...]
     calibration: Calibration
     identity: str
+    mixture: RoteConfig | None = None  # of the rote learner beside the network
     progress: Progress | None = None
     sha256: str | None = None  # of the file of weights, in checkpoints
     best: bool = False  # whether a checkpoint had the least loss
@@ -91,18 +95,26 @@ class Model:
     names: Vocabulary | None = None  # in the network's tokens
     rates: Rates | None = None
     extra: Arrays = field(default_factory=dict)
+    mixture: Mixture | None = None
 
-    def arrays(self) -> Arrays:
-        """All numbers of the model by name."""
+    def arrays(self, counted: Arrays | None = None) -> Arrays:
+        """All numbers of the model by name; ``counted`` are those of the network, where they are there
+        already."""
         found: Arrays
-        if isinstance(self.network, RoteNetwork):
-            found = {f"network.{name}": array for name, array in self.network.arrays().items()}
+        if counted is not None:
+            found = counted
+        elif isinstance(self.network, RoteNetwork):
+            found = counted_by(self.network)
         else:
             found = {
                 f"network.{name}": tensor.detach().cpu().numpy()
                 for name, tensor in self.network.state_dict().items()
             }
-        parts: list[tuple[str, Any]] = [("vocabulary", self.vocabulary), ("rates", self.rates)]
+        parts: list[tuple[str, Any]] = [
+            ("vocabulary", self.vocabulary),
+            ("rates", self.rates),
+            ("mixture", self.mixture),
+        ]
         if self.names is not self.vocabulary:
             parts.append(("names", self.names))
         for part, made in parts:
@@ -111,13 +123,32 @@ class Model:
         return found | self.extra
 
 
+def counted_by(network: RoteNetwork) -> Arrays:
+    """The numbers of a rote learner's network by name."""
+    return {f"network.{name}": array for name, array in network.arrays().items()}
+
+
+class Identity:
+    """SHA-256 over all numbers of a model, which come in the order of their names."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, arrays: Arrays) -> None:
+        """More numbers, whose names all come after those before them."""
+        for name in sorted(arrays):
+            self._digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
+            self._digest.update(np.ascontiguousarray(arrays[name]).data)
+
+    def __str__(self) -> str:
+        return self._digest.hexdigest()
+
+
 def identity_of(arrays: Arrays) -> str:
     """SHA-256 over all numbers of a model."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
+    identity = Identity()
+    identity.add(arrays)
+    return str(identity)
 
 
 def save_document(file: Path, document: ModelDocument) -> None:
@@ -226,7 +257,21 @@ def model_of(file: Path, document: ModelDocument, arrays: Arrays) -> Model:
     _check_extra(file, document, names, extra)
     make = _rote if document.network == ROTE else _network
     network = make(file, document, names, parts["network"], extra)
-    return Model(network, document.tokens, document.identity, document, vocabulary, names, rates, extra)
+    mixture = _mixture(file, document, parts["mixture"])
+    return Model(
+        network, document.tokens, document.identity, document, vocabulary, names, rates, extra, mixture
+    )
+
+
+def _mixture(file: Path, document: ModelDocument, arrays: Arrays) -> Mixture | None:
+    if bool(arrays) != (document.mixture is not None) or (arrays and document.network != "causal"):
+        raise ModelError(f"{file}: its mixture is not the one that the model's document names")
+    if document.mixture is None:
+        return None
+    try:
+        return Mixture.from_arrays(document.mixture, arrays)
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None
 
 
 def _rote(
@@ -344,8 +389,10 @@ __all__ = [
     "NETWORKS",
     "SCHEMA",
     "Calibration",
+    "Identity",
     "Model",
     "ModelDocument",
+    "counted_by",
     "document_of",
     "identity_of",
     "load_document",

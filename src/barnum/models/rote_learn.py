@@ -17,7 +17,7 @@ import numpy as np
 from barnum import __version__
 from barnum.errors import ModelError, SetsError
 from barnum.models.learn import OpenPath
-from barnum.models.model import SCHEMA, Calibration, Model, ModelDocument, identity_of
+from barnum.models.model import SCHEMA, Calibration, Identity, Model, ModelDocument, counted_by
 from barnum.models.rote import F64, Roller, RoteConfig, RoteNetwork, Rule
 from barnum.paths import Learn, Transfers, iter_transfers
 from barnum.sequences import (
@@ -238,14 +238,24 @@ class RoteLearner:
         """
         if not self.runs:
             raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
-        vocabulary = Vocabulary.fit(units_of(self.runs)[0])
-        rates, scores = fit_novelty(vocabulary, self.runs)
         network = self.network
         network.config = msgspec.structs.replace(network.config, forgotten=self.forgotten)
         network.settle()
-        extra = {f"runs.{name}": array for name, array in pack_runs(vocabulary, self.runs).items()}
-        model = Model(network, self.spec.tokens, "", None, vocabulary, vocabulary, rates, extra)
-        model.identity = identity_of(model.arrays())
+        identity = Identity()
+
+        def count() -> None:
+            # its names come before all others
+            identity.add(counted_by(network))
+
+        with ThreadPoolExecutor(1) as beside:
+            counting = beside.submit(count)
+            vocabulary = Vocabulary.fit(units_of(self.runs)[0])
+            rates, scores = fit_novelty(vocabulary, self.runs)
+            extra = {f"runs.{name}": array for name, array in pack_runs(vocabulary, self.runs).items()}
+            model = Model(network, self.spec.tokens, "", None, vocabulary, vocabulary, rates, extra)
+            counting.result()
+        identity.add(model.arrays({}))
+        model.identity = str(identity)
         model.document = ModelDocument(
             schema=SCHEMA,
             version=__version__,

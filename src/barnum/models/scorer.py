@@ -17,7 +17,7 @@ counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,20 @@ _ROWS = 2048
 _PART = 1 << 20
 
 F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """m predictions. ``predicted`` u64[m] token of the likeliest target, ``confidence`` f32[m] its
-    probability, ``correct`` bool[m], ``surprisal`` f32[m] in nats: -ln p of what happened."""
+    probability, ``correct`` bool[m], ``surprisal`` f32[m] in nats: -ln p of what happened; ``asked`` f32[m]:
+    ln p of targets that were asked for."""
 
     predicted: NDArray[np.uint64]
     confidence: F32
     correct: NDArray[np.bool_]
     surprisal: F32
+    asked: F32 | None = None
 
 
 class CausalScorer:
@@ -87,14 +90,18 @@ class CausalScorer:
         self._fresh = np.append(known, np.log(unseen)).astype(np.float32)
         self._likeliest = int(led.argmax())
 
-    def score(self, run: Encoded, warm: Encoded | None, threads: int) -> Scores:
+    def score(
+        self, run: Encoded, warm: Encoded | None, threads: int, asked: tuple[I32, I32] | None = None
+    ) -> Scores:
         """Score m transfers; ``warm`` holds the transfers before them (LONGEST are looked at), where there
-        are any."""
+        are any. ``asked`` i32[m], i32[m] are targets and edges whose probability is wanted beside that of
+        the actual ones."""
         before = 0 if warm is None else len(warm)
         whole = run if warm is None else Encoded.join([warm, run])
         chosen = np.zeros(len(run), np.int64)  # likeliest rank
         best = np.zeros(len(run), np.float32)  # its log probability
         took = np.zeros(len(run), np.float32)  # that of the actual rank
+        wished = np.zeros(len(run), np.float32)  # that of the rank asked for
         # logarithm of the chance of something new: of the site, or of the context where one is known
         escape = self._escape[run.site]
 
@@ -105,7 +112,8 @@ class CausalScorer:
             wanted = self._history.wanted(part)
             wanted[:back] = False
             at = begin + np.flatnonzero(wanted) - back
-            chosen[at], best[at], took[at], of_context = self._rows(part, wanted)
+            wish = None if asked is None else asked[1][at]
+            chosen[at], best[at], took[at], wished[at], of_context = self._rows(part, wanted, wish)
             # what has no context of its own (one target is known) is judged by the last that had one
             last = np.cumsum(wanted) - 1
             near = last >= np.maximum.accumulate(np.where(part.first, last + ~wanted, 0))
@@ -122,23 +130,28 @@ class CausalScorer:
         else:
             for start in starts:
                 work(start)
-        return self._combine(run, chosen, best, took, escape)
+        scores = self._combine(run, chosen, best, took, escape)
+        if asked is None:
+            return scores
+        return replace(scores, asked=np.minimum(self._log_p(*asked, wished, escape), 0).astype(np.float32))
 
     @torch.inference_mode()
-    def _rows(self, part: Encoded, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], F32, F32, F32]:
-        """Likeliest rank, its log probability, that of the actual rank, and of something new by the context,
-        of the wanted transfers."""
+    def _rows(
+        self, part: Encoded, wanted: NDArray[np.bool_], asked: I32 | None
+    ) -> tuple[NDArray[np.int64], F32, F32, F32, F32]:
+        """Likeliest rank, its log probability, that of the actual rank, that of the rank of edges ``asked``
+        for (else 0), and of something new by the context, of the wanted transfers."""
         hints = self._history.look_up(part, wanted)
-        actual = np.where(part.edge >= 0, self._rank[part.edge], 0)[wanted].astype(np.int64)
+        actual = self._ranks(part.edge[wanted])
         columns: tuple[NDArray[Any], ...] = (
             self._multi[part.site[wanted]],
             previous_targets(part, self._none)[wanted],
             *hints.arrays().values(),
-            actual[:, None],
+            actual[:, None] if asked is None else np.stack([actual, self._ranks(asked)], axis=1),
         )
         chosen = np.empty(len(actual), np.int64)
         best = np.empty(len(actual), np.float32)
-        took = np.empty(len(actual), np.float32)
+        took, wished = np.empty(len(actual), np.float32), np.zeros(len(actual), np.float32)
         for most, group in groups_of(self._width[part.site[wanted]], self._network.config.ranks):
             for begin in range(0, len(group), _ROWS):
                 rows = group[begin : begin + _ROWS]
@@ -149,30 +162,45 @@ class CausalScorer:
                 top, index = log_p.max(dim=1)
                 chosen[rows] = index.cpu().numpy()
                 best[rows] = top.cpu().numpy()
-                took[rows] = log_p.gather(1, happened).squeeze(1).cpu().numpy()
-        return chosen, best, took, self._of_context[cells_of(hints.level, hints.reach)]
+                of = log_p.gather(1, happened).cpu().numpy()
+                took[rows] = of[:, 0]
+                if asked is not None:
+                    wished[rows] = of[:, 1]
+        return chosen, best, took, wished, self._of_context[cells_of(hints.level, hints.reach)]
+
+    def _ranks(self, edge: I32) -> NDArray[np.int64]:
+        return np.where(edge >= 0, self._rank[edge], 0).astype(np.int64)
+
+    def _log_p(self, target: I32, edge: I32, took: F32, escape: F32) -> NDArray[np.float64]:
+        """Logarithm of the probability of m targets, by that of the edges' ranks."""
+        found: NDArray[np.float64] = np.where(
+            edge >= 0, took + self._within[edge] + _stays(escape), escape + self._fresh[target]
+        )
+        return found
 
     def _combine(self, run: Encoded, chosen: NDArray[np.int64], best: F32, took: F32, escape: F32) -> Scores:
-        keep = np.log1p(-np.minimum(np.exp(escape.astype(np.float64)), 1 - 1e-9))
         vocabulary = self._vocabulary
         known_site = run.site < len(vocabulary.site)
-        known_edge = run.edge >= 0
         site = np.where(known_site, run.site, 0)
         width = np.diff(vocabulary.site_first)
         edge = vocabulary.site_first[site] + np.minimum(chosen, width[site] - 1)
         predicted = np.where(known_site, vocabulary.edge_target[edge], self._likeliest)
-        log_confidence = np.where(known_site, best + self._within[edge] + keep, self._fresh[self._likeliest])
-        log_p = np.where(
-            known_edge,
-            took + self._within[run.edge] + keep,
-            escape + self._fresh[run.target],
+        log_confidence = np.where(
+            known_site, best + self._within[edge] + _stays(escape), self._fresh[self._likeliest]
         )
+        log_p = self._log_p(run.target, run.edge, took, escape)
         return Scores(
             predicted=vocabulary.target[predicted],
             confidence=np.exp(np.minimum(log_confidence, 0)).astype(np.float32),
             correct=predicted == run.target,
             surprisal=np.maximum(-log_p, 0).astype(np.float32),
         )
+
+
+def _stays(escape: F32) -> NDArray[np.float64]:
+    """Logarithm of the chance of nothing new, by that of something new."""
+    kept: NDArray[np.float64] = np.log1p(-np.minimum(np.exp(escape.astype(np.float64)), 1 - 1e-9))
+    return kept
 
 
 def last_of(run: Encoded, warm: Encoded | None) -> Encoded:

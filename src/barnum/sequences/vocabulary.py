@@ -84,6 +84,10 @@ class Vocabulary:
         starts = np.repeat(self.site_first[:-1], np.diff(self.site_first))
         return (np.arange(len(self.edge_target)) - starts).astype(np.int32)
 
+    def numbers_of(self, targets: U64) -> I32:
+        """i32[k]: the number of each target u64[k]; T where it was never seen."""
+        return _look_up(self.target, targets)
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All arrays by name, for a checkpoint."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -188,9 +192,10 @@ class Encoder:
             self._site = _look_up(self.vocabulary.site, self._tokens.sites(transfers.blocks))
             self._target = _look_up(self.vocabulary.target, self._tokens.targets(transfers.blocks))
         site, target = self._site[transfers.source], self._target[transfers.target]
-        return Encoded(site, target, self._edges(site, target), transfers.first)
+        return Encoded(site, target, self.edges(site, target), transfers.first)
 
-    def _edges(self, site: I32, target: I32) -> I32:
+    def edges(self, site: I32, target: I32) -> I32:
+        """i32[m]: the edges between m sites and targets; -1: never seen."""
         key = site.astype(np.int64) * (len(self.vocabulary.target) + 1) + target
         if self._dense is not None:
             found: I32 = self._dense[key]
