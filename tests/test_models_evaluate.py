@@ -131,7 +131,7 @@ def test_parts_of_a_long_run_remember_what_came_before(models, monkeypatch, voca
     model = models["causal", vocabulary]
     found = columns(model, JUDGED)
     for size in (1, 50, 256):
-        monkeypatch.setattr(evaluate_module, "_PART", size)
+        monkeypatch.setattr(evaluate_module, "PART", size)
         again = columns(model, JUDGED)
         for name in TYPES:
             assert again[name] == pytest.approx(found[name], abs=1e-5)
