@@ -1,4 +1,5 @@
-"""Compares learners: the causal network, the paper's, the rote learner, and an n-gram with back-off.
+"""Compares learners: the causal network, the paper's, the rote learner, an n-gram with back-off, and the
+network with the rote learner beside it.
 
 All learn the same transfers, predict the same targets, and are judged by the same transfers held out; paper,
 which is slow, learns and is judged by fewer of them where its row says so. State restarts where a stretch of
@@ -11,24 +12,25 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Literal
 
 import torch
-from corpora import AbsentError, Corpus, acrobat, again, demo, middle, record_demo
+from corpora import AbsentError, Corpus, acrobat, again, cut, demo, middle, record_demo
 from ngram import Run, all_ngrams
 
 from barnum.errors import BarnumError
 from barnum.models.evaluate import Evaluator, mean_of
 from barnum.models.learn import Hooks, Learner, Spec, total_of
+from barnum.models.mixture_learn import learn_mixture
 from barnum.models.model import Model
 from barnum.models.rote import lengths_up_to
 from barnum.models.rote_learn import RoteLearner, RoteSpec
 from barnum.models.trainer import TrainConfig
 from barnum.models.world import World
-from barnum.paths import Learn, Path
+from barnum.paths import Learn, Path, transfers
 from barnum.sequences import Selection, Tokens
 
 THREADS = len(os.sched_getaffinity(0))
@@ -137,10 +139,13 @@ def _compare(corpus: Corpus, targets: Targets, limits: PaperLimits, settings: Se
         lambda: _paper(corpus, tokens, limits, settings.device),
         lambda: _ngram(train, held_out, contrast, settings.highest),
         *(partial(_rote, corpus, tokens, longest, settings) for longest in ROTE_LENGTHS),
+        *(partial(_mixed, corpus, tokens, longest, settings) for longest in ROTE_LENGTHS),
     ):
         rows.append(row := made())
         print(_line(row), flush=True)
     _conclude(*rows[:4])
+    for rote, both in zip(rows[3:5], rows[5:7], strict=True):
+        _conclude_mixed(rows[0], rote, both)
     return {f"{corpus.name}_{targets}_{name}": value for row in rows for name, value in _figures(row).items()}
 
 
@@ -187,6 +192,57 @@ def _rote(corpus: Corpus, tokens: Tokens, longest: int, settings: Settings) -> R
         parameters=learner.contexts,
         note=f"contexts up to {longest}; {learner.bytes / learner.transfers:.1f} bytes a transfer learnt",
     )
+
+
+def _mixed(corpus: Corpus, tokens: Tokens, longest: int, settings: Settings) -> Row:
+    """A network and a rote learner beside it, of the same traces but for some that only weigh them."""
+    fewer, weighed = _split(corpus)
+    spec = RoteSpec(learn=Learn(), tokens=tokens, lengths=lengths_up_to(longest))
+    network = Spec(
+        network="causal",
+        learn=Learn(),
+        tokens=tokens,
+        selection=Selection(),
+        train=TrainConfig(epochs=CAUSAL_EPOCHS, learning_rate=CAUSAL_RATE),
+    )
+    began = time.perf_counter()
+    learner = RoteLearner(spec, THREADS)
+    for name, path in fewer.train:
+        learner.learn(name, lambda path=path: nullcontext(path))  # type: ignore[misc]
+    prob = learner.model()
+    learnt = _learn(network, fewer, settings.device)
+    opened = [(name, lambda path=path: nullcontext(path)) for name, path in weighed]
+    model, weighing = learn_mixture(learnt.model, prob, opened, THREADS, lambda _: None)  # type: ignore[arg-type]
+    seconds = time.perf_counter() - began
+    evaluator = Evaluator(model, THREADS)
+    judged = [_judge(evaluator, paths) for paths in (corpus.held_out, corpus.contrast)]
+    some = [*corpus.held_out[:2], *corpus.contrast[:2]]
+    times = -(-settings.transfers // sum(_judge(evaluator, [path]).transfers for path in some))
+    longer = [again(path, times) for path in some]
+    total = learner.transfers + learnt.transfers + 2 * weighing.transfers
+    return Row(
+        learner="mixed" if longest == ROTE_LENGTHS[0] else f"mix-{longest}",
+        accuracy=(judged[0].accuracy, judged[1].accuracy),
+        surprisal=(judged[0].surprisal, judged[1].surprisal),
+        train=total / seconds,
+        epochs=None,
+        score=max(_judge(evaluator, longer).speed for _ in range(settings.rounds)),
+        parameters=learner.contexts + sum(parameter.numel() for parameter in _parameters(model)),
+        note=f"causal and rote, contexts up to {longest}; {weighing.transfers:,} transfers to weigh them",
+    )
+
+
+def _split(corpus: Corpus) -> tuple[Corpus, list[tuple[str, Path]]]:
+    """What both learn, and what weighs them: of several traces one in 16, of a single one the last part."""
+    if len(corpus.train) > 1:
+        count = max(1, min(8, len(corpus.train) // 16))
+        return replace(corpus, train=corpus.train[:-count]), corpus.train[-count:]
+    name, path = corpus.train[0]
+    total = len(transfers(path, Learn()))
+    middle = total * 15 // 16
+    return replace(corpus, train=[(name, cut(path, [(0, middle)]))]), [
+        (f"{name}, the rest", cut(path, [(middle, total)]))
+    ]
 
 
 def _paper(corpus: Corpus, tokens: Tokens, limits: PaperLimits, device: torch.device) -> Row:
@@ -326,6 +382,18 @@ def _conclude(causal: Row, paper: Row, ngram: Row, rote: Row) -> None:
         ):
             verdict = "better" if better else "NOT better"
             print(f"causal is {verdict} than {other.learner} in {what} held out: {mine:.5f} to {its:.5f}")
+
+
+def _conclude_mixed(causal: Row, rote: Row, both: Row) -> None:
+    for what, mine, alone, better in (
+        ("accuracy", both.accuracy[0], max(causal.accuracy[0], rote.accuracy[0]), 1),
+        ("surprisal", both.surprisal[0], min(causal.surprisal[0], rote.surprisal[0]), -1),
+    ):
+        verdict = "better" if better * mine > better * alone else "NOT better"
+        print(
+            f"{both.learner} is {verdict} than causal and {rote.learner} alone in {what} held out: "
+            f"{mine:.5f} to {alone:.5f}"
+        )
 
 
 def _figures(row: Row) -> dict[str, float]:

@@ -40,6 +40,8 @@ MAX_TRANSFERS = 30_000
 EPOCHS = 2
 # share of harmless documents that may be called anomalous
 RATE = 0.02
+# of whole traces, and of those cut before another process starts
+VERDICTS = ("verdicts.json", "verdicts-cut.json")
 # an abusive document that is judged alone
 EXAMPLE = "pipe-read.ps"
 
@@ -85,9 +87,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Detect documents that abuse Ghostscript, from scratch.")
     parser.add_argument("--out", type=Path, default=ROOT / "demo-out", help="folder of all results")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
+    parser.add_argument("--rote", action="store_true", help="learn by rote as well: a second opinion")
     options = parser.parse_args()
     try:
-        _demo(options.out.resolve(), options.jobs)
+        _demo(options.out.resolve(), options.jobs, options.rote)
     except (StepError, DocumentError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -100,12 +103,12 @@ def main() -> int:
     return 0
 
 
-def _demo(out: Path, jobs: int) -> None:
+def _demo(out: Path, jobs: int, rote: bool) -> None:
     steps = Steps()
-    folders = {name: out / name for name in ("documents", "traces", "extract", "model", "eval")}
-    for name in ("verdicts.json", "verdicts-cut.json"):
+    folders = {name: out / name for name in ("documents", "traces", "extract", "model", "eval", "eval-rote")}
+    for name in (*VERDICTS, "verdicts-rote.json", "verdicts-rote-cut.json", "report-rote.html"):
         (out / name).unlink(missing_ok=True)
-    for name in ("model", "eval"):
+    for name in ("model", "eval", "eval-rote"):
         shutil.rmtree(folders[name], ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     folders["model"].mkdir()
@@ -182,8 +185,28 @@ def _demo(out: Path, jobs: int) -> None:
         "--bin-dir", folders["extract"], quiet=True,
     )  # fmt: skip
     steps.done("report", start)
+    if rote:
+        _by_rote(out, steps, folders, sets)
     _close(out, steps, folders, verdicts)
-    _figures(out)
+    _figures(*(_read(out / name) for name in VERDICTS))
+    if rote:
+        print("\nby rote:", end="")
+        _figures(*(_read(out / name) for name in ("verdicts-rote.json", "verdicts-rote-cut.json")))
+
+
+def _by_rote(out: Path, steps: Steps, folders: dict[str, Path], sets: Path) -> None:
+    """The same runs by the other learner: what it learns, evaluates and finds."""
+    start = steps.title("Learn the same runs by rote, whole, and judge by that")
+    kinds = ("--learn-ret", "--learn-icall", "--learn-ijmp")
+    model, evaluations = folders["model"] / "rote", folders["eval-rote"]
+    steps.barnum("prob", "-p", *kinds, "-i", sets, "--save", model, "--eval-dir", evaluations, "-l", "30",
+                 folders["traces"])  # fmt: skip
+    rate = ("--false-alarm-rate", str(RATE))
+    for cut, name in (([], "verdicts-rote.json"), (["--cut"], "verdicts-rote-cut.json")):
+        steps.barnum("classifier", *rate, *cut, "--json", out / name, evaluations, quiet=True)
+    steps.barnum("report", evaluations, "-f", "-o", out / "report-rote.html", *rate, "--traces",
+                 folders["traces"], "--bin-dir", folders["extract"], quiet=True)  # fmt: skip
+    steps.done("by rote", start)
 
 
 def _documents(folder: Path) -> list[Document]:
@@ -270,9 +293,8 @@ def _errors(runs: list[dict[str, Any]]) -> tuple[int, int, int, int]:
     return flagged, len(harmless), missed, len(abusive)
 
 
-def _figures(out: Path) -> None:
-    flagged, harmless, missed, abusive = _errors(_read(out / "verdicts.json"))
-    cut = _read(out / "verdicts-cut.json")
+def _figures(whole: list[dict[str, Any]], cut: list[dict[str, Any]]) -> None:
+    flagged, harmless, missed, abusive = _errors(whole)
     flagged_cut = _errors(cut)[0]
     _, _, missed_cut, started = _errors([run for run in cut if run["cut"]])
     print(
