@@ -155,7 +155,7 @@ def test_mistakes_are_told_before_anything_is_learnt(mixed, tree, sets, rote, tm
     fewer = sets_file(tmp_path / "fewer.txt", LEARNT[:-3], HELD_OUT, BAD, tree)
     assert "has learnt all 21 samples to learn" in refused(tree, "-i", fewer, "--with-prob", rote)
     known = sets_file(tmp_path / "known.txt", LEARNT[-3:], [*HELD_OUT, LEARNT[0]], BAD, tree)
-    assert "both learnt and to be held out" in refused(tree, "-i", known, "--with-prob", rote)
+    assert "both learnt and held out" in refused(tree, "-i", known, "--with-prob", rote)
     one = sets_file(tmp_path / "one.txt", LEARNT[-1:], HELD_OUT, BAD, tree)
     assert "one sample to learn is not enough" in refused(tree, "-i", one, "--with-prob", rote)
     assert "goes with --network causal" in refused(tree, *mix, rote, "--network", "paper")

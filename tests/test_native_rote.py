@@ -202,6 +202,26 @@ def test_a_run_may_come_in_any_parts(seed, lengths, cuts):
     assert same([np.concatenate(column) for column in zip(*found, strict=True)], expected)
 
 
+@pytest.mark.parametrize("restarts", [0.0, 0.001, 0.2])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_long_stretch_counts_what_short_ones_do(restarts, threads):
+    draw = np.random.default_rng(11)
+    lengths = [0, 1, 2, 4, 8]
+    known, judged = (run_of(draw, 150_000, sites=6, targets=12, restarts=restarts) for _ in range(2))
+    whole, parted, walk = rote_of(lengths, [known], threads=threads), Rote(lengths), Walk(8)
+    for begin in range(0, 150_000, 777):
+        parted.add(known.roll(walk, begin, begin + 777), 1)
+    for order in range(len(lengths)):
+        assert same(whole.counts(order), parted.counts(order))
+    settled(parted)
+    walk, sums = Walk(8), None
+    for begin in range(0, 150_000, 777):
+        found = parted.escapes(judged.roll(walk, begin, begin + 777), 1)
+        sums = found if sums is None else tuple(a + b for a, b in zip(sums, found, strict=True))
+    assert same(whole.escapes(judged.walk(8), threads), sums)
+    assert sums[0].sum() > 150_000
+
+
 def test_threads_change_nothing():
     draw = np.random.default_rng(5)
     lengths = [0, 1, 2, 4, 8]
@@ -648,6 +668,45 @@ def test_counts_that_contradict_themselves_are_refused(change):
     assert rote.contexts == 0
     rote.add_counts(0, **{name: np.array(right[name], types[name]) for name in types})
     assert told(rote) == [[[(1, 1), (2, 2)], [(1, 3)]]]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [1],
+        [1, 2, 3, 5, 8],
+        [(1 << 64) - 1, 1 << 63, 1, (1 << 63) - 1],
+        [*range(1, 300), *range(1 << 40, (1 << 40) + 300), *range((1 << 64) - 300, 1 << 64)],
+    ],
+)
+def test_counts_come_by_key_whatever_the_keys_are(keys):
+    draw = np.random.default_rng(len(keys))
+    key = draw.permutation(np.array(keys, np.uint64))
+    first = np.arange(0, 2 * len(key) + 1, 2, dtype=np.uint64)
+    token = np.array([draw.choice(5, 2, replace=False) + 10 for _ in keys], np.uint64).ravel()
+    rote = Rote([0])
+    rote.add_counts(0, key, first, token, np.arange(1, 2 * len(key) + 1, dtype=np.uint32))
+    found = rote.counts(0)
+    assert found[0].tolist() == sorted(keys)
+    rows = {
+        int(k): sorted([(int(token[2 * i]), 2 * i + 1), (int(token[2 * i + 1]), 2 * i + 2)])
+        for i, k in enumerate(key)
+    }
+    pairs = [*zip(found[2].tolist(), found[3].tolist(), strict=True)]
+    assert [pairs[a:b] for a, b in pairwise(found[1].tolist())] == [rows[k] for k in sorted(keys)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1 << 32), lengths=st.sampled_from(LENGTHS), threads=st.integers(1, 3))
+def test_counts_of_all_lengths_at_once_are_those_of_each(seed, lengths, threads):
+    rote = rote_of(lengths, [run_of(np.random.default_rng(seed), 300, targets=12, favour=0.5)])
+    found = rote.all_counts(threads)
+    assert len(found) == len(lengths)
+    for order, (key, followers, place, count) in enumerate(found):
+        assert [array.dtype for array in found[order]] == [np.uint64, np.uint32, np.uint32, np.uint32]
+        expected = rote.counts(order)
+        assert same((key, np.sort(rote.targets)[place], count), (expected[0], expected[2], expected[3]))
+        assert followers.tolist() == np.diff(expected[1]).tolist()
 
 
 def test_an_order_that_is_none_is_refused():

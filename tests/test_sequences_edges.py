@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from barnum._contexts import distinct, places_of
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Kind
 from barnum.sequences import (
@@ -242,3 +243,26 @@ def test_a_number_of_edges_that_overflows_is_refused():
     first[1:3] = [(1 << 63) - 1, -2]
     with pytest.raises(ModelError, match="contradicts itself"):
         Vocabulary.from_arrays({**arrays, "site_first": first})
+
+
+VALUES = st.lists(st.integers(0, 12) | st.integers((1 << 64) - 4, (1 << 64) - 1), max_size=40)
+
+
+@settings(max_examples=100, deadline=None)
+@given(values=VALUES, known=VALUES)
+def test_values_are_numbered_as_sorting_numbers_them(values, known):
+    array, sorted_ = np.array(values, np.uint64), np.sort(np.array(known, np.uint64))
+    found, places = distinct(array)
+    assert (found.dtype, places.dtype) == (np.uint64, np.int64)
+    assert found.tolist() == sorted(set(values))
+    assert found[places].tolist() == values
+    assert places_of(sorted_, array).tolist() == np.searchsorted(sorted_, array).tolist()
+
+
+def test_many_values_are_numbered_as_sorting_numbers_them():
+    draw = np.random.default_rng(1)
+    array = draw.integers(0, 1 << 64, 20_000, np.uint64)[draw.integers(0, 20_000, 50_000)]
+    found, places = distinct(array)
+    expected, inverse = np.unique(array, return_inverse=True)
+    assert np.array_equal(found, expected) and np.array_equal(places, inverse)
+    assert np.array_equal(places_of(found, array), inverse)

@@ -79,6 +79,38 @@ uint32_t Numbers::added(size_t at, uint64_t key) {
     return static_cast<uint32_t>(used_++);
 }
 
+Distinct distinct(const uint64_t* values, size_t size) {
+    Numbers numbers;
+    std::vector<uint64_t> met;
+    Distinct found;
+    found.place.resize(size);
+    for (size_t i = 0; i < size; ++i) {
+        const uint32_t number = numbers(values[i]);
+        if (number == met.size()) met.push_back(values[i]);
+        found.place[i] = number;
+    }
+    const std::vector<uint32_t> rank = ranks(met);
+    found.values.resize(met.size());
+    for (size_t i = 0; i < met.size(); ++i) found.values[rank[i]] = met[i];
+    for (int64_t& place : found.place) place = rank[static_cast<size_t>(place)];
+    return found;
+}
+
+std::vector<int64_t> places_of(const uint64_t* known, size_t count, const uint64_t* values, size_t size) {
+    Numbers numbers;
+    std::vector<int64_t> first;
+    for (size_t i = 0; i < count; ++i) {
+        if (numbers(known[i]) == first.size()) first.push_back(static_cast<int64_t>(i));
+    }
+    std::vector<int64_t> place(size);
+    for (size_t i = 0; i < size; ++i) {
+        const uint32_t number = numbers.find(values[i]);
+        place[i] = number != Numbers::NONE ? first[number]
+                                           : std::lower_bound(known, known + count, values[i]) - known;
+    }
+    return place;
+}
+
 void EdgeCounter::add(const BlockTable& blocks, const EdgePart& part) {
     uint32_t highest = 0;
     for (size_t i = 0; i < part.size; ++i) {

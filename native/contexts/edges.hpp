@@ -28,6 +28,12 @@ public:
             if (slots_[at].key == key) return slots_[at].number;
         }
     }
+    // NONE: it has none
+    uint32_t find(uint64_t key) const {
+        for (size_t at = place(key);; at = (at + 1) & (slots_.size() - 1)) {
+            if (slots_[at].number == NONE || slots_[at].key == key) return slots_[at].number;
+        }
+    }
     void prefetch(uint64_t key) const { __builtin_prefetch(&slots_[place(key)]); }
     size_t size() const { return used_; }
 
@@ -48,6 +54,16 @@ private:
     std::vector<Slot> slots_;
     size_t used_ = 0;
 };
+
+// distinct values, ascending, and the place of each value among them
+struct Distinct {
+    std::vector<uint64_t> values;
+    std::vector<int64_t> place;
+};
+Distinct distinct(const uint64_t* values, size_t size);
+
+// of each value the place of the first that is not less, among count known ones that ascend
+std::vector<int64_t> places_of(const uint64_t* known, size_t count, const uint64_t* values, size_t size);
 
 // a table of blocks: what each is called as a source and as a target, and its kind
 struct BlockTable {

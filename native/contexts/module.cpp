@@ -151,6 +151,28 @@ NB_MODULE(_contexts, module) {
         .def("add", &add_edges, nb::arg("sites"), nb::arg("targets"), nb::arg("kinds"), nb::arg("source"),
              nb::arg("target"), nb::arg("first"), nb::arg("entry"))
         .def("done", &edges_done);
+    module.def(
+        "distinct",
+        [](Array<uint64_t> values) {
+            barnum::Distinct found;
+            {
+                nb::gil_scoped_release release;
+                found = barnum::distinct(values.data(), values.shape(0));
+            }
+            return nb::make_tuple(moved(found.values), moved(found.place));
+        },
+        nb::arg("values"));
+    module.def(
+        "places_of",
+        [](Array<uint64_t> known, Array<uint64_t> values) {
+            std::vector<int64_t> places;
+            {
+                nb::gil_scoped_release release;
+                places = barnum::places_of(known.data(), known.shape(0), values.data(), values.shape(0));
+            }
+            return moved(places);
+        },
+        nb::arg("known"), nb::arg("values"));
     module.attr("REACH") = barnum::REACH;
     module.attr("STRETCHES") = barnum::STRETCHES;
     module.attr("FURTHER") = barnum::FURTHER;

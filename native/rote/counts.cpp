@@ -4,6 +4,8 @@
 #include <bit>
 #include <numeric>
 
+#include "threads.hpp"
+
 namespace barnum {
 
 namespace {
@@ -66,6 +68,16 @@ Counts counts_of(const Table& table, const std::vector<uint32_t>& place) {
             made.count.push_back(times);
         }
     }
+    return made;
+}
+
+std::vector<Counts> counts_of(const Rote& rote, size_t threads) {
+    const std::vector<uint32_t> place = places_of(rote.targets());
+    std::vector<Counts> made(rote.lengths().size());
+    in_threads(threads, made.size(), [&](size_t turn) {
+        const size_t order = made.size() - 1 - turn;
+        made[order] = counts_of(rote.table(order), place);
+    });
     return made;
 }
 

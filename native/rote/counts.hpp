@@ -1,10 +1,11 @@
 // What a table holds, in an order that does not depend on how it came there.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "table.hpp"
+#include "rote.hpp"
 
 namespace barnum {
 
@@ -21,5 +22,8 @@ std::vector<uint32_t> places_of(const std::vector<uint64_t>& tokens);
 
 // of one table; followers have such places
 Counts counts_of(const Table& table, const std::vector<uint32_t>& place);
+
+// of all lengths
+std::vector<Counts> counts_of(const Rote& rote, size_t threads);
 
 }  // namespace barnum

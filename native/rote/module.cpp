@@ -97,18 +97,17 @@ nb::tuple score(const barnum::Rote& self, const barnum::Walk& walk, size_t threa
     Columns columns(walk.size());
     {
         nb::gil_scoped_release release;
-        self.score(walk, threads, columns.scores(), nullptr);
+        self.score(walk, threads, columns.scores());
     }
     return columns.tuple();
 }
 
-nb::tuple score_counting(const barnum::Rote& self, const barnum::Walk& walk, size_t threads) {
+nb::tuple escapes(const barnum::Rote& self, barnum::Walk& walk, size_t threads) {
     check(self, walk);
-    Columns columns(walk.size());
     barnum::Escapes escapes(self.lengths().size());
     {
         nb::gil_scoped_release release;
-        self.score(walk, threads, columns.scores(), &escapes);
+        self.count_escapes(walk, threads, escapes);
     }
     return nb::make_tuple(made(escapes.tried), made(escapes.escaped),
                           made(std::vector<double>(escapes.base.begin(), escapes.base.end())));
@@ -137,7 +136,7 @@ nb::tuple draw(const barnum::Rote& self, const barnum::Walk& walk, size_t thread
     Columns columns(walk.size());
     {
         nb::gil_scoped_release release;
-        self.score(walk, threads, columns.scores(), nullptr);
+        self.score(walk, threads, columns.scores());
         self.draw(walk, seed, offset, columns.scores());
     }
     return columns.tuple();
@@ -158,6 +157,28 @@ nb::tuple counts(const barnum::Rote& self, size_t order) {
         for (const uint32_t at : counts.follower) token.push_back(sorted[at]);
     }
     return nb::make_tuple(moved(counts.key), moved(counts.first), moved(token), moved(counts.count));
+}
+
+// the same of all lengths, with numbers of followers and places of targets
+nb::list all_counts(const barnum::Rote& self, size_t threads) {
+    std::vector<barnum::Counts> all;
+    std::vector<std::vector<uint32_t>> followers;
+    {
+        nb::gil_scoped_release release;
+        all = barnum::counts_of(self, threads);
+        for (const barnum::Counts& counts : all) {
+            std::vector<uint32_t>& sizes = followers.emplace_back(counts.key.size());
+            for (size_t i = 0; i < sizes.size(); ++i) {
+                sizes[i] = static_cast<uint32_t>(counts.first[i + 1] - counts.first[i]);
+            }
+        }
+    }
+    nb::list made;
+    for (size_t i = 0; i < all.size(); ++i) {
+        made.append(nb::make_tuple(moved(all[i].key), moved(followers[i]), moved(all[i].follower),
+                                   moved(all[i].count)));
+    }
+    return made;
 }
 
 void add_counts(barnum::Rote& self, size_t order, Array<uint64_t> key, Array<uint64_t> first, Array<uint64_t> token,
@@ -203,7 +224,7 @@ NB_MODULE(_rote, m) {
         .def("bytes_with", &barnum::Rote::bytes_with, nb::arg("transfers"))
         .def(
             "add",
-            [](barnum::Rote& self, const barnum::Walk& walk, size_t threads) {
+            [](barnum::Rote& self, barnum::Walk& walk, size_t threads) {
                 check(self, walk);
                 nb::gil_scoped_release release;
                 self.add(walk, threads);
@@ -211,7 +232,7 @@ NB_MODULE(_rote, m) {
             nb::arg("walk"), nb::arg("threads"))
         .def("score", &score, nb::arg("walk"), nb::arg("threads"))
         .def("chances", &chances, nb::arg("walk"), nb::arg("threads"), nb::arg("at"), nb::arg("token"))
-        .def("escapes", &score_counting, nb::arg("walk"), nb::arg("threads"))
+        .def("escapes", &escapes, nb::arg("walk"), nb::arg("threads"))
         .def("draw", &draw, nb::arg("walk"), nb::arg("threads"), nb::arg("seed"), nb::arg("offset"))
         .def(
             "settle",
@@ -221,6 +242,7 @@ NB_MODULE(_rote, m) {
             nb::arg("tried"), nb::arg("escaped"), nb::arg("base"))
         .def("prune", &barnum::Rote::prune, nb::arg("rare"), nb::call_guard<nb::gil_scoped_release>())
         .def("counts", &counts, nb::arg("order"))
+        .def("all_counts", &all_counts, nb::arg("threads"))
         .def("add_counts", &add_counts, nb::arg("order"), nb::arg("key"), nb::arg("first"), nb::arg("token"),
              nb::arg("count"));
 }

@@ -4,11 +4,10 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <exception>
-#include <mutex>
 #include <numeric>
 #include <stdexcept>
-#include <thread>
+
+#include "threads.hpp"
 
 namespace barnum {
 
@@ -17,6 +16,7 @@ namespace {
 constexpr size_t AHEAD = 16;        // contexts whose places are fetched before they are needed
 constexpr size_t PIECE = 1 << 14;   // transfers that a thread scores at once
 constexpr size_t SMALL = 1 << 12;   // transfers that are not worth a thread
+constexpr size_t FEW = 1 << 9;      // groups of transfers that are not worth one
 constexpr size_t MOST_TARGETS = size_t{1} << 31;
 constexpr uint64_t MOST_TIMES = uint64_t{1} << 33;
 // of a context with more followers than this only the most frequent one may be predicted
@@ -32,25 +32,12 @@ size_t cell_of(size_t order, bool after, size_t lengths, uint64_t times, uint32_
     return (row * TIMES + class_of(times)) * SPREADS + std::min<size_t>(spread, SPREADS) - 1;
 }
 
-// calls work(number) for 0 … count - 1 in several threads
+// calls work(thread, next) in several threads: next() says where the next piece begins that is to be done
 template <typename Work>
-void in_threads(size_t threads, size_t count, Work work) {
-    std::atomic<size_t> next{0};
-    std::exception_ptr failed;
-    std::mutex guard;
-    const auto run = [&] {
-        try {
-            for (size_t number = next++; number < count; number = next++) work(number);
-        } catch (...) {
-            const std::lock_guard<std::mutex> lock(guard);
-            failed = std::current_exception();
-        }
-    };
-    std::vector<std::thread> others;
-    for (size_t i = 1; i < std::min(threads, count); ++i) others.emplace_back(run);
-    run();
-    for (std::thread& other : others) other.join();
-    if (failed) std::rethrow_exception(failed);
+void in_pieces(size_t size, size_t piece, size_t threads, Work work) {
+    threads = std::max<size_t>(1, std::min(threads, (size + piece - 1) / piece));
+    std::atomic<size_t> begun{0};
+    in_threads(threads, threads, [&](size_t thread) { work(thread, [&] { return piece * begun++; }); });
 }
 
 // remembers numbers of targets: the same ones come again and again
@@ -94,26 +81,30 @@ uint32_t Rote::number(uint64_t token) {
     return found->second;
 }
 
-void Rote::add(const Walk& walk, size_t threads) {
-    const size_t size = walk.size();
+void Rote::add(Walk& walk, size_t threads) {
+    const std::vector<Walk::Group>& groups = walk.groups();
+    const size_t size = groups.size();
     std::vector<uint32_t> numbers(size);
     Numbers known(numbers_);
     for (size_t i = 0; i < size; ++i) {
-        numbers[i] = known(walk.target(i));
-        if (numbers[i] == NONE) numbers[i] = number(walk.target(i));
+        const uint64_t target = walk.target(groups[i].at);
+        numbers[i] = known(target);
+        if (numbers[i] == NONE) numbers[i] = number(target);
     }
     // the longest contexts first, for they take longest
-    in_threads(size < SMALL ? 1 : threads, tables_.size(), [&](size_t turn) {
+    in_threads(size < FEW ? 1 : threads, tables_.size(), [&](size_t turn) {
         const size_t order = tables_.size() - 1 - turn;
         Table& table = tables_[order];
         const uint32_t length = lengths_[order];
         uint64_t keys[AHEAD];
         for (size_t i = 0; i < size + AHEAD; ++i) {
             uint64_t& key = keys[i % AHEAD];
-            if (i >= AHEAD && walk.reach(i - AHEAD) >= length) {
-                table.add(key, numbers[i - AHEAD], 1, tokens_.data());
+            if (i >= AHEAD && walk.reach(groups[i - AHEAD].at) >= length) {
+                table.add(key, numbers[i - AHEAD], groups[i - AHEAD].times, tokens_.data());
             }
-            if (i < size && walk.reach(i) >= length) table.prefetch(key = walk.key(i, length));
+            if (i < size && walk.reach(groups[i].at) >= length) {
+                table.prefetch(key = walk.key(groups[i].at, length));
+            }
         }
     });
 }
@@ -157,22 +148,24 @@ void Rote::settle(const Escapes& escapes) {
 // scores transfers one by one
 class Rote::Scorer {
 public:
-    Scorer(const Rote& rote, const Walk& walk, const Scores& scores, Escapes* escapes)
-        : rote_(rote), walk_(walk), scores_(scores), escapes_(escapes), known_(rote.numbers_) {}
+    Scorer(const Rote& rote, const Walk& walk, const Scores& scores)
+        : rote_(rote), walk_(walk), scores_(scores), known_(rote.numbers_) {}
 
     void score(size_t begin, size_t end) {
-        const std::vector<uint32_t>& lengths = rote_.lengths_;
         for (size_t i = begin; i < end; ++i) {
-            if (i + AHEAD < end) {
-                // most of the time the longest context is known
-                const size_t order = usable(i + AHEAD) - 1;
-                rote_.tables_[order].prefetch(walk_.key(i + AHEAD, lengths[order]));
-            }
+            if (i + AHEAD < end) fetch(i + AHEAD);
             const Told told = tell(i, known_(walk_.target(i)));
             scores_.predicted[i] = rote_.tokens_.empty() ? 0 : rote_.tokens_[told.predicted];
             scores_.correct[i] = told.correct;
             scores_.confidence[i] = static_cast<float>(std::clamp(told.confidence, 0.0, 1.0));
             scores_.surprisal[i] = static_cast<float>(std::max(0.0, -std::log(std::max(told.chance, 1e-300))));
+        }
+    }
+
+    void count_escapes(const std::vector<Walk::Group>& groups, size_t begin, size_t end, Escapes& escapes) {
+        for (size_t i = begin; i < end; ++i) {
+            if (i + AHEAD < end) fetch(groups[i + AHEAD].at);
+            tell(groups[i].at, known_(walk_.target(groups[i].at)), &escapes, groups[i].times);
         }
     }
 
@@ -187,6 +180,11 @@ private:
         double chance;  // of the actual target
     };
 
+    void fetch(size_t at) const {
+        // most of the time the longest context is known
+        const size_t order = usable(at) - 1;
+        rote_.tables_[order].prefetch(walk_.key(at, rote_.lengths_[order]));
+    }
 
     // how many of the lengths fit before a transfer
     size_t usable(size_t at) const {
@@ -217,7 +215,8 @@ private:
         return low;
     }
 
-    Told tell(size_t at, uint32_t actual) {
+    // where that is asked for, escapes of so many transfers like this one are counted
+    Told tell(size_t at, uint32_t actual, Escapes* escapes = nullptr, uint32_t alike = 1) {
         const Context* context;
         size_t orders = longest(at, context);
         double left = 1;        // chance of all that no context so far has led to
@@ -248,9 +247,9 @@ private:
             }
             const uint32_t count = done || actual == NONE ? 0 : table.count(*context, actual);
             const size_t cell = cell_of(orders, after, rote_.lengths_.size(), times, distinct - excluded_);
-            if (escapes_ != nullptr && !met) {
-                escapes_->tried[cell] += 1;
-                if (count == 0) escapes_->escaped[cell] += 1;
+            if (escapes != nullptr && !met) {
+                escapes->tried[cell] += alike;
+                if (count == 0) escapes->escaped[cell] += alike;
             }
             const double stays = left * (1 - rote_.escape_[cell]) / static_cast<double>(times);
             if (!done) chance += stays * count;
@@ -273,7 +272,13 @@ private:
             after = true;
             context = nullptr;
         }
-        if (!done || mixed_ || left > confidence) base(actual, left, met, done, chance, predicted, confidence);
+        if (!done || mixed_ || left > confidence) {
+            if (escapes != nullptr && !met) {
+                escapes->base[0] += alike;
+                if (actual == NONE) escapes->base[1] += alike;
+            }
+            base(actual, left, done, chance, predicted, confidence);
+        }
         return {predicted, actual == predicted && !rote_.tokens_.empty(), confidence, chance};
     }
 
@@ -298,14 +303,9 @@ private:
     }
 
     // targets by how many sites lead to them, and any other target
-    void base(uint32_t actual, double left, bool met, bool done, double& chance, uint32_t& predicted,
-              double& confidence) {
+    void base(uint32_t actual, double left, bool done, double& chance, uint32_t& predicted, double& confidence) {
         uint64_t all = rote_.all_led_;
         for (uint32_t i = 0; i < excluded_; ++i) all -= rote_.led_[exclude_[i]];
-        if (escapes_ != nullptr && !met) {
-            escapes_->base[0] += 1;
-            if (actual == NONE) escapes_->base[1] += 1;
-        }
         const double fresh = all == 0 ? 1 : rote_.fresh_;
         const double stays = all == 0 ? 0 : left * (1 - fresh) / static_cast<double>(all);
         if (!done) chance += actual == NONE ? left * fresh : stays * rote_.led_[actual];
@@ -361,7 +361,6 @@ private:
     const Rote& rote_;
     const Walk& walk_;
     const Scores scores_;
-    Escapes* escapes_;
     Numbers known_;
     uint32_t exclude_[WIDE] = {};
     uint32_t excluded_ = 0;
@@ -370,33 +369,47 @@ private:
     std::vector<uint32_t> nominated_;
 };
 
-void Rote::score(const Walk& walk, size_t threads, const Scores& scores, Escapes* escapes) const {
+void Rote::check_settled() const {
     if (led_.size() != tokens_.size()) throw std::logic_error("targets were added: settle first");
-    const size_t pieces = (walk.size() + PIECE - 1) / PIECE;
+}
+
+void Rote::score(const Walk& walk, size_t threads, const Scores& scores) const {
+    check_settled();
+    in_pieces(walk.size(), PIECE, threads, [&](size_t, const auto& next) {
+        Scorer scorer(*this, walk, scores);
+        for (size_t begin = next(); begin < walk.size(); begin = next()) {
+            scorer.score(begin, std::min(walk.size(), begin + PIECE));
+        }
+    });
+}
+
+void Rote::count_escapes(Walk& walk, size_t threads, Escapes& escapes) const {
+    check_settled();
+    const std::vector<Walk::Group>& groups = walk.groups();
+    const size_t pieces = (groups.size() + FEW - 1) / FEW;
     threads = std::max<size_t>(1, std::min(threads, pieces));
-    std::vector<Escapes> counted(escapes == nullptr ? 0 : threads, Escapes(lengths_.size()));
-    std::atomic<size_t> next{0};
-    in_threads(threads, threads, [&](size_t thread) {
-        Scorer scorer(*this, walk, scores, escapes == nullptr ? nullptr : &counted[thread]);
-        for (size_t piece = next++; piece < pieces; piece = next++) {
-            scorer.score(piece * PIECE, std::min(walk.size(), (piece + 1) * PIECE));
+    std::vector<Escapes> counted(threads, Escapes(lengths_.size()));
+    in_pieces(groups.size(), FEW, threads, [&](size_t thread, const auto& next) {
+        Scorer scorer(*this, walk, {});
+        for (size_t begin = next(); begin < groups.size(); begin = next()) {
+            scorer.count_escapes(groups, begin, std::min(groups.size(), begin + FEW), counted[thread]);
         }
     });
     // they are whole numbers: any order gives the same sum
     for (const Escapes& part : counted) {
         for (size_t i = 0; i < part.tried.size(); ++i) {
-            escapes->tried[i] += part.tried[i];
-            escapes->escaped[i] += part.escaped[i];
+            escapes.tried[i] += part.tried[i];
+            escapes.escaped[i] += part.escaped[i];
         }
-        for (size_t i = 0; i < 2; ++i) escapes->base[i] += part.base[i];
+        for (size_t i = 0; i < 2; ++i) escapes.base[i] += part.base[i];
     }
 }
 
 void Rote::chances(const Walk& walk, size_t threads, const int64_t* at, const uint64_t* token, size_t size,
                    double* chances) const {
-    if (led_.size() != tokens_.size()) throw std::logic_error("targets were added: settle first");
+    check_settled();
     in_threads(size < SMALL ? 1 : threads, (size + PIECE - 1) / PIECE, [&](size_t piece) {
-        Scorer scorer(*this, walk, {}, nullptr);
+        Scorer scorer(*this, walk, {});
         for (size_t i = piece * PIECE; i < std::min(size, (piece + 1) * PIECE); ++i) {
             chances[i] = scorer.chance(static_cast<size_t>(at[i]), token[i]);
         }

@@ -36,6 +36,15 @@ public:
     // of the context of so many transfers; never 0
     uint64_t key(size_t at, uint32_t length) const;
 
+    // Transfers of the stretch that have the longest context and the target in common have all contexts in
+    // common: one of them, the first, stands for so many.
+    struct Group {
+        size_t at;
+        uint32_t times;
+    };
+    // of all transfers of the stretch, in the order of the first ones
+    const std::vector<Group>& groups();
+
 private:
     struct Place {
         uint64_t site;    // hash
@@ -48,6 +57,8 @@ private:
     std::vector<uint64_t> prefix_;  // of all transfers so far: `longest` before the stretch, and those in it
     std::vector<Place> place_;
     uint32_t since_ = 0;
+    std::vector<Group> groups_;
+    bool grouped_ = false;
 };
 
 // classes of how often a context was met, and of how many targets followed it
@@ -75,9 +86,9 @@ public:
     // lengths ascend from 0
     explicit Rote(std::vector<uint32_t> lengths);
 
-    void add(const Walk& walk, size_t threads);
-    // also counts escapes, where that is asked for
-    void score(const Walk& walk, size_t threads, const Scores& scores, Escapes* escapes) const;
+    void add(Walk& walk, size_t threads);
+    void score(const Walk& walk, size_t threads, const Scores& scores) const;
+    void count_escapes(Walk& walk, size_t threads, Escapes& escapes) const;
     // of targets at some of the transfers
     void chances(const Walk& walk, size_t threads, const int64_t* at, const uint64_t* token, size_t size,
                  double* chances) const;
@@ -99,6 +110,7 @@ public:
 
 private:
     class Scorer;
+    void check_settled() const;
 
     std::vector<uint32_t> lengths_;
     std::vector<Table> tables_;

@@ -74,13 +74,15 @@ public:
     // a table of those contexts alone that were met more often
     Table without(uint64_t rare, const uint64_t* tokens) const;
 
-private:
-    // keys of a file may have been chosen to collide: where they go depends on a number drawn at start
-    static const uint64_t SECRET;
+    // where a key goes in a table of mask + 1 places
     static size_t place(uint64_t key, size_t mask) {
         const unsigned __int128 product = static_cast<unsigned __int128>(key ^ SECRET) * (SECRET | 1);
         return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) & mask;
     }
+
+private:
+    // keys of a file may have been chosen to collide: where they go depends on a number drawn at start
+    static const uint64_t SECRET;
     size_t place(uint64_t key) const { return place(key, mask_); }
 
     uint32_t count_of_rest(const Context& context, uint32_t target) const;

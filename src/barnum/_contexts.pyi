@@ -50,6 +50,13 @@ class EdgeCounter:
         target, entry, first); both of its s stretches, one after the other; and of each stretch i64[s] how
         many transfers, edges and ways it has. Sorted by (site, target), ways by (site, target, entry)."""
 
+def distinct(values: _U64) -> tuple[_U64, _I64]:
+    """Distinct values u64[d], ascending, and the place among them of each value, i64[n]: what
+    ``np.unique(values, return_inverse=True)`` gives, without sorting all of them."""
+
+def places_of(known: _U64, values: _U64) -> _I64:
+    """i64[n]: what ``np.searchsorted(known, values)`` gives, fast where most values are known."""
+
 class Contexts:
     """For each length: how often each rank followed each context (the site, and the tokens of so many
     transfers before it).

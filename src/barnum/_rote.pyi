@@ -69,6 +69,11 @@ class Rote:
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]:
         """Of the contexts of one length: keys u64[n], where followers begin u64[n + 1]; followers u64[q]
         (tokens) and counts u32[q]. In a fixed order."""
+    def all_counts(
+        self, threads: int
+    ) -> list[tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]]:
+        """The contexts of each length: keys u64[n], numbers of followers u32[n]; followers u32[q] (places
+        among all targets, sorted) and counts u32[q]. In the order of counts()."""
     def add_counts(
         self,
         order: int,

@@ -99,21 +99,19 @@ class RoteNetwork:
             self.counts.add_counts(order, *other.counts.counts(order))
         self.measured(other.tried, other.escaped, other.base)
 
-    def arrays(self) -> Arrays:
+    def arrays(self, threads: int = 1) -> Arrays:
         """All numbers by name: equal counts give equal arrays."""
-        target = np.sort(self.counts.targets)
         found: Arrays = {
-            "target": target,
+            "target": np.sort(self.counts.targets),
             "tried": self.tried,
             "escaped": self.escaped,
             "base": self.base,
         }
-        for order in range(len(self.config.lengths)):
-            key, first, token, count = self.counts.counts(order)
+        for order, (key, followers, follower, count) in enumerate(self.counts.all_counts(threads)):
             found |= {
                 f"context.{order}": key,
-                f"followers.{order}": np.diff(first).astype(np.uint32),
-                f"follower.{order}": np.searchsorted(target, token).astype(np.uint32),
+                f"followers.{order}": followers,
+                f"follower.{order}": follower,
                 f"count.{order}": count,
             }
         return found

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from barnum._contexts import places_of
 from barnum.errors import ModelError
 from barnum.sequences.edges import Edges, Entries, RunEdges, add_up, all_of
 from barnum.sequences.novelty import FEW_RUNS
@@ -112,12 +113,12 @@ class _Finder:
         self._vocabulary = vocabulary
         key = vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
         self._order = np.argsort(key)
-        self._key = key[self._order]
+        self._key = key[self._order].view(np.uint64)
 
     def __call__(self, site: NDArray[np.uint64], target: NDArray[np.uint64]) -> NDArray[np.uint32]:
-        sites = np.searchsorted(self._vocabulary.site, site)
-        key = sites * len(self._vocabulary.target) + np.searchsorted(self._vocabulary.target, target)
-        return self._order[np.searchsorted(self._key, key)].astype(np.uint32)
+        sites = places_of(self._vocabulary.site, site)
+        key = sites * len(self._vocabulary.target) + places_of(self._vocabulary.target, target)
+        return self._order[places_of(self._key, key.view(np.uint64))].astype(np.uint32)
 
 
 def _joined(parts: Sequence[Edges] | Sequence[Entries], name: str, dtype: type) -> NDArray[Any]:

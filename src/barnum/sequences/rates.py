@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from barnum._contexts import places_of
 from barnum.errors import ModelError
 from barnum.sequences.edges import Edges, Entries
 from barnum.sequences.vocabulary import Vocabulary
@@ -125,9 +126,10 @@ class Rows:
         keys = keys[order]
 
         def found(parts: Sequence[Edges] | Sequence[Entries]) -> tuple[I64, I64, I64]:
-            site = np.searchsorted(vocabulary.site, np.concatenate([part.site for part in parts]))
-            target = np.searchsorted(vocabulary.target, np.concatenate([part.target for part in parts]))
-            return site, target, order[np.searchsorted(keys, site * len(vocabulary.target) + target)]
+            site = places_of(vocabulary.site, np.concatenate([part.site for part in parts]))
+            target = places_of(vocabulary.target, np.concatenate([part.target for part in parts]))
+            key = site * len(vocabulary.target) + target
+            return site, target, order[places_of(keys.view(np.uint64), key.view(np.uint64))]
 
         site, target, edge = found(units)
         way_edge = found(entries)[2]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from barnum._contexts import distinct
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Transfers
 from barnum.sequences.edges import Edges
@@ -53,13 +54,14 @@ class Vocabulary:
         """
         if not sum(len(run) for run in runs):
             raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
-        site, in_site = np.unique(np.concatenate([run.site for run in runs]), return_inverse=True)
-        target, in_target = np.unique(np.concatenate([run.target for run in runs]), return_inverse=True)
-        key, in_edge = np.unique(in_site * len(target) + in_target, return_inverse=True)
+        site, in_site = distinct(np.concatenate([run.site for run in runs]))
+        target, in_target = distinct(np.concatenate([run.target for run in runs]))
+        keys, in_edge = distinct((in_site * len(target) + in_target).view(np.uint64))
+        key = keys.view(np.int64)
         count = np.zeros(len(key), np.int64)
         np.add.at(count, in_edge, np.concatenate([run.count for run in runs]))
         run_of = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
-        pairs = np.unique(in_site * len(runs) + run_of)
+        pairs = distinct((in_site * len(runs) + run_of).view(np.uint64))[0].view(np.int64)
         edge_site = key // len(target)
         order = np.lexsort((key, -count, edge_site))
         return cls(
