@@ -91,6 +91,18 @@ def test_runs_with_calls_that_are_news_stand_out(tree, tmp_path, network):
     assert judged.code == 0 and "false negatives: 0 of 3" in judged.out, judged.err
     shown = barnum("report", tmp_path / "eval", "-o", tmp_path / "report.html")
     assert shown.code == 0, shown.err
+    saved = tmp_path / "class.json"
+    rate = ("--false-alarm-rate", "0.2")
+    by = barnum("classifier", "--score", "surprisal", *rate, "-s", saved, tmp_path / "eval")
+    assert by.code == 0 and "mean surprisal of a transfer, against 6 nominal runs" in by.out, by.err
+    assert "false negatives: 0 of 3" in by.out and "AUC: 1.000" in by.out
+    again = barnum("classifier", "-l", saved, tmp_path / "eval")
+    assert again.code == 0 and "mean surprisal" in again.out
+    page = barnum("report", tmp_path / "eval", "--score", "surprisal", "-f", "-o", tmp_path / "report.html")
+    assert page.code == 0, page.err
+    for options in (("-l", saved), ("--method", "svm")):
+        refused = barnum("classifier", "--score", "surprisal", *options, tmp_path / "eval")
+        assert refused.code == 2 and "--score is conformal's" in refused.err
 
 
 def test_a_model_that_was_saved_says_the_same(tree, tmp_path):

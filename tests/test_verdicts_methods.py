@@ -210,6 +210,46 @@ def test_a_benign_run_has_no_part_in_its_own_threshold():
     assert all(verdict.anomalous for verdict in more[5:])
 
 
+@pytest.mark.parametrize("score", ["novelty", "surprisal"])
+def test_leaving_a_run_out_is_learning_without_it(score):
+    draw = np.random.default_rng(3)
+    # ties among them
+    numbers = draw.integers(0, 25, 60).astype(float).tolist()
+    runs = [
+        msgspec.structs.replace(
+            run("malicious" if i % 7 == 0 else "benign", number, calibration=[2.0, 9.0]), surprisal=number / 3
+        )
+        for i, number in enumerate(numbers)
+    ]
+    method = Conformal(0.1, score)
+    found = method.held_out(runs)
+    for index, judged in enumerate(runs):
+        rest = runs if judged.malicious else [*runs[:index], *runs[index + 1 :]]
+        assert found[index] == method.fit(rest).judge(judged), index
+
+
+def test_by_surprisal_held_out_runs_alone_count():
+    held_out = [msgspec.structs.replace(run(score=99.0), surprisal=s / 100) for s in range(39)]
+    # of novelty training runs were scored, of surprisal none
+    held_out[0] = msgspec.structs.replace(held_out[0], calibration=run(calibration=[1.0] * 50).calibration)
+    classifier = Conformal(0.05, "surprisal").fit(held_out)
+    assert "mean surprisal" in classifier.describe()
+    assert "against 39 nominal runs" in classifier.describe()
+    assert classifier.threshold == 0.37
+    for surprisal, anomalous in ((0.37, False), (0.375, True), (5.0, True)):
+        judged = msgspec.structs.replace(run(score=0.0), surprisal=surprisal)
+        assert classifier.judge(judged).anomalous == anomalous
+        assert classifier.judge(judged).score == surprisal
+    assert classifier.without_false_positives(held_out).threshold == 0.38
+    with pytest.raises(EvaluationError, match="evaluate more benign"):
+        Conformal(score="surprisal").fit([run("malicious", calibration=[1.0] * 50)])
+    unknown = msgspec.structs.replace(held_out[0], surprisal=None)
+    with pytest.raises(EvaluationError, match="holds no surprisal"):
+        Conformal(score="surprisal").fit([unknown])
+    with pytest.raises(EvaluationError, match="holds no surprisal"):
+        classifier.judge(unknown)
+
+
 def test_without_nominal_runs_there_is_no_verdict():
     with pytest.raises(EvaluationError, match="nominal"):
         Conformal().fit([run("malicious", 3.0)])
@@ -251,12 +291,13 @@ def test_svm_tells_labels_apart_that_a_line_can():
     "classifier",
     [
         ConformalClassifier([3.0, 1.0, 2.5], 500, 0.25),
+        ConformalClassifier([0.2, 0.1], 1, 0.4, "surprisal"),
         SvmClassifier((1.5, -2.0), 0.25),
         Logistic().restore(
             {"features": ["wrong", "novelty"], "mean": [0, 1], "scale": [1, 2], "weights": [3, 4], "bias": 5}
         ),
     ],
-    ids=["conformal", "svm", "logistic"],
+    ids=["conformal", "by surprisal", "svm", "logistic"],
 )
 def test_what_is_saved_judges_the_same(tmp_path, classifier):
     file = tmp_path / "class.json"
@@ -282,6 +323,7 @@ def test_what_is_saved_judges_the_same(tmp_path, classifier):
         {"state": {"window": 500, "rate": 0.1, "scores": ["x"]}},
         {"state": {"window": 500, "rate": 0.1, "scores": [1.0], "more": 1}},
         {"state": {"window": 500, "rate": 0.0, "scores": [1.0]}},
+        {"state": {"window": 500, "rate": 0.1, "scores": [1.0], "score": "mistakes"}},
         {"state": {"window": 500, "rate": 1.0, "scores": [1.0]}},
         {"state": {"window": 500, "scores": [1.0]}},
         {"method": "logistic", "state": {}},

@@ -40,6 +40,12 @@ _ANOMALOUS = 3
     "number of nominal runs allows.",
 )
 @click.option(
+    "--score",
+    type=click.Choice(["novelty", "surprisal"]),
+    help="What conformal goes by: novelty, what training never saw; or mean surprisal, which tells more of "
+    "calls than of control flow, and is calibrated by held-out benign runs alone.  [default: novelty]",
+)
+@click.option(
     "-f",
     "--force",
     is_flag=True,
@@ -98,6 +104,7 @@ _ANOMALOUS = 3
 def command(
     method: str | None,
     false_alarm_rate: float | None,
+    score: str | None,
     force: bool,
     cut: bool,
     max_lost: float,
@@ -130,6 +137,8 @@ def command(
         raise click.UsageError("--load says which classifier to use: leave out --save and --method")
     if false_alarm_rate is not None and (load_from or method in ("logistic", "svm")):
         raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
+    if score is not None and (load_from or method in ("logistic", "svm")):
+        raise click.UsageError("--score is conformal's, and set when it is learnt")
     if save_to and save_to.exists():
         raise OutputExistsError(f"{save_to}: is there already: give another name")
     places = [place for place in (save_to, csv_file, plot_file, roc_file, json_file) if place]
@@ -147,6 +156,7 @@ def command(
             eval_dir,
             method=method,
             rate=false_alarm_rate,
+            score=score,
             load=load_from,
             force=force,
             cut=cut,
@@ -241,12 +251,13 @@ def _print(judgement: Judgement, cut: bool) -> None:
     names = [_shortened(_printable(run.name) or run.sample) for run in runs]
     width = max(len("document"), *map(len, names))
     click.echo(f"\n{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
+    digits = 4 if getattr(judgement.classifier, "score", None) == "surprisal" else 2
     order = sorted(range(len(runs)), key=lambda i: (runs[i].malicious, -verdicts[i].score, names[i]))
     for i in order:
         p = verdicts[i].p_value
         why = f": {verdicts[i].refused}" if verdicts[i].refused else ""
         click.echo(
-            f"{names[i]:<{width}}  {runs[i].label:<10}  {verdicts[i].score:>9.2f}  "
+            f"{names[i]:<{width}}  {runs[i].label:<10}  {verdicts[i].score:>9.{digits}f}  "
             f"{'' if p is None else f'{p:.3f}':>6}  {verdicts[i].word}{why}"
         )
     click.echo()

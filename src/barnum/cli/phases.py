@@ -131,9 +131,7 @@ class Phases(ABC):
         known |= seen
         twice = sorted(known & {sample.folder.name for sample in b_test})
         if twice:
-            raise SetsError(
-                f"{where}: {twice[0]} is both learnt and held out: take it out of one of them"
-            )
+            raise SetsError(f"{where}: {twice[0]} is both learnt and held out: take it out of one of them")
         if learns and not train:
             raise SetsError(f"{where}: names no usable sample to learn")
 

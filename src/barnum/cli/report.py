@@ -45,6 +45,11 @@ _MOST_WINDOWS = 100
     type=Real(0, 1, min_open=True, max_open=True),
     help="Share of nominal runs that conformal may call anomalous: see barnum classifier.",
 )
+@click.option(
+    "--score",
+    type=click.Choice(["novelty", "surprisal"]),
+    help="What conformal goes by: see barnum classifier.",
+)
 @click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
 @click.option(
     "--max-lost",
@@ -93,6 +98,7 @@ def command(
     load_from: Path | None,
     method: str | None,
     false_alarm_rate: float | None,
+    score: str | None,
     cut: bool,
     max_lost: float,
     traces: Path | None,
@@ -114,6 +120,8 @@ def command(
         raise click.UsageError("--load says which classifier to use: leave out --method")
     if false_alarm_rate is not None and (load_from or method in ("logistic", "svm")):
         raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
+    if score is not None and (load_from or method in ("logistic", "svm")):
+        raise click.UsageError("--score is conformal's, and set when it is learnt")
     files = [file for file in (output, json_file, lines_file) if file is not None]
     _check_places(files, force, eval_dir)
     from barnum.pictures import report as pictures
@@ -124,6 +132,7 @@ def command(
         windows=windows,
         method=method,
         rate=false_alarm_rate,
+        score=score,
         load=load_from,
         cut=cut,
         max_lost=max_lost,

@@ -66,6 +66,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     windows: int = 5
     method: str | None = None
     rate: float | None = None
+    score: str | None = None
     load: Path | None = None
     cut: bool = False
     max_lost: float = MAX_LOST
@@ -134,6 +135,7 @@ def _judge(request: Request, files: list[Path], advance: Callable[[], None]) -> 
             request.folder,
             method=request.method,
             rate=request.rate,
+            score=request.score,
             load=request.load,
             cut=request.cut,
             max_lost=request.max_lost,
@@ -141,7 +143,12 @@ def _judge(request: Request, files: list[Path], advance: Callable[[], None]) -> 
             advance=advance,
         )
     except EvaluationError as error:
-        if request.method is not None or request.load is not None or request.rate is not None:
+        if (
+            request.method is not None
+            or request.load is not None
+            or request.rate is not None
+            or request.score
+        ):
             raise
         # a page without verdicts is still of use, but not one of broken files, or of ones that do not belong
         # together

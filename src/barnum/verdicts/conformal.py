@@ -1,8 +1,9 @@
 """Verdicts from nominal runs alone: is this run stranger than nominal runs are?
 
-Calibration scores are those of nominal runs that had no part in what judges them: training runs, each scored
-by rates that were learnt without it (they come in the evaluation's header), and held-out benign runs. A
-run's p-value is
+A run's score is the largest sum of novelty within a window, or its mean surprisal. Calibration scores are
+those of nominal runs that had no part in what judges them: training runs, each scored by rates that were
+learnt without it (they come in the evaluation's header; of surprisal there are none), and held-out benign
+runs. A run's p-value is
 
     p = (1 + number of calibration scores that are at least its score) / (1 + number of calibration scores)
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -31,21 +32,26 @@ from barnum.verdicts.methods import Classifier, Verdict
 RATE = 0.01
 
 
+Score = Literal["novelty", "surprisal"]
+
+
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
     rate: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     scores: tuple[float, ...]
+    score: Score = "novelty"
 
 
 class ConformalClassifier:
-    """A set of calibration scores, and the false alarm rate to keep to."""
+    """A set of calibration scores, what they are scores of, and the false alarm rate to keep to."""
 
     name = "conformal"
 
-    def __init__(self, scores: Sequence[float], window: int, rate: float) -> None:
+    def __init__(self, scores: Sequence[float], window: int, rate: float, score: Score = "novelty") -> None:
         self._scores = np.sort(np.asarray(scores, np.float64))
         self._window = window
         self.rate = rate
+        self.score: Score = score
 
     @property
     def scores(self) -> list[float]:
@@ -64,19 +70,23 @@ class ConformalClassifier:
         return min(int(self.rate * (len(self._scores) + 1) + 1e-9), len(self._scores)) - 1
 
     def describe(self) -> str:
+        if self.score == "novelty":
+            what, digits = f"the largest sum of novelty within {self._window:,} transfers", 2
+        else:
+            what, digits = "mean surprisal of a transfer", 4
         return (
-            f"conformal, from nominal runs alone: the largest sum of novelty within {self._window:,} "
-            f"transfers, against {len(self._scores)} nominal runs that were left out when they were scored; "
-            f"anomalous above {self.threshold:.2f} nats; at most {100 * self.rate:.3g} % false alarms among "
-            "runs like these"
+            f"conformal, from nominal runs alone: {what}, against {len(self._scores)} nominal runs that were "
+            f"left out when they were scored; anomalous above {self.threshold:.{digits}f} nats; at most "
+            f"{100 * self.rate:.3g} % false alarms among runs like these"
         )
 
     def judge(self, run: Run) -> Verdict:
-        score = _score(run)
-        if run.calibration is not None and run.calibration.window != self._window:
+        score = _score(run, self.score)
+        its = None if self.score == "surprisal" else run.calibration
+        if its is not None and its.window != self._window:
             raise EvaluationError(
                 f"conformal: the evaluation of {run.label}-{run.sample} has novelty within "
-                f"{run.calibration.window:,} transfers, the classifier was learnt within {self._window:,}: "
+                f"{its.window:,} transfers, the classifier was learnt within {self._window:,}: "
                 "learn the classifier anew"
             )
         at_least = len(self._scores) - int(np.searchsorted(self._scores, score, side="left"))
@@ -85,12 +95,21 @@ class ConformalClassifier:
 
     def without_false_positives(self, runs: Sequence[Run]) -> ConformalClassifier:
         # those that are above all calibration scores had no part in them yet
-        above = [_score(run) for run in runs if not run.malicious and _score(run) > self._scores[-1]]
-        scores = [*self.scores, *above]
-        return ConformalClassifier(scores, self._window, 1 / (len(scores) + 1))
+        benign = [_score(run, self.score) for run in runs if not run.malicious]
+        scores = [*self.scores, *(score for score in benign if score > self._scores[-1])]
+        return ConformalClassifier(scores, self._window, 1 / (len(scores) + 1), self.score)
+
+    def without(self, run: Run) -> ConformalClassifier:
+        """The same, had the benign run not been among those it was learnt from; by the same rate, as far as
+        one score fewer allows it."""
+        at = int(np.searchsorted(self._scores, _score(run, self.score)))
+        rest = np.delete(self._scores, at)
+        return ConformalClassifier(
+            rest.tolist(), self._window, max(self.rate, 1 / (len(rest) + 1)), self.score
+        )
 
     def state(self) -> dict[str, Any]:
-        return {"window": self._window, "rate": self.rate, "scores": self.scores}
+        return {"window": self._window, "rate": self.rate, "scores": self.scores, "score": self.score}
 
 
 class Conformal:
@@ -98,49 +117,39 @@ class Conformal:
 
     name = "conformal"
 
-    def __init__(self, rate: float | None = None) -> None:
+    def __init__(self, rate: float | None = None, score: Score = "novelty") -> None:
         self._rate = rate
+        self._score = score
 
     def fit(self, runs: Sequence[Run]) -> Classifier:
-        return self._fit(runs, None)
+        return self._fit(runs)
 
     def held_out(self, runs: Sequence[Run]) -> list[Verdict]:
-        everything = self._fit(runs, None)
-        verdicts = []
-        for index, run in enumerate(runs):
-            # by the same rate, as far as one score fewer allows it
-            others = (
-                everything
-                if run.malicious
-                else self._fit([*runs[:index], *runs[index + 1 :]], everything.rate, runs[index])
-            )
-            verdicts.append(others.judge(run))
-        return verdicts
+        everything = self._fit(runs)
+        if len(everything.scores) == 1 and not all(run.malicious for run in runs):
+            raise _too_few(self._score)
+        return [(everything if run.malicious else everything.without(run)).judge(run) for run in runs]
 
     def restore(self, state: dict[str, Any]) -> Classifier:
         read = msgspec.convert(state, _State)
         if not read.scores or not bool(np.isfinite(read.scores).all()):
             raise msgspec.ValidationError("it has no usable calibration scores")
-        return ConformalClassifier(read.scores, read.window, read.rate)
+        return ConformalClassifier(read.scores, read.window, read.rate, read.score)
 
-    def _fit(
-        self, runs: Sequence[Run], granted: float | None, judged: Run | None = None
-    ) -> ConformalClassifier:
-        some = [*runs, *([judged] if judged else [])]
-        if not some:
+    def _fit(self, runs: Sequence[Run]) -> ConformalClassifier:
+        if not runs:
             raise EvaluationError("conformal: no run is left to calibrate by: evaluate more benign samples")
-        calibration = _calibration(some[0])
-        scores = [*calibration.scores, *(_score(run) for run in runs if not run.malicious)]
+        held_out = [_score(run, self._score) for run in runs if not run.malicious]
+        if self._score == "novelty":
+            calibration = _calibration(runs[0])
+            scores, window = [*calibration.scores, *held_out], calibration.window
+        else:
+            scores, window = held_out, 1
         if not scores:
-            raise EvaluationError(
-                "conformal: there are no nominal runs to calibrate by: learn from more than one sample, or "
-                "evaluate benign ones"
-            )
+            raise _too_few(self._score)
         least = 1 / (len(scores) + 1)
-        if granted is not None:
-            return ConformalClassifier(scores, calibration.window, max(granted, least))
         if self._rate is None:
-            return ConformalClassifier(scores, calibration.window, max(RATE, least))
+            return ConformalClassifier(scores, window, max(RATE, least), self._score)
         if self._rate < least - 1e-12:
             needed = math.ceil(min(1 / self._rate, 1e15) - 1 - 1e-9)
             raise EvaluationError(
@@ -148,7 +157,12 @@ class Conformal:
                 f"here are {len(scores)}: use "
                 f"--false-alarm-rate {_up(least):g} or more, or learn from more runs"
             )
-        return ConformalClassifier(scores, calibration.window, self._rate)
+        return ConformalClassifier(scores, window, self._rate, self._score)
+
+
+def _too_few(score: Score) -> EvaluationError:
+    more = "learn from more than one sample, or evaluate" if score == "novelty" else "evaluate more"
+    return EvaluationError(f"conformal: there are no nominal runs to calibrate by: {more} benign ones")
 
 
 def _up(rate: float) -> float:
@@ -162,7 +176,14 @@ def _calibration(run: Run) -> Calibration:
     return run.calibration
 
 
-def _score(run: Run) -> float:
+def _score(run: Run, score: Score) -> float:
+    if score == "surprisal":
+        if run.surprisal is None:
+            raise EvaluationError(
+                f"conformal: the evaluation of {run.label}-{run.sample} holds no surprisal to judge by: "
+                "evaluate with --eval-format parquet, or use --method svm"
+            )
+        return run.surprisal
     if run.novelty_window is None:
         raise _no_novelty(run)
     return run.novelty_window

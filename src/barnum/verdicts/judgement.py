@@ -56,6 +56,7 @@ def judge(
     *,
     method: str | None = None,
     rate: float | None = None,
+    score: str | None = None,
     load: Path | None = None,
     force: bool = False,
     cut: bool = False,
@@ -66,9 +67,9 @@ def judge(
 ) -> Judgement:
     """Judge every evaluation of a folder, by a classifier that is learnt from the others, or by a saved one.
 
-    ``method`` None: the default, which see. ``force``: by one threshold above all benign runs. ``cut``: by
-    what came before the first other process was started. Runs of which more than ``max_lost`` was lost are
-    refused, and nothing is learnt from them.
+    ``method`` None: the default, which see. ``score``: what conformal goes by (None: novelty). ``force``: by
+    one threshold above all benign runs. ``cut``: by what came before the first other process was started.
+    Runs of which more than ``max_lost`` was lost are refused, and nothing is learnt from them.
 
     Raises:
         EvaluationError: there is none, one is broken, or they do not suffice for the method.
@@ -91,8 +92,9 @@ def judge(
             )
         judged = None
     else:
-        # a rate is conformal's
-        chosen = methods.by_name(method or ("conformal" if rate else default_method(usable)), rate)
+        # a rate and a score are conformal's
+        own = "conformal" if rate or score else default_method(usable)
+        chosen = methods.by_name(method or own, rate, score or "novelty")
         classifier = chosen.fit(usable)
         judged = None if force else chosen.held_out(usable)
     if force:

@@ -97,9 +97,9 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     cut: bool = False  # whether it was learnt from runs that were cut
 
 
-def by_name(name: str, rate: float | None = None) -> Method:
+def by_name(name: str, rate: float | None = None, score: str = "novelty") -> Method:
     """The method of that name; ``rate`` is the share of nominal runs that it may call anomalous, where it
-    promises one.
+    promises one, and ``score`` (``novelty`` or ``surprisal``) what it goes by, where it goes by one.
 
     Raises:
         EvaluationError: there is none.
@@ -107,7 +107,7 @@ def by_name(name: str, rate: float | None = None) -> Method:
     if name == "conformal":
         from barnum.verdicts.conformal import Conformal
 
-        return Conformal(rate)
+        return Conformal(rate, "surprisal" if score == "surprisal" else "novelty")
     if name == "svm":
         from barnum.verdicts.svm import Svm
 
