@@ -1,6 +1,7 @@
 """``barnum prob`` as a user meets it."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -96,6 +97,33 @@ def test_its_evaluations_serve_all_that_follows(learnt, tree, tmp_path):
     good = write_sample(tmp_path / "new", "same.doc", "benign", nominal_path(3))
     scored = barnum("score", "-t", "1", tmp_path / "detector", bad, good)
     assert [json.loads(line)["verdict"] for line in scored.out.splitlines()] == ["anomalous", "nominal"]
+
+
+def test_names_of_folders_are_no_urls_and_may_be_any_bytes(learnt, tree, tmp_path, monkeypatch):
+    folder, _ = learnt
+    monkeypatch.chdir(tmp_path)
+    for name in ("s3:1", os.fsdecode(b"file:\xff")):
+        (tmp_path / name).mkdir()
+        good = write_sample(tmp_path / name, "same.doc", "benign", nominal_path(3))
+        sets = tmp_path / "sets.txt"
+        sets.write_text(f"[b_test]\n{good.name}\n")
+        used = ("--load", folder / "model", "--skip-train", "--force", "-i", "sets.txt")
+        ended = prob(*used, "--eval-dir", f"{name}-e", name)
+        assert ended.code == 0, ended.err
+        judged = barnum("classifier", "-i", f"{name}-e")
+        assert judged.code == 0 and "same.doc" in judged.out, judged.err
+
+
+def test_samples_of_the_same_name_are_refused(tree, tmp_path):
+    root = tmp_path / "traces"
+    one, other = (write_sample(root / part, "same.doc", "benign", nominal_path(3)) for part in "ab")
+    sets = tmp_path / "sets.txt"
+    for text in (f"[b_train]\n{one}\n{other}\n", f"[b_train]\n{one}\n[b_test]\n{other}\n"):
+        sets.write_text(text)
+        ended = prob("-i", sets, "--eval-dir", tmp_path / "e", root)
+        assert ended.code == 21
+        assert one.name in ended.error
+        assert not (tmp_path / "e").exists()
 
 
 def test_a_model_that_was_saved_says_the_same(learnt, tree, tmp_path):

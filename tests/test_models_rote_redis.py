@@ -680,6 +680,7 @@ def test_server_that_is_not_there(tmp_path):
         "redis://:hunter2[x@localhost",
         "redis://localhost:hunter2",
         "redis://localhost:99999",
+        "redis://localhost:0",
         "redis://localhost/hunter2",
         "redis://localhost?password=hunter2",
         "redis://localhost?decode_responses=1",
@@ -765,6 +766,17 @@ def answering(reply):
 def test_server_that_is_no_redis(reply):
     with answering(reply) as address:
         refused(f"redis://:hunter2@{address}", f"redis://{address}", "")
+
+
+@pytest.mark.parametrize("reply", [b":7\r\n", b"*1\r\n$1\r\nx\r\n", b"*1\r\n" * 5000, b"+OK\r\n" * 4])
+def test_server_whose_answers_are_of_another_kind(reply):
+    with answering(reply) as address:
+        refused(f"redis://{address}", f"redis://{address}", "")
+
+
+@pytest.mark.parametrize("host", ["a..b", ".host", 64 * "a" + ".de"])
+def test_host_that_cannot_be(host):
+    refused(f"redis://{host}/0", f"redis://{host}/0", "no host can be called so")
 
 
 def test_server_without_tls():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from barnum.errors import EvaluationError, OutputError, OutputExistsError, SetsE
 from barnum.models.evaluate import Evaluator, mean_of
 from barnum.models.model import Model
 from barnum.paths import Learn, PathReader
-from barnum.samples import Sample, Sets, find_samples, open_samples, read_sets
+from barnum.samples import Sample, Sets, find_samples, open_samples, printable, read_sets
 from barnum.verdicts import evaluation
 
 _log = logging.getLogger(__name__)
@@ -134,6 +135,13 @@ class Phases(ABC):
             raise SetsError(f"{where}: {twice[0]} is both learnt and held out: take it out of one of them")
         if learns and not train:
             raise SetsError(f"{where}: names no usable sample to learn")
+        names = [sample.folder.name for sample in train + b_test + m_test]
+        same = [name for name, count in Counter(names).items() if count > 1]
+        if same:
+            raise SetsError(
+                f"{where}: two samples are called {printable(same[0])}, and models and evaluations go by "
+                "that name: rename one"
+            )
 
     # files
 

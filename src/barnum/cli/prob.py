@@ -141,6 +141,8 @@ def command(context: click.Context, /, **options: Any) -> None:
         raise click.UsageError(f"--redis names the server already: leave out --{by_parts[0]}")
     if by_parts:
         host = options["hostname"] or "localhost"
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"  # an IPv6 address
         options["redis"] = f"redis://{host}:{options['port'] or 6379}/{options['db'] or 0}"
     if options["redis"] and options["max_memory"]:
         raise click.UsageError("--redis needs all counts: leave out --max-memory")

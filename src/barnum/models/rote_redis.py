@@ -265,8 +265,8 @@ class RedisStore:
                 while not self._commit(learner, staged, samples, increments, pieces):
                     self._finish(learner)
         except BaseException:
-            # what was committed has other names by now
-            with contextlib.suppress(self._redis.exceptions.RedisError, OSError):
+            # what was committed has other names by now; the error that counts is the first one
+            with contextlib.suppress(Exception):
                 self._client.unlink(staged, *_run_keys(staged, len(samples)))
             raise
         # whoever comes next would do that as well
@@ -544,6 +544,9 @@ class RedisStore:
             ) from None
         except known.NoPermissionError as refused:
             raise error(f"{self.shown}: does not allow it ({self._said(refused)}){then}") from None
+        except UnicodeError:
+            # before a connection is tried the name is encoded for DNS
+            raise error(f"{self.shown}: cannot be reached (no host can be called so){then}") from None
         except (known.ConnectionError, known.TimeoutError, OSError) as lost:
             raise error(f"{self.shown}: cannot be reached ({self._said(lost)}){then}") from None
         except known.ResponseError as refused:
@@ -554,6 +557,9 @@ class RedisStore:
             raise error(f"{self.shown}: refuses it ({said}){then}") from None
         except known.RedisError as odd:
             raise error(f"{self.shown}: is no usable Redis server ({self._said(odd)}){then}") from None
+        except (TypeError, AttributeError, RecursionError):
+            # numbers or lists where text is due, or lists in lists without end
+            raise error(f"{self.shown}: is no usable Redis server (its answers are none){then}") from None
 
     def _said(self, error: Exception) -> str:
         """Words of an error: on one line, and without the password, which some servers repeat."""
@@ -601,7 +607,7 @@ def _parsed(url: str) -> tuple[str, str]:
         if parts.netloc.rpartition("@")[2] or len(parts.path) < 2 or not _is_number(database):
             raise wrong
         return f"unix://{parts.path}", secret
-    if not host or not (parts.path in ("", "/") or _is_number(parts.path[1:])):
+    if not host or port == 0 or not (parts.path in ("", "/") or _is_number(parts.path[1:])):
         raise wrong
     host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}" + (f":{port}" if port else "") + parts.path.rstrip("/"), secret

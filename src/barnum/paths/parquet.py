@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path as FilePath
@@ -49,8 +50,10 @@ def write_parquet(file: FilePath, chunks: Iterable[Chunk], finish: Finish) -> in
 
     Raises OSError where the file cannot be written.
     """
+    # pyarrow takes a name with a colon for a URI, and none that is no UTF-8
+    sink = pa.OSFile(os.fsencode(file), "wb")
     writer = pq.ParquetWriter(
-        file,
+        sink,
         SCHEMA,
         compression="zstd",
         compression_level=1,
@@ -62,7 +65,7 @@ def write_parquet(file: FilePath, chunks: Iterable[Chunk], finish: Finish) -> in
         write_batch_size=1 << 16,
         data_page_size=1 << 20,
     )
-    with writer:
+    with sink, writer:
         steps = 0
         for chunk in _in_groups(chunks):
             steps += len(chunk.block)
@@ -183,7 +186,7 @@ class ParquetReader:
 
 def _open(file: FilePath) -> Any:
     return pq.ParquetFile(
-        file,
+        pa.OSFile(os.fsencode(file)),
         memory_map=False,
         pre_buffer=False,
         thrift_string_size_limit=MAX_FOOTER,

@@ -132,8 +132,10 @@ class EvaluationWriter(Writer):
         self._header = header
         self._schema = _schema_of(header)
         self._rows = 0
+        # pyarrow takes a name with a colon for a URI, and none that is no UTF-8
+        self._sink = pa.OSFile(os.fsencode(self._beside), "wb")
         self._writer = pq.ParquetWriter(
-            self._beside,
+            self._sink,
             self._schema,
             compression="zstd",
             compression_level=1,
@@ -151,7 +153,10 @@ class EvaluationWriter(Writer):
         if complete:
             done = msgspec.structs.replace(self._header, transfers=self._rows)
             self._writer.add_key_value_metadata({_KEY.decode(): msgspec.json.encode(done).decode()})
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            self._sink.close()
 
 
 class Evaluation(Protocol):
@@ -193,7 +198,7 @@ class ParquetEvaluation:
         self.label, self.sample = split_name(file)
         self.header: Header | None
         try:
-            self._parquet = pq.ParquetFile(file)
+            self._parquet = pq.ParquetFile(pa.OSFile(os.fsencode(file)))
             metadata = self._parquet.metadata.metadata or {}
             schema = self._parquet.schema_arrow
             if not schema.equals(_COLUMNS) and not schema.equals(_FORGETFUL):
