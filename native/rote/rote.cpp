@@ -43,7 +43,7 @@ void in_pieces(size_t size, size_t piece, size_t threads, Work work) {
 // remembers numbers of targets: the same ones come again and again
 class Numbers {
 public:
-    explicit Numbers(const std::unordered_map<uint64_t, uint32_t>& all) : all_(all), token_(SIZE), number_(SIZE, NONE) {}
+    explicit Numbers(const TargetNumbers& all) : all_(all), token_(SIZE), number_(SIZE, NONE) {}
 
     // NONE: not known
     uint32_t operator()(uint64_t token) {
@@ -57,7 +57,7 @@ public:
 
 private:
     static constexpr size_t SIZE = 1 << 12;
-    const std::unordered_map<uint64_t, uint32_t>& all_;
+    const TargetNumbers& all_;
     std::vector<uint64_t> token_;
     std::vector<uint32_t> number_;
 };
@@ -69,6 +69,7 @@ Rote::Rote(std::vector<uint32_t> lengths) : lengths_(std::move(lengths)), tables
         std::adjacent_find(lengths_.begin(), lengths_.end()) != lengths_.end()) {
         throw std::invalid_argument("lengths ascend from 0");
     }
+    if (lengths_.back() > LONGEST) throw std::invalid_argument("contexts are too long");
     settle(Escapes(lengths_.size()));
 }
 

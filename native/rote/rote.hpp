@@ -11,6 +11,15 @@
 
 namespace barnum {
 
+// no context may be longer
+constexpr uint32_t LONGEST = uint32_t{1} << 20;
+
+// tokens of a file may have been chosen to collide
+struct Hash {
+    size_t operator()(uint64_t token) const noexcept { return Table::place(token, SIZE_MAX); }
+};
+using TargetNumbers = std::unordered_map<uint64_t, uint32_t, Hash>;
+
 // transfers of a run, and what their blocks are called
 struct Transfers {
     const uint64_t* site_token;    // of each block of the table
@@ -26,6 +35,7 @@ struct Transfers {
 // polynomial of their tokens modulo a prime.
 class Walk {
 public:
+    // throws std::invalid_argument for more than LONGEST
     explicit Walk(uint32_t longest);
     void roll(const Transfers& transfers);
 
@@ -83,7 +93,7 @@ struct Scores {
 
 class Rote {
 public:
-    // lengths ascend from 0
+    // lengths ascend from 0 to LONGEST at most
     explicit Rote(std::vector<uint32_t> lengths);
 
     void add(Walk& walk, size_t threads);
@@ -115,7 +125,7 @@ private:
     std::vector<uint32_t> lengths_;
     std::vector<Table> tables_;
     std::vector<uint64_t> tokens_;
-    std::unordered_map<uint64_t, uint32_t> numbers_;
+    TargetNumbers numbers_;
     // after settle()
     std::vector<double> escape_;
     double fresh_ = 1;

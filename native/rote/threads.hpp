@@ -26,7 +26,13 @@ void in_threads(size_t threads, size_t count, Work work) {
         }
     };
     std::vector<std::thread> others;
-    for (size_t i = 1; i < std::min(threads, count); ++i) others.emplace_back(run);
+    const size_t wanted = std::min(threads, count);
+    others.reserve(wanted);
+    try {
+        for (size_t i = 1; i < wanted; ++i) others.emplace_back(run);
+    } catch (...) {
+        // no more of them can be had: those that began do it all
+    }
     run();
     for (std::thread& other : others) other.join();
     if (failed) std::rethrow_exception(failed);

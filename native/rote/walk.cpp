@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <stdexcept>
 
 namespace barnum {
 
@@ -13,9 +14,14 @@ constexpr size_t BATCH = 1 << 16;
 // any number will do, so long as all models have the same
 constexpr uint64_t BASE = 0x0E3779B97F4A7C15ull;
 
+uint32_t checked(uint32_t longest) {
+    if (longest > LONGEST) throw std::invalid_argument("contexts are too long");
+    return longest;
+}
+
 }  // namespace
 
-Walk::Walk(uint32_t longest) : longest_(longest), power_(longest + 1, 1), prefix_(longest + 1, 0) {
+Walk::Walk(uint32_t longest) : longest_(checked(longest)), power_(longest + 1, 1), prefix_(longest + 1, 0) {
     for (size_t i = 1; i < power_.size(); ++i) power_[i] = reduced(folded(power_[i - 1], BASE));
 }
 

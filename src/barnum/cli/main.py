@@ -33,6 +33,9 @@ _COMMANDS = {
 }
 
 
+_LONGEST_WHY = 200
+
+
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -98,6 +101,15 @@ def main() -> None:
     except OSError as error:
         logging.getLogger("barnum").debug("traceback", exc_info=True)
         _fail(*_explained(error))
+    except MemoryError as error:
+        logging.getLogger("barnum").debug("traceback", exc_info=True)
+        _fail(_what_did_not_fit(error), InputError.exit_code)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        # torch has no class of errors for the one, and its own for the other
+        logging.getLogger("barnum").debug("traceback", exc_info=True)
+        _fail(_what_did_not_fit(error), InputError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -109,6 +121,11 @@ def _explained(error: OSError) -> tuple[str, int]:
     if _was_writing(error.errno, file):
         return f"{where}cannot be written ({why}): nothing that was finished is lost", OutputError.exit_code
     return f"{where}cannot be read ({why})" if file else why, InputError.exit_code
+
+
+def _what_did_not_fit(error: Exception) -> str:
+    why = " ".join(str(error).split())
+    return f"not enough memory: {why[:_LONGEST_WHY] or 'give it more, or less to do at once'}"
 
 
 def _was_writing(code: int | None, file: str) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import math
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,12 +59,59 @@ def read_arrays(file: Path) -> tuple[Arrays, str]:
     """
     if is_hdf5(file):
         return _read_hdf5(file)
+    _check_memory(file)
     try:
         with safe_open(file, framework="numpy") as opened:
             identity = (opened.metadata() or {}).get("identity", "")
-            return {name: opened.get_tensor(name) for name in opened.keys()}, identity  # noqa: SIM118
-    except Exception as error:  # the library raises whatever it likes on broken headers
+            names = list(opened.keys())
+            if len(names) > _MOST_ARRAYS:
+                raise ModelError(f"{file}: holds {len(names):,} arrays, more than any model")
+            return {name: opened.get_tensor(name) for name in names}, identity
+    except ModelError:
+        raise
+    except MemoryError:
+        raise _too_large(file) from None
+    except BaseException as error:  # the library raises whatever it likes on broken headers
+        if type(error).__name__ == "PanicException":  # where memory ends
+            raise _too_large(file) from None
+        if not isinstance(error, Exception):
+            raise
         raise ModelError(f"{file}: is neither safetensors nor HDF5 ({_line(error)})") from None
+
+
+def _check_memory(file: Path) -> None:
+    """There is memory for a file and its arrays: the library is not to be the one that finds out."""
+    try:
+        with open_regular(file, follow=True) as descriptor:
+            size = os.fstat(descriptor).st_size
+            if not size:
+                return
+            with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ):
+                np.empty(size, np.uint8)
+    except MemoryError:
+        raise _too_large(file) from None
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise _too_large(file) from None
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
+    if size > _available():
+        raise _too_large(file)
+
+
+def _available() -> float:
+    """Bytes of memory that are free or can be freed; infinite where the system does not tell."""
+    told: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            told[name] = int(rest.split()[0]) << 10
+    if "MemAvailable" not in told:
+        return math.inf
+    return told["MemAvailable"] + told.get("SwapFree", 0)
+
+
+def _too_large(file: Path) -> ModelError:
+    return ModelError(f"{file}: does not fit in memory")
 
 
 def _write_hdf5(file: Path, arrays: Arrays, identity: str) -> None:
@@ -82,6 +132,7 @@ def _read_hdf5(file: Path) -> tuple[Arrays, str]:
 
     arrays: Arrays = {}
     size = file.stat().st_size
+    taken = 0
     # h5py raises whatever it likes on broken files
     with _broken(file), h5py.File(file, "r") as root:
         identity = _identity(root)
@@ -101,7 +152,9 @@ def _read_hdf5(file: Path) -> tuple[Arrays, str]:
                 if not isinstance(data, h5py.Dataset) or len(arrays) >= _MOST_ARRAYS:
                     raise ModelError(f"{file}: holds {where}, which is no array of a model")
                 plain = data.chunks is None and not data.external and not data.is_virtual
-                if not plain or data.nbytes > size or data.dtype.hasobject:
+                # one array may have several names
+                taken += data.nbytes
+                if not plain or taken > size or data.dtype.hasobject:
                     raise ModelError(f"{file}: {where} is not stored plainly: no weights of this program")
                 arrays[f"{part}.{name}"] = np.asarray(data[()])
     return arrays, identity
@@ -124,6 +177,8 @@ def _broken(file: Path) -> Iterator[None]:
         yield
     except ModelError:
         raise
+    except MemoryError:
+        raise _too_large(file) from None
     except Exception as error:
         raise ModelError(f"{file}: is a broken HDF5 file ({_line(error)})") from None
 

@@ -15,7 +15,7 @@ from barnum.models.mixture import Mixture, MixtureScorer, mixed
 from barnum.models.model import Model
 from barnum.models.paper_task import WindowTokens
 from barnum.models.rote import Roller, RoteNetwork
-from barnum.models.scorer import CausalScorer, Scores, last_of
+from barnum.models.scorer import CausalScorer, Scores, check_finite, last_of
 from barnum.models.threads import pool
 from barnum.models.trainer import set_up
 from barnum.models.world import default_device
@@ -194,6 +194,7 @@ class _WindowScorer:
             distinct, which = _distinct(windows)
             told = self._log_p(windows[distinct], which, actual[rows])
             predicted[rows], confidence[rows], took[rows] = told
+        check_finite(confidence, took)
         classes = self._names.tokens.targets(part.transfers.blocks)[part.transfers.target]
         return {
             "correct": predicted == actual,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import ModelError
-from barnum.models.arrays import Arrays
+from barnum.models.arrays import Arrays, shortened
 from barnum.models.rote import Roller, RoteConfig, RoteNetwork
 from barnum.models.scorer import F32, CausalScorer, Scores, last_of
 from barnum.paths import Transfers
@@ -68,6 +68,9 @@ class Mixture:
             raise ModelError("the mixture is unusable: its weights are missing or of another type or size")
         if not bool(((weight >= 0) & (weight <= 1)).all()):
             raise ModelError("the mixture is unusable: weights are between 0 and 1")
+        odd = [name for name in arrays if name != "weight" and not name.startswith("rote.")]
+        if odd:
+            raise ModelError(f"the mixture is unusable: {shortened(ascii(odd[0]))} belongs to no part of it")
         counts = {name.removeprefix("rote."): array for name, array in arrays.items() if name != "weight"}
         rote = RoteNetwork.from_arrays(config, counts)
         if not len(rote.counts.targets):

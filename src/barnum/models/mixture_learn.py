@@ -13,7 +13,7 @@ from barnum.models.learn import OpenPath
 from barnum.models.mixture import Mixture, MixtureScorer, Weighing
 from barnum.models.model import Model, identity_of
 from barnum.models.rote import RoteNetwork
-from barnum.models.rote_learn import RoteLearner
+from barnum.models.rote_learn import RoteLearner, check_goes_on
 from barnum.models.scorer import CausalScorer
 from barnum.models.trainer import set_up
 from barnum.models.world import default_device
@@ -38,6 +38,9 @@ def check_partner(prob: Model, learn: Learn, tokens: Tokens) -> None:
     own = document.tokens
     if (own.vocabulary, own.classes if own.vocabulary == "modulo" else None) != wanted:
         raise ModelError("predicts other targets: give both the same --vocabulary and --max-classes")
+    if not len(rote.counts.targets):
+        raise ModelError("has learnt nothing: learn the model anew")
+    check_goes_on(prob)
 
 
 def learn_mixture(

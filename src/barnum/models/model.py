@@ -34,6 +34,7 @@ from barnum.models.rote import RoteConfig, RoteNetwork
 from barnum.models.trainer import Progress, TrainConfig
 from barnum.paths import Learn
 from barnum.sequences import RESTART, Rates, Selection, Tokens, Vocabulary
+from barnum.sequences.kept import NAMES
 
 SCHEMA = 3
 _LARGEST_DOCUMENT = 64 << 20
@@ -339,7 +340,8 @@ def _check_extra(file: Path, document: ModelDocument, names: Vocabulary, extra: 
         wanted = {"memory.edge": np.uint32}
     elif document.network == ROTE:
         # they are looked at when more is to be learnt
-        extra = {name: array for name, array in extra.items() if not name.startswith("runs.")}
+        runs = {f"runs.{name}" for name in NAMES}
+        extra = {name: array for name, array in extra.items() if name not in runs}
     elif document.tokens.vocabulary == "learnt":
         wanted = {"blocks.block": np.uint64, "blocks.count": np.int64}
     for name in sorted(wanted.keys() | extra.keys()):

@@ -39,6 +39,11 @@ from barnum.sequences import Tokens
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 LONGEST = LADDER[-1]
 
+# no class of contexts is asked more often: counts of times stay exact, and their sums finite
+_MOST_TRIED = float(1 << 53)
+# rarer contexts than that are never forgotten; see rote_learn.py
+_MOST_FORGOTTEN = 1 << 34
+
 Rule = Literal["likeliest", "draw"]
 Arrays = dict[str, NDArray[Any]]
 F64 = NDArray[np.float64]
@@ -51,7 +56,7 @@ class RoteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     lengths: list[Annotated[int, msgspec.Meta(ge=0, le=LONGEST)]]
     rule: Rule = "likeliest"
-    forgotten: Annotated[int, msgspec.Meta(ge=0)] = 0
+    forgotten: Annotated[int, msgspec.Meta(ge=0, le=_MOST_FORGOTTEN)] = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.lengths) <= len(LADDER) + 2:
@@ -89,9 +94,10 @@ class RoteNetwork:
     def measured(self, tried: F64, escaped: F64, base: F64) -> None:
         """Add escapes: how often each class of contexts was asked, and how often in vain; ``base`` f64[2]
         the same for targets that no context led to."""
-        self.tried = self.tried + tried
-        self.escaped = self.escaped + escaped
-        self.base = self.base + base
+        self.tried, self.escaped, self.base = (
+            np.minimum(ours + more, _MOST_TRIED)
+            for ours, more in ((self.tried, tried), (self.escaped, escaped), (self.base, base))
+        )
 
     def merge(self, other: RoteNetwork) -> None:
         """Add what another one has counted, whose lengths are the same."""
@@ -150,7 +156,7 @@ class RoteNetwork:
             raise ModelError("the counts are unusable: targets do not ascend")
         measured = [(arrays["tried"], arrays["escaped"]), (arrays["base"][:1], arrays["base"][1:])]
         for tried, escaped in measured:
-            if not bool(np.isfinite(tried).all() and (escaped >= 0).all() and (escaped <= tried).all()):
+            if not bool(((escaped >= 0) & (escaped <= tried) & (tried <= _MOST_TRIED)).all()):
                 raise ModelError("the counts are unusable: escapes are no numbers of times")
         made.tried, made.escaped, made.base = arrays["tried"], arrays["escaped"], arrays["base"]
         for order in range(len(config.lengths)):

@@ -16,6 +16,7 @@ import numpy as np
 
 from barnum import __version__
 from barnum.errors import ModelError, SetsError
+from barnum.models.arrays import Arrays
 from barnum.models.learn import OpenPath
 from barnum.models.model import SCHEMA, Calibration, Identity, Model, ModelDocument, counted_by
 from barnum.models.rote import F64, Roller, RoteConfig, RoteNetwork, Rule
@@ -27,6 +28,7 @@ from barnum.sequences import (
     Selection,
     Tokens,
     Vocabulary,
+    check_runs,
     edges_of,
     fit_novelty,
     pack_runs,
@@ -34,6 +36,7 @@ from barnum.sequences import (
     units_of,
     unpack_runs,
 )
+from barnum.sequences.kept import MOST_TRANSFERS
 from barnum.sequences.parts import joined, part_of
 
 _log = logging.getLogger(__name__)
@@ -53,6 +56,24 @@ _FEWEST = 1 << 8
 # no context is met more often
 _RAREST = 1 << 34
 _AFTER_PRUNING = 0.7
+
+
+def check_goes_on(model: Model) -> None:
+    """RoteLearner.of() would take the model.
+
+    Raises:
+        ModelError: it would not.
+    """
+    document, _, vocabulary, kept = _kept_by(model)
+    check_runs(vocabulary, kept, len(document.samples))
+
+
+def _kept_by(model: Model) -> tuple[ModelDocument, RoteNetwork, Vocabulary, Arrays]:
+    document, network, vocabulary = model.document, model.network, model.vocabulary
+    if document is None or not isinstance(network, RoteNetwork) or vocabulary is None:
+        raise ModelError("this model is not of a rote learner: only those can learn more, or be merged")
+    kept = {name.removeprefix("runs."): array for name, array in model.extra.items()}
+    return document, network, vocabulary, kept
 
 
 def fading(count: int) -> float:
@@ -109,9 +130,7 @@ class RoteLearner:
         Raises:
             ModelError: it is none of a rote learner, or keeps no runs to go on from.
         """
-        document, network = model.document, model.network
-        if document is None or not isinstance(network, RoteNetwork) or model.vocabulary is None:
-            raise ModelError("this model is not of a rote learner: only those can learn more, or be merged")
+        document, network, vocabulary, kept = _kept_by(model)
         spec = RoteSpec(
             learn=document.learn,
             tokens=document.tokens,
@@ -122,10 +141,7 @@ class RoteLearner:
         made = cls(spec, threads)
         made.network = network
         made.samples = list(document.samples)
-        kept = {name.removeprefix("runs."): array for name, array in model.extra.items()}
-        made.runs = unpack_runs(model.vocabulary, kept)
-        if len(made.runs) != len(made.samples):
-            raise ModelError("it keeps other runs than its document names")
+        made.runs = unpack_runs(vocabulary, kept, len(made.samples))
         made.forgotten = network.config.forgotten
         return made
 
@@ -152,6 +168,7 @@ class RoteLearner:
         twice = sorted(set(self.samples) & set(other.samples))
         if twice:
             raise ModelError(f"both models have learnt {twice[0]}: merged, it would count twice")
+        self._check_sum(sum(run.whole.transfers for run in other.runs))
         self.network.merge(other.network)
         self.samples += other.samples
         self.runs += other.runs
@@ -199,6 +216,7 @@ class RoteLearner:
         if not run.transfers:
             _log.warning("%s: holds no transfer that passes the filter", run.sample)
             return 0
+        self._check_sum(run.transfers)
         roller = Roller(self.spec.lengths, self.spec.tokens)
         count = len(self.runs)
         done = 0
@@ -293,6 +311,11 @@ class RoteLearner:
                 yield part_of(part, at, end)
                 begin += end - at
                 at = end
+
+    def _check_sum(self, transfers: int) -> None:
+        """A model of so many transfers more can still be read."""
+        if sum(run.whole.transfers for run in self.runs) + transfers > MOST_TRANSFERS:
+            raise ModelError("with these runs it has learnt more transfers than can be counted")
 
     def _make_room(self, transfers: int) -> None:
         """Forget rare contexts until so many transfers more fit in the memory that is allowed."""

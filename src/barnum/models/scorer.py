@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from barnum.errors import ModelError
 from barnum.models.causal import Causal, cells_of, groups_of
 from barnum.models.causal_task import multi_sites
 from barnum.models.threads import pool
@@ -131,9 +132,12 @@ class CausalScorer:
             for start in starts:
                 work(start)
         scores = self._combine(run, chosen, best, took, escape)
-        if asked is None:
-            return scores
-        return replace(scores, asked=np.minimum(self._log_p(*asked, wished, escape), 0).astype(np.float32))
+        if asked is not None:
+            log_p = np.minimum(self._log_p(*asked, wished, escape), 0)
+            scores = replace(scores, asked=log_p.astype(np.float32))
+            check_finite(log_p)
+        check_finite(scores.confidence, scores.surprisal)
+        return scores
 
     @torch.inference_mode()
     def _rows(
@@ -195,6 +199,16 @@ class CausalScorer:
             correct=predicted == run.target,
             surprisal=np.maximum(-log_p, 0).astype(np.float32),
         )
+
+
+def check_finite(*told: NDArray[Any]) -> None:
+    """Weights may be finite numbers, each, and give none.
+
+    Raises:
+        ModelError: a number that a network told is not finite.
+    """
+    if not all(bool(np.isfinite(numbers).all()) for numbers in told):
+        raise ModelError("its weights give no finite predictions: learn the model anew")
 
 
 def _stays(escape: F32) -> NDArray[np.float64]:

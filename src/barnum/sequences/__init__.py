@@ -11,7 +11,7 @@ from barnum.sequences.contexts import (
     encode_edges,
 )
 from barnum.sequences.edges import REACH, EdgeCounter, Edges, RunEdges, edges_of
-from barnum.sequences.kept import pack_runs, unpack_runs
+from barnum.sequences.kept import check_runs, pack_runs, unpack_runs
 from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of, worst_window
 from barnum.sequences.parts import regroup
 from barnum.sequences.rates import Rates
@@ -43,6 +43,7 @@ __all__ = [
     "Spool",
     "Tokens",
     "Vocabulary",
+    "check_runs",
     "decode_edges",
     "edges_of",
     "encode_edges",

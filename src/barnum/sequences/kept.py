@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import places_of
+from barnum._contexts import STRETCHES, places_of
 from barnum.errors import ModelError
 from barnum.sequences.edges import Edges, Entries, RunEdges, add_up, all_of
 from barnum.sequences.novelty import FEW_RUNS
@@ -33,8 +33,15 @@ _TYPES = {
     "way_entry": np.uint64,
     "way_first": np.int64,
 }
-_PLACES = ("transfers", "first", "way_first")
-_MOST = float(1 << 62)
+_EDGES = ("edge", "kind", "count", "first")
+_WAYS = ("way_edge", "way_entry", "way_first")
+_LONGEST_RUN = 1 << 42
+
+NAMES = frozenset(_TYPES)
+"""The arrays that runs are kept in."""
+
+MOST_TRANSFERS = 1 << 62
+"""Transfers of all runs together: sums stay within 63 bits."""
 
 
 def pack_runs(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> Arrays:
@@ -66,28 +73,88 @@ def pack_runs(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> Arrays:
     }
 
 
-def unpack_runs(vocabulary: Vocabulary, arrays: Arrays) -> list[RunEdges]:
-    """The reverse of pack_runs().
+def check_runs(vocabulary: Vocabulary, arrays: Arrays, count: int | None = None) -> None:
+    """What unpack_runs() refuses, without making the runs; ``count``: how many there are to be.
 
     Raises:
-        ModelError: arrays are missing or contradict each other.
+        ModelError: arrays are missing or contradict each other or the vocabulary.
     """
     for name, dtype in _TYPES.items():
         if name not in arrays or arrays[name].dtype != dtype or arrays[name].ndim != 1:
             raise ModelError(f"it keeps no usable runs: {name} is missing or of another type")
-    stretches, per_edge, per_way = (arrays[name].astype(np.int64) for name in ("stretches", "edges", "ways"))
-    rows = {"edge": per_edge.sum(), "kind": per_edge.sum(), "count": per_edge.sum(), "first": per_edge.sum()}
-    rows |= {name: per_way.sum() for name in ("way_edge", "way_entry", "way_first")}
-    rows |= {name: stretches.sum() for name in ("transfers", "edges", "ways")}
-    numbers = np.concatenate([arrays["edge"], arrays["way_edge"]])
-    if (
-        any(len(arrays[name]) != int(size) for name, size in rows.items())
-        or (len(numbers) and int(numbers.max()) >= len(vocabulary.edge_target))
-        or not bool((arrays["count"] > 0).all())
-        or float(arrays["count"].sum(dtype=np.float64)) > _MOST
-        or any(len(arrays[name]) and int(arrays[name].min()) < 0 for name in _PLACES)
-    ):
+    if count is not None and len(arrays["stretches"]) != count:
+        raise ModelError("it keeps other runs than its document names")
+    if not (_fit(arrays) and _usable(vocabulary, arrays)):
         raise ModelError("the runs that it keeps contradict themselves")
+
+
+def _fit(arrays: Arrays) -> bool:
+    """Whether there are as many rows as said, and no empty run or stretch: few stretches for what a file
+    takes."""
+    stretches, edges, ways = (arrays[name].astype(np.int64) for name in ("stretches", "edges", "ways"))
+    most = 1 if len(stretches) >= FEW_RUNS else 2 * STRETCHES
+    return (
+        bool(((stretches >= 1) & (stretches <= most)).all())
+        and all(len(arrays[name]) == int(stretches.sum()) for name in ("transfers", "edges", "ways"))
+        and bool((edges >= 1).all())
+        and all(len(arrays[name]) == int(edges.sum()) for name in _EDGES)
+        and all(len(arrays[name]) == int(ways.sum()) for name in _WAYS)
+    )
+
+
+def _usable(vocabulary: Vocabulary, arrays: Arrays) -> bool:
+    """Whether rows are such as a run brings."""
+    edge, way_edge = (arrays[name].astype(np.int64) for name in ("edge", "way_edge"))
+    count, transfers = arrays["count"], arrays["transfers"]
+    size = len(vocabulary.edge_target)
+    if not len(edge):
+        return True
+    if (
+        max(int(edge.max()), int(way_edge.max(initial=0))) >= size
+        or int(count.min()) < 1
+        or float(count.sum(dtype=np.float64)) > MOST_TRANSFERS
+    ):
+        return False
+    stretch, way_stretch = (np.repeat(np.arange(len(transfers)), arrays[name]) for name in ("edges", "ways"))
+    run_of = np.repeat(np.arange(len(arrays["stretches"])), arrays["stretches"])
+    run, way_run = run_of[stretch], run_of[way_stretch]
+    if bool((np.add.reduceat(count, _starts(arrays["edges"])) != transfers).any()):
+        return False
+    longest = np.add.reduceat(transfers, _starts(arrays["stretches"]))
+    if int(longest.max()) > _LONGEST_RUN:
+        return False
+    # the transfer after an entry may be the one after the last
+    first, way_first = arrays["first"], arrays["way_first"]
+    if not bool(((first >= 0) & (first < longest[run])).all()):
+        return False
+    if not bool(((way_first >= 0) & (way_first <= longest[way_run])).all()):
+        return False
+    # in the order of tokens, none twice
+    key = vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
+    if not _ascend(stretch, key[edge]) or not _ascend(way_stretch, key[way_edge], arrays["way_entry"]):
+        return False
+    # ways are looked up among the edges of their run
+    return bool(np.isin(way_run * size + way_edge, run * size + edge).all())
+
+
+def _ascend(*columns: NDArray[Any]) -> bool:
+    """Whether rows ascend, the first column counting most, and none comes twice."""
+    less = np.zeros(max(0, len(columns[0]) - 1), np.bool_)
+    equal = ~less
+    for column in columns:
+        less |= equal & (column[1:] > column[:-1])
+        equal &= column[1:] == column[:-1]
+    return bool(less.all())
+
+
+def unpack_runs(vocabulary: Vocabulary, arrays: Arrays, count: int | None = None) -> list[RunEdges]:
+    """The reverse of pack_runs(); ``count``: how many runs there are to be.
+
+    Raises:
+        ModelError: arrays are missing or contradict each other or the vocabulary.
+    """
+    check_runs(vocabulary, arrays, count)
+    stretches, per_edge, per_way = (arrays[name].astype(np.int64) for name in ("stretches", "edges", "ways"))
     site, target = vocabulary.site[vocabulary.edge_site], vocabulary.target[vocabulary.edge_target]
     edges, ways = [], []
     for i, begin in enumerate(_begins(per_edge)):
@@ -100,8 +167,8 @@ def unpack_runs(vocabulary: Vocabulary, arrays: Arrays) -> list[RunEdges]:
         edge = arrays["way_edge"][part]
         ways.append(Entries(site[edge], target[edge], arrays["way_entry"][part], arrays["way_first"][part]))
     runs = []
-    for begin, count in zip(_begins(stretches), stretches.tolist(), strict=True):
-        part = slice(begin, begin + count)
+    for begin, size in zip(_begins(stretches), stretches.tolist(), strict=True):
+        part = slice(begin, begin + size)
         runs.append(RunEdges(add_up(edges[part]), tuple(edges[part]), all_of(ways[part]), tuple(ways[part])))
     return runs
 
@@ -125,6 +192,11 @@ def _joined(parts: Sequence[Edges] | Sequence[Entries], name: str, dtype: type) 
     return np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in parts)])
 
 
+def _starts(sizes: NDArray[Any]) -> NDArray[np.int64]:
+    ends: NDArray[np.int64] = np.cumsum(sizes, dtype=np.int64)
+    return ends - sizes
+
+
 def _begins(sizes: NDArray[np.int64]) -> list[int]:
-    starts: list[int] = (np.cumsum(sizes) - sizes).tolist()
+    starts: list[int] = _starts(sizes).tolist()
     return starts

@@ -133,10 +133,21 @@ class Vocabulary:
             and int(made.edge_target.min()) >= 0
             and int(made.edge_target.max()) < len(made.target)
             and int(made.edge_count.min()) > 0
+            # as many as there were runs at most, and in one at least
+            and int(min(made.site_runs.min(), made.edge_runs.min())) >= 1
+            and int(max(made.site_runs.max(), made.edge_runs.max())) <= made.runs[0]
+            # a target is there because something led to it, and each edge once
+            and bool((np.bincount(made.edge_target, minlength=len(made.target)) > 0).all())
+            and not _twice(made.edge_site.astype(np.int64) * len(made.target) + made.edge_target)
         )
         if not whole:
             raise ModelError("the weights hold a vocabulary that contradicts itself")
         return made
+
+
+def _twice(keys: I64) -> bool:
+    ordered = np.sort(keys)
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 @dataclass(frozen=True, slots=True)
