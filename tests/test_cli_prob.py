@@ -144,6 +144,21 @@ def test_a_model_that_was_saved_says_the_same(learnt, tree, tmp_path):
     assert all(before[name].equals(after[name]) for name in before)
 
 
+def test_a_model_knows_what_it_learns_and_is_kept_to_a_bound(learnt, tree, tmp_path):
+    folder, ended = learnt
+    load = ("-p", "-t", "1", "--load", folder / "model", "--skip-train", "-i", folder / "sets.txt")
+    again = barnum("prob", *load, "--skip-eval", tree)
+    assert again.code == 0, again.err
+    assert again.out.splitlines()[0] == ended.out.splitlines()[1]
+    small = tmp_path / "small"
+    bound = barnum("prob", *load, "--max-memory", "100k", "--skip-eval", "--save", small, tree)
+    assert bound.code == 0, bound.err
+    assert bound.err.count("or less were forgotten") == 1
+    assert small.stat().st_size < 0.8 * (folder / "model").stat().st_size
+    few = barnum("prob", *load, "--max-memory", "20", "--skip-eval", tree)
+    assert few.code == 21 and "raise --max-memory" in few.error
+
+
 def test_learnt_in_two_steps_or_merged_it_counts_as_learnt_in_one(tree, tmp_path):
     def learn(name, numbers, *options):
         sets = sets_file(tmp_path / f"{name}.txt", numbers, [39], [0], tree)
@@ -278,7 +293,7 @@ def test_options_that_do_not_go_together(learnt, tree, arguments, said):
 
 
 def test_what_is_missing_is_said(tree):
-    assert "give --learn-ret" in barnum("prob", "-p", tree).err
+    assert "give one or more of --learn-ret" in barnum("prob", "-p", tree).err
     assert "BIN_DIRECTORY" in barnum("prob", *KINDS, tree).err
 
 
@@ -294,7 +309,7 @@ def test_nothing_is_overwritten_and_other_models_are_refused(learnt, tree, tmp_p
         ended = prob(*load, "-s", "7", tree)
         assert ended.code > 9 and "its sequence-len is 32" in ended.err
         ended = barnum("prob", "-p", "--learn-ret", *load, tree)
-        assert ended.code > 9 and "give the same --learn" in ended.err
+        assert ended.code > 9 and "other kinds of transfers" in ended.err
     broken = tmp_path / "broken"
     data = bytearray((folder / "model").read_bytes())
     data[-9] ^= 1

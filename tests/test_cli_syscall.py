@@ -105,6 +105,37 @@ def test_runs_with_calls_that_are_news_stand_out(tree, tmp_path, network):
         assert refused.code == 2 and "--score is conformal's" in refused.err
 
 
+def test_what_follows_speaks_of_calls_by_name(tree, tmp_path):
+    evaluated = syscall("--eval-dir", tmp_path / "eval", tree)
+    assert evaluated.code == 0, evaluated.err
+    files = {form: tmp_path / f"report.{form}" for form in ("html", "json", "jsonl")}
+    shown = barnum("report", tmp_path / "eval", "-o", files["html"], "--json", files["json"],
+                   "--jsonl", files["jsonl"], "--traces", tree)  # fmt: skip
+    assert shown.code == 0, shown.err
+    report = json.loads(files["json"].read_text())
+    assert report["calls"] is True
+    assert not [sample["notes"] for sample in report["samples"] if sample["notes"]]
+    places = [place["module"] for place in report["places"]]
+    assert set(places) <= {*NAMES, START, "NtCreateThreadEx", "NtWriteVirtualMemory"}
+    assert all(place["offset"] is None for place in report["places"])
+    told = set()
+    for sample in report["samples"]:
+        for window in sample["windows"]:
+            for call in window["transfers"]:
+                before = None if call["source"] is None else places[call["source"]]
+                told.add((sample["label"], before, places[call["actual"]]))
+    assert ("malicious", "NtWriteVirtualMemory", "NtCreateThreadEx") in told
+    assert ("malicious", "NtCreateThreadEx", NAMES[8]) in told
+    lines = [json.loads(line) for line in files["jsonl"].read_text().splitlines()]
+    assert lines and {line["name"] for line in lines} == {"barnum_anomalous_calls"}
+    assert all(line["description"].startswith("Calls that") for line in lines)
+    assert any(row["actual"]["name"] == "NtCreateThreadEx" for line in lines for row in line["data"])
+    grouped = barnum("cluster", "--min-samples", "2", "--eps", "2", tmp_path / "eval")
+    assert grouped.code == 0, grouped.err
+    assert "NtCreateThreadEx" in grouped.out
+    assert "module " not in grouped.out
+
+
 def test_a_model_that_was_saved_says_the_same(tree, tmp_path):
     files = ("--save-model", tmp_path / "m.json", "--save-weights", tmp_path / "w")
     first = syscall(*files, "-o", tmp_path / "sets", "--eval-dir", tmp_path / "one", tree)

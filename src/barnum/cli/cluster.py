@@ -300,6 +300,8 @@ class _Told:
         self._groups = groups
         self._shared = shared
         self._names = names
+        # hashes of modules are shorter than tokens of calls; pages of these hold one each
+        self._calls = {token >> _PAGE_BITS: name for token, name in names.items() if token >> _MODULE_BITS}
         self._functions = functions
 
     def csv(self) -> bytes:
@@ -433,7 +435,7 @@ class _Told:
             return {"class": bbid}
         place = {
             "bbid": bbid,
-            "module": self._names.get(module),
+            "module": self._names.get(bbid) or self._names.get(module),
             "module_hash": module,
             "offset": offset,
         }
@@ -455,11 +457,15 @@ class _Told:
         module, offset = bbid >> _MODULE_BITS, bbid & _OFFSETS
         if not module:
             return f"class {bbid}"
+        if bbid in self._names:
+            return printable(self._names[bbid])
         function = self._function(module, offset)
         within = f" ({printable(function[0])}+0x{function[1]:x})" if function else ""
         return f"{self._module(module)}+0x{offset:x}{within}"
 
     def _page(self, key: int) -> str:
+        if key in self._calls:
+            return printable(self._calls[key])
         bbid = key << _PAGE_BITS
         return f"{self._module(bbid >> _MODULE_BITS)}+0x{bbid & _OFFSETS:x}"
 

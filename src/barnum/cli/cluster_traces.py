@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,15 +27,18 @@ _PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
 
 
 def read_with_trace(file: Path, max_classes: int, traces: Path | None) -> tuple[Anomalies, dict[int, str]]:
-    """An evaluation's anomalies, and the names of the modules in them by hash, as far as they are known.
+    """An evaluation's anomalies, and the names of the modules in them by hash, as far as they are known; of
+    calls by token.
 
     ``traces`` is the folder of samples; one without the run's sample, or without a parsed trace of it, adds
     nothing. Raises EvaluationError, or ParsedTraceError where a trace is broken.
     """
-    if traces is None:
-        return read_anomalies(file, max_classes=max_classes), {}
     evaluation = open_evaluation(file)
     evaluation.close()
+    if evaluation.header is not None and evaluation.header.calls is not None:
+        return read_anomalies(file, max_classes=max_classes), _calls(evaluation.header.calls)
+    if traces is None:
+        return read_anomalies(file, max_classes=max_classes), {}
     folder = traces / evaluation.sample
     names = _mapped(folder)
     parsed = next((folder / name for name in _PARSED if (folder / name).is_file()), None)
@@ -45,6 +49,14 @@ def read_with_trace(file: Path, max_classes: int, traces: Path | None) -> tuple[
     run = read_anomalies(file, max_classes=max_classes, sites=_Steps(reader, file).blocks if reader else None)
     modules = np.unique(np.concatenate([run.source, run.target]) >> np.uint64(32)).tolist()
     return run, {module: names[module] for module in modules if module in names}
+
+
+def _calls(names: dict[str, str]) -> dict[int, str]:
+    found = {}
+    for token, name in names.items():
+        with contextlib.suppress(ValueError):  # the file comes from outside
+            found[int(token, 16)] = name
+    return found
 
 
 def functions_of(

@@ -236,6 +236,10 @@ class Phases(ABC):
             )
             click.echo(f"evaluation files: {eval_dir}")
 
+    def _calls(self) -> dict[int, str] | None:
+        """Names of calls, where runs are made of these."""
+        return self._decoded.names if isinstance(self._decoded, Reported) else None
+
     @contextmanager
     def _writer(
         self, model: Model, learn: Learn, sample: Sample, path: PathReader, eval_dir: Path | None
@@ -246,7 +250,7 @@ class Phases(ABC):
         header = header_of(model, learn, sample, path)
         form = self._options["eval_format"]
         file = eval_dir / evaluation.file_name(sample.label, sample.folder.name, form)
-        with evaluation.writer_for(form, file, header) as writer:
+        with evaluation.writer_for(form, file, header, self._calls()) as writer:
             yield writer.write
         # with --force the same sample may be there in the other format: one of them is enough
         for other in evaluation.FORMATS:

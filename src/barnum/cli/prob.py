@@ -91,7 +91,12 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Most memory of the counts, such as 4G; rare contexts are forgotten first.  [default: no bound]",
 )
 @click.option("--save", type=_FILE, help="Write the model: one file.")
-@click.option("--load", type=_THERE, help="Begin with this model, and learn more unless --skip-train.")
+@click.option(
+    "--load",
+    type=_THERE,
+    help="Begin with this model, which says what is learnt (--learn-… and the like), and learn more "
+    "unless --skip-train.",
+)
 @click.option("--merge", type=_THERE, multiple=True, help="Add what this model has learnt; several times.")
 @click.option("--redis", metavar="URL", help="Take over the counts of a Redis server, and add to them.")
 @click.option("--hostname", help="The same, by the server's name …")
@@ -132,8 +137,11 @@ def command(context: click.Context, /, **options: Any) -> None:
     those of `barnum lstm`: classifier, report and the others read them.
     """
     set_up_logging(options["logging_level"])
-    if not any(options[f"learn_{kind}"] for kind in _KINDS):
-        raise click.UsageError(f"nothing is to be learnt: give --learn-{', --learn-'.join(_KINDS)}, or some")
+    # a model knows what it has learnt
+    if not options["load"] and not any(options[f"learn_{kind}"] for kind in _KINDS):
+        raise click.UsageError(
+            f"nothing is to be learnt: give one or more of --learn-{', --learn-'.join(_KINDS)}"
+        )
     if not options["preprocessed"] and options["bin_directory"] is None:
         raise click.UsageError("give -p to use parsed traces, or BIN_DIRECTORY to decode raw ones")
     by_parts = [name for name in ("hostname", "port", "db") if options[name] is not None]

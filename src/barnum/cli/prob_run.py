@@ -106,11 +106,15 @@ class ProbRun(Phases):
             model = self._loaded(options["load"])
             with _named(options["load"]):
                 learner = RoteLearner.of(model, self._threads, options["max_memory"])
+                forgotten = learner.forgotten
             for file in options["merge"]:
                 added = self._loaded(file)
                 with _named(file):
                     learner.merge(added)
-            return learner, learner.model() if options["merge"] else model
+            if options["max_memory"] is not None:
+                learner.keep_to_memory()
+            changed = options["merge"] or learner.forgotten != forgotten
+            return learner, learner.model() if changed else model
         learner = RoteLearner(self._spec(), self._threads)
         if store is None:
             return learner, None
@@ -142,8 +146,10 @@ class ProbRun(Phases):
                     f"{file}: its {name.replace('_', '-')} is {has}, the options ask for {wanted}: "
                     "leave them out"
                 )
-        if spec.learn != document.learn:
-            raise ModelError(f"{file}: has learnt other kinds of transfers: give the same --learn-… options")
+        if spec.learn.kinds() and spec.learn != document.learn:
+            raise ModelError(
+                f"{file}: has learnt other kinds of transfers than --learn-… ask for: leave these out"
+            )
 
     def _spec(self) -> RoteSpec:
         options = self._options

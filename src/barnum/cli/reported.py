@@ -22,13 +22,20 @@ class Reported:
         self._threads: bool = options["by_thread"]
         self._apart: int | None = options["sequence_len"] if options["no_overlap"] else None
         self._folder = folder
+        self._numbers: dict[Path, int] = {}
+        # all calls met so far, by what evaluations call them
+        self.names: dict[int, str] = {}
 
     def opener(self, sample: Sample) -> Callable[[], Any]:
         """A function that opens the sample's calls as a path, as a context."""
 
         @contextmanager
         def opened() -> Iterator[PathReader]:
-            yield open_path(self._read(sample))
+            path = open_path(self._read(sample))
+            blocks = path.blocks
+            names = (blocks.modules[number] for number in blocks.module.tolist())
+            self.names.update(zip(blocks.bbid.tolist(), names, strict=True))
+            yield path
 
         return opened
 
@@ -37,7 +44,8 @@ class Reported:
         self._file(sample).unlink(missing_ok=True)
 
     def _file(self, sample: Sample) -> Path:
-        return self._folder / f"{sample.folder.name}.parquet"
+        # names may be of any length and of any bytes, and two folders may have the same one
+        return self._folder / f"{self._numbers.setdefault(sample.folder, len(self._numbers))}.parquet"
 
     def _read(self, sample: Sample) -> Path:
         file = self._file(sample)
@@ -45,8 +53,14 @@ class Reported:
             return file
         if sample.report is None:
             raise SampleError(f"{sample.folder}: has no report of a sandbox any more")
-        calls = read_calls(sample.report, self._process, sample.name, self._threads)
         half = file.with_suffix(".part")
-        write_path(calls, half, self._apart, {"name": sample.name, "label": sample.label})
+        calls = read_calls(sample.report, self._process, sample.name, self._threads)
+        try:
+            write_path(calls, half, self._apart, {"name": sample.name, "label": sample.label})
+        except MemoryError:
+            half.unlink(missing_ok=True)
+            raise SampleError(
+                f"{sample.report}: needs more memory than there is: give a report of a shorter run"
+            ) from None
         half.replace(file)
         return file

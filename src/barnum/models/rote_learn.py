@@ -175,6 +175,10 @@ class RoteLearner:
         self.forgotten = max(self.forgotten, other.forgotten)
         self._make_room(0)
 
+    def keep_to_memory(self) -> None:
+        """Forget rare contexts until what was counted fits in the memory that is allowed."""
+        self._make_room(0)
+
     def learn(self, sample: str, opened: OpenPath) -> int:
         """Learn one more run; the number of its transfers. Of one that cannot be read nothing is learnt.
 
@@ -323,7 +327,8 @@ class RoteLearner:
         counts = self.network.counts
         if limit is None or counts.bytes_with(transfers) <= limit:
             return
-        rare = max(1, self.forgotten)
+        before = self.forgotten
+        rare = max(1, before)
         while counts.bytes_with(transfers) > limit * _AFTER_PRUNING and rare < _RAREST:
             counts.prune(rare)
             self.forgotten = rare
@@ -333,7 +338,9 @@ class RoteLearner:
                 f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
                 "raise --max-memory"
             )
-        _log.info("memory: contexts met %s times or less were forgotten", f"{self.forgotten:,}")
+        # as more is learnt, the same ones are forgotten again and again
+        if self.forgotten != before:
+            _log.info("memory: contexts met %s times or less were forgotten", f"{self.forgotten:,}")
 
 
 def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:

@@ -112,6 +112,7 @@ def build(request: Request, progress: Progress | None = None) -> Report:
     ]
     unread = places.name_functions(progress)
     calibration = judged.runs[0].calibration
+    calls = all(scanned.calls is not None for scanned, _ in looked)
     return Report(
         version=__version__,
         evaluations=_text(str(request.folder)),
@@ -119,9 +120,10 @@ def build(request: Request, progress: Progress | None = None) -> Report:
         window=calibration.window if calibration else WINDOW,
         classifier=judged.classifier,
         overview=_overview(judged),
-        notes=[_text(note) for note in _notes(request, judged, samples, budget) + unread],
+        notes=[_text(note) for note in _notes(request, judged, samples, budget, calls) + unread],
         places=places.all,
         samples=samples,
+        calls=calls,
     )
 
 
@@ -313,7 +315,9 @@ def _look(task: _Task) -> tuple[Scan, Located]:
         classes=_classes(scanned),
         count=task.count,
     )
-    return scanned, locate(task.folder, task.bin_dir, wanted).trimmed()
+    # calls carry their names, and have no trace
+    folder = task.folder if scanned.calls is None else None
+    return scanned, locate(folder, task.bin_dir, wanted).trimmed()
 
 
 def _classes(scanned: Scan) -> int | None:
@@ -335,7 +339,7 @@ def _sample(
     word: Any = None
     if verdict is not None:
         word = "refused" if refused is not None else "anomalous" if verdict.anomalous else "nominal"
-    namer = places.namer(index, _classes(scanned))
+    namer = places.namer(index, _classes(scanned), scanned.calls)
     return SampleReport(
         # an evaluation in the original's format names the sample alone
         name=_text(located.name if located.name and run.name == run.sample else run.name),
@@ -397,6 +401,7 @@ def _window(window: Stretch, scanned: Scan, located: Located, namer: _Namer, tas
 def _transfers(window: Stretch, located: Located, namer: _Namer) -> list[Transfer]:
     rows = window.rows
     columns = {name: column.tolist() for name, column in rows.columns.items()}
+    before = columns.get("before", [0] * len(rows))
     made = []
     for row, prediction in enumerate(rows.prediction.tolist()):
         position = columns["position"][row] if "position" in columns else located.position.get(prediction)
@@ -408,7 +413,7 @@ def _transfers(window: Stretch, located: Located, namer: _Namer) -> list[Transfe
             Transfer(
                 prediction=prediction,
                 position=position,
-                source=namer.block(source) if source is not None else None,
+                source=namer.block(source) if source is not None else namer.call(before[row]),
                 kind=located.kind(source) if source is not None else None,
                 instruction=located.texts.get(source) if source is not None else None,
                 instruction_offset=located.branches.get(source) if source is not None else None,
@@ -447,9 +452,9 @@ class _Places:
             for path, file in each.images.items():
                 self.files.setdefault(path, file)
 
-    def namer(self, index: int, classes: int | None) -> _Namer:
+    def namer(self, index: int, classes: int | None, calls: dict[str, str] | None = None) -> _Namer:
         """Names blocks as the sample of that number sees them."""
-        return _Namer(self, self._located[index], classes)
+        return _Namer(self, self._located[index], classes, calls or {})
 
     def add(self, place: Place, image: str | None) -> int:
         """The number of a place."""
@@ -487,10 +492,11 @@ class _Places:
 
 
 class _Namer:
-    def __init__(self, places: _Places, located: Located, classes: int | None) -> None:
+    def __init__(self, places: _Places, located: Located, classes: int | None, calls: dict[str, str]) -> None:
         self._places = places
         self._located = located
         self._classes = classes
+        self._calls = calls
 
     def block(self, block: int) -> int:
         """The place of a block of the sample's path."""
@@ -498,12 +504,19 @@ class _Namer:
 
     def token(self, token: int) -> int:
         """The place of a target by the name that the evaluation gives it."""
+        name = self._calls.get(f"{token:016x}")
+        if name is not None:
+            return self._add(Place(block=hex_of(token), module=name))
         # the original's files do not say whether they name classes; a BBID as small as one there is not
         if self._classes is not None or token < MOST_CLASSES:
             return self._add(Place(block_class=token))
         digest = token >> 32
         module = self._located.modules.get(digest) or self._places.modules.get(digest)
         return self._add(Place(block=hex_of(token), module=module, offset=token & 0xFFFFFFFF))
+
+    def call(self, token: int) -> int | None:
+        """The place of a call that came before another; None where that is not known (0)."""
+        return self.token(token) if token else None
 
     def _add(self, place: Place) -> int:
         image = None
@@ -517,7 +530,9 @@ class _Namer:
 # what is said about the whole
 
 
-def _notes(request: Request, judged: _Judged, samples: Sequence[SampleReport], budget: Budget) -> list[str]:
+def _notes(
+    request: Request, judged: _Judged, samples: Sequence[SampleReport], budget: Budget, calls: bool
+) -> list[str]:
     notes = []
     if judged.why is not None:
         notes.append(f"There are no verdicts: {judged.why}.")
@@ -553,7 +568,9 @@ def _notes(request: Request, judged: _Judged, samples: Sequence[SampleReport], b
             "The model does not know what its training saw, so there is no novelty: windows are chosen by "
             "surprisal."
         )
-    if request.traces is None:
+    if calls:
+        notes.append("These runs are calls that a sandbox reported: where one came from is the call before.")
+    elif request.traces is None:
         notes.append(
             "Blocks are named by their numbers alone, as no traces were given (--traces): the sources of "
             "transfers, modules, functions and instructions are unknown."

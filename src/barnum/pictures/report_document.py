@@ -188,7 +188,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole report. ``notes`` say what was aggregated, left out or is missing."""
+    """A whole report. ``notes`` say what was aggregated, left out or is missing. ``calls``: the runs are
+    calls that a sandbox reported; a place then is a call, whose name is its ``module``."""
 
     schema: int = SCHEMA
     version: str
@@ -200,6 +201,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     places: list[Place]
     samples: list[SampleReport]
+    calls: bool = False
 
 
 def json_schema() -> dict[str, Any]:

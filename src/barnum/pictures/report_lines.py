@@ -14,7 +14,7 @@ import msgspec
 
 from barnum.pictures.report_document import Place, Report, SampleReport, Transfer, Window
 
-NAME = "barnum_anomalous_control_flow"
+NAME, NAME_OF_CALLS = "barnum_anomalous_control_flow", "barnum_anomalous_calls"
 
 
 def lines(report: Report) -> Iterator[dict[str, Any]]:
@@ -32,7 +32,7 @@ def lines(report: Report) -> Iterator[dict[str, Any]]:
 
 def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "name": NAME,
+        "name": NAME_OF_CALLS if report.calls else NAME,
         "description": _description(report, sample, window),
         "severity": _severity(report, window),
         "weight": 1,
@@ -64,9 +64,10 @@ def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[s
 
 
 def _description(report: Report, sample: SampleReport, window: Window | None) -> str:
+    kind, each = ("Calls", "calls") if report.calls else ("Control flow", "transfers")
     if window is None:
-        return "Control flow that nominal runs do not show"
-    where = f"transfers {window.begin:,} to {window.end - 1:,}"
+        return f"{kind} that nominal runs do not show"
+    where = f"{each} {window.begin:,} to {window.end - 1:,}"
     if window.position is not None:
         where += f" (steps {window.position:,} to {window.position_end:,})"
     if window.chosen_by == "novelty":
@@ -75,10 +76,10 @@ def _description(report: Report, sample: SampleReport, window: Window | None) ->
         if threshold is not None and window.above_threshold:
             what += f", anomalous above {threshold:.2f}"
     elif window.chosen_by == "surprisal":
-        what = f"{window.surprisal:.2f} nats of surprisal a transfer"
+        what = f"{window.surprisal:.2f} nats of surprisal a {each[:-1]}"
     else:
         what = f"{100 * window.wrong:.0f} % of predictions wrong"
-    return f"Control flow that nominal runs do not show: {what} in {where}"
+    return f"{kind} that nominal runs do not show: {what} in {where}"
 
 
 def _severity(report: Report, window: Window | None) -> int:
@@ -119,4 +120,5 @@ def place_text(place: Place) -> str:
     module = place.module.replace("\\", "/").rsplit("/", 1)[-1] or place.module
     if place.function is not None:
         return f"{module}!{place.function}+0x{place.function_offset or 0:x}"
-    return f"{module}+0x{place.offset or 0:x}"
+    # a call has no offset
+    return module if place.offset is None else f"{module}+0x{place.offset:x}"

@@ -100,6 +100,7 @@ class Scan:
     alarm: tuple[int, int | None] | None
     columns: tuple[str, ...]
     options: dict[str, Any]
+    calls: dict[str, str] | None = None
 
 
 def scan(
@@ -125,6 +126,7 @@ def scan(
             alarm=alarm,
             columns=evaluation.columns,
             options=evaluation.header.options if evaluation.header else {},
+            calls=evaluation.header.calls if evaluation.header else None,
         )
     finally:
         evaluation.close()
@@ -137,6 +139,17 @@ def _parts(evaluation: Evaluation, *columns: str) -> Iterator[tuple[int, Part]]:
         if size:
             yield begin, part
         begin += size
+
+
+def _with_calls_before(parts: Iterator[tuple[int, Part]]) -> Iterator[tuple[int, Part]]:
+    """The same, and of each call the one before it, ``before`` u64[m]: 0 where none is known."""
+    actual, position = np.uint64(0), np.uint64(0)
+    for begin, part in parts:
+        before = np.concatenate([[actual], part["actual"][:-1]])
+        step = np.concatenate([[position], part["position"][:-1]])
+        next_to = part["position"] == step + np.uint64(1)
+        actual, position = part["actual"][-1], part["position"][-1]
+        yield begin, part | {"before": np.where(next_to, before, np.uint64(0))}
 
 
 def _values(part: Part) -> F64:
@@ -314,7 +327,10 @@ def _second_pass(evaluation: Evaluation, count: int, windows: list[Stretch], bud
     kept = [_Kept(window, budget.transfers) for window in windows]
     around = [_around(window, count, budget.detail) for window in windows]
     end = max(stop for _, stop, _ in around)
-    for begin, part in _parts(evaluation, *evaluation.columns):
+    parts = _parts(evaluation, *evaluation.columns)
+    if evaluation.header is not None and evaluation.header.calls is not None:
+        parts = _with_calls_before(parts)
+    for begin, part in parts:
         if begin >= end:
             break
         values: F64 | None = None

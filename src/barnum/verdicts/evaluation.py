@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Protocol
@@ -43,6 +43,7 @@ _COLUMNS = pa.schema(
     ]
 )
 # what only a model knows that remembers its training: both are there, or neither is, nor a calibration
+_LONGEST_CALL = 200
 _REMEMBERED = ("seen", "novelty")
 _FORGETFUL = pa.schema([field for field in _COLUMNS if field.name not in _REMEMBERED])
 _REPEATING = ("predicted", "actual", "confidence", "surprisal", "novelty", "seen")
@@ -81,7 +82,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a file says of its sample. ``transfers`` rows; ``model`` is the identity of the model that scored
     it; ``calibration`` is None where the model does not know what its training saw, and then the file has
-    no ``seen`` and no ``novelty``; ``source`` is None in files of earlier versions."""
+    no ``seen`` and no ``novelty``; ``source`` is None in files of earlier versions. ``calls``, where targets
+    are calls, are their names, by token in hex."""
 
     schema: int
     version: str
@@ -93,6 +95,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None
     transfers: int
     source: Source | None = None
+    calls: dict[str, str] | None = None
 
 
 class Writer(ABC):
@@ -125,11 +128,14 @@ class Writer(ABC):
 
 
 class EvaluationWriter(Writer):
-    """Writes Parquet: all columns, or those that do without memory where the header has no calibration."""
+    """Writes Parquet: all columns, or those that do without memory where the header has no calibration.
+    ``calls`` are names of targets, of which those are kept that occur."""
 
-    def __init__(self, file: Path, header: Header) -> None:
+    def __init__(self, file: Path, header: Header, calls: Mapping[int, str] | None = None) -> None:
         super().__init__(file)
         self._header = header
+        self._calls = calls
+        self._met: set[int] = set()
         self._schema = _schema_of(header)
         self._rows = 0
         # pyarrow takes a name with a colon for a URI, and none that is no UTF-8
@@ -148,15 +154,24 @@ class EvaluationWriter(Writer):
         table = pa.table([columns[name] for name in self._schema.names], schema=self._schema)
         self._writer.write_table(table, row_group_size=_ROWS)
         self._rows += len(table)
+        if self._calls is not None:
+            for name in ("predicted", "actual"):
+                self._met.update(np.unique(columns[name]).tolist())
 
     def _close(self, complete: bool) -> None:
         if complete:
-            done = msgspec.structs.replace(self._header, transfers=self._rows)
+            done = msgspec.structs.replace(self._header, transfers=self._rows, calls=self._named())
             self._writer.add_key_value_metadata({_KEY.decode(): msgspec.json.encode(done).decode()})
         try:
             self._writer.close()
         finally:
             self._sink.close()
+
+    def _named(self) -> dict[str, str] | None:
+        if self._calls is None:
+            return None
+        names = {token: self._calls[token] for token in sorted(self._met) if token in self._calls}
+        return {f"{token:016x}": _text(name) for token, name in names.items()}
 
 
 class Evaluation(Protocol):
@@ -264,13 +279,18 @@ def open_evaluation(file: Path) -> Evaluation:
     raise EvaluationError(f"{file}: is neither Parquet nor gzip, so no evaluation: remove it")
 
 
-def writer_for(format: str, file: Path, header: Header) -> Writer:
-    """A writer of one of FORMATS. Of the header, gz keeps nothing."""
+def writer_for(format: str, file: Path, header: Header, calls: Mapping[int, str] | None = None) -> Writer:
+    """A writer of one of FORMATS. Of the header and of names of ``calls``, gz keeps nothing."""
     if format == "gz":
         from barnum.verdicts.gz import GzEvaluationWriter
 
         return GzEvaluationWriter(file)
-    return EvaluationWriter(file, header)
+    return EvaluationWriter(file, header, calls)
+
+
+def _text(name: str) -> str:
+    """Names come from outside: JSON takes no lone surrogates, and none needs to be longer."""
+    return name.encode("utf-8", errors="replace").decode()[:_LONGEST_CALL]
 
 
 def file_name(label: str, sample: str, format: str = "parquet") -> str:

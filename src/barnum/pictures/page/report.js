@@ -58,6 +58,10 @@
     }
     const parts = its.module.replaceAll("\\", "/").split("/");
     node.append(el("span", { class: "module" }, parts[parts.length - 1] || its.module), " ");
+    if (report.calls && its.offset === null) {
+      node.title = `call ${its.module}`;
+      return node;
+    }
     const offset = `+0x${(its.offset || 0).toString(16)}`;
     if (its.function !== null) {
       const inside = its.function_offset ? `+0x${its.function_offset.toString(16)}` : "";
