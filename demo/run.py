@@ -87,7 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Detect documents that abuse Ghostscript, from scratch.")
     parser.add_argument("--out", type=Path, default=ROOT / "demo-out", help="folder of all results")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
-    parser.add_argument("--rote", action="store_true", help="learn by rote as well: a second opinion")
+    parser.add_argument("--rote", action="store_true", help="run the same by the rote learner as well")
     options = parser.parse_args()
     try:
         _demo(options.out.resolve(), options.jobs, options.rote)
