@@ -42,6 +42,8 @@ FEW_ORDERS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 38
 TRAIN_LEAST, SCORE_LEAST = 150_000, 400_000
 # and the rote learner, with contexts of up to so many transfers, as the command has it, and longer ones
 ROTE_LEAST, ROTE_LENGTHS = 3_000_000, (32, 512)
+# seconds that the rote learner repeats itself for at least; the best round counts
+ROTE_SECONDS = 3.0
 
 Targets = Literal["modulo", "learnt"]
 TARGETS: dict[Targets, str] = {
@@ -168,13 +170,16 @@ def _causal(corpus: Corpus, tokens: Tokens, settings: Settings) -> Row:
 
 def _rote(corpus: Corpus, tokens: Tokens, longest: int, settings: Settings) -> Row:
     spec = RoteSpec(learn=Learn(), tokens=tokens, lengths=lengths_up_to(longest))
-    seconds = float("inf")
-    for _ in range(settings.rounds):
+    seconds = counting = float("inf")
+    started, rounds = time.perf_counter(), 0
+    # a short corpus takes hundredths of a second, of which one round says little
+    while rounds < settings.rounds or time.perf_counter() - started < ROTE_SECONDS:
+        rounds += 1
         learner = RoteLearner(spec, THREADS)
         began = time.perf_counter()
         for name, path in corpus.train:
             learner.learn(name, lambda path=path: nullcontext(path))  # type: ignore[misc]
-        counted = time.perf_counter() - began
+        counting = min(counting, time.perf_counter() - began)
         model = learner.model()
         seconds = min(seconds, time.perf_counter() - began)
     evaluator = Evaluator(model, THREADS)
@@ -187,7 +192,7 @@ def _rote(corpus: Corpus, tokens: Tokens, longest: int, settings: Settings) -> R
         accuracy=(judged[0].accuracy, judged[1].accuracy),
         surprisal=(judged[0].surprisal, judged[1].surprisal),
         train=learner.transfers / seconds,
-        epochs=learner.transfers / counted,
+        epochs=learner.transfers / counting,
         score=max(_judge(evaluator, longer).speed for _ in range(settings.rounds)),
         parameters=learner.contexts,
         note=f"contexts up to {longest}; {learner.bytes / learner.transfers:.1f} bytes a transfer learnt",

@@ -5,12 +5,15 @@ import gzip
 import json
 import logging
 import os
+import random
+import re
 import tracemalloc
 import zlib
 
 import pytest
 
-from barnum.calls import Limits, read_calls
+from barnum.calls import Limits, read_calls, sequence
+from barnum.calls.path import as_path
 from barnum.errors import SampleError
 from call_reports import READER, Run, cape, chain, cuckoo, drakvuf, names, write
 
@@ -38,7 +41,7 @@ def report_of(*calls):
         (b"", "is empty"),
         (b" \n\t\n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b"", mtime=0), "is empty"),
         (b"\x1f\x8b", "cut short"),
         (b"\x1f\x8bnothing", "gzip data is broken"),
         (b"[]", "JSON list"),
@@ -165,9 +168,23 @@ def test_wrong_types_in_a_log_of_drakvuf(tmp_path):
         "[" * 900 + "]" * 900,
         '{"api": {"api": "X"}}',
         '"\\ud800\\u0000"',
+        '"\\udfff"',
+        '{"\\udc00": "\\ud800"}',
         "1e-400",
     ],
-    ids=["nan", "infinity", "large", "huge", "10MB", "nested", "object", "surrogate", "tiny"],
+    ids=[
+        "nan",
+        "infinity",
+        "large",
+        "huge",
+        "10MB",
+        "nested",
+        "object",
+        "surrogate",
+        "half",
+        "halves",
+        "tiny",
+    ],
 )
 def test_odd_values_beside_a_call_do_not_matter(tmp_path, value):
     call = '{"arguments": %s, "api": "B", "x": [%s,%s]}' % (value, value, value)  # noqa: UP031
@@ -327,3 +344,152 @@ def test_a_gzip_bomb_fills_no_memory(tmp_path, head, body):
     finally:
         tracemalloc.stop()
     assert peak < 32 << 20
+
+
+@pytest.mark.parametrize("half", ["\\udfff", "\\ud800", "\\uDBFF\\u0041", "\\udc00\\ud83d", "\\\\\\udfff"])
+@pytest.mark.parametrize("form", [cuckoo, cape, drakvuf])
+def test_half_a_surrogate_pair_is_replaced_wherever_it_stands(tmp_path, form, half):
+    content = form(chain())
+    text = content if isinstance(content, str) else json.dumps(content)
+    text = text.replace("NtReadFile", f"Nt{half}File").replace("0x000000c4", half).replace("SessionID", half)
+    calls = read_calls(write(tmp_path / "r", text), "AcroRd32.exe")
+    assert (len(calls.call), calls.truncated) == (5, False)
+    name = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(f'"Nt{half}File"'))
+    assert names(calls)[1:3] == [name] * 2
+    assert as_path(calls).blocks.modules[2] == name
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_escapes_where_pieces_meet(tmp_path, seed):
+    draw = random.Random(seed)
+    tokens = ["\\\\", "\\\\", '\\"', "\\ud83d", "\\uDE00", "\\udfff", "a", "udfff", "\\n", "\u20ac", "1"]
+    made = ["".join(draw.choices(tokens, k=draw.randrange(1, 9))) for _ in range(60)]
+    text = (PLACE % ",".join(f'{{"api": "x{name}"}}' for name in made)).encode()
+    packed = b""
+    while text:
+        size = draw.randrange(1, 8)
+        packed, text = packed + gzip.compress(text[:size], 1), text[size:]
+    calls = read_calls(write(tmp_path / "r", packed))
+    wanted = [re.sub("[\ud800-\udfff]", "\ufffd", json.loads(f'"x{name}"')) for name in made]
+    assert (names(calls), calls.truncated) == (wanted, False)
+
+
+def test_lines_are_looked_at_a_constant_number_of_times(tmp_path, monkeypatch):
+    class Line(bytes):
+        """A line that counts how often it is compared."""
+
+        compared = 0
+        __hash__ = bytes.__hash__
+
+        def __eq__(self, other):
+            Line.compared += 1
+            return bytes.__eq__(self, other)
+
+    class Counted(sequence.Source):
+        def lines(self):
+            for lines in super().lines():
+                yield list(map(Line, lines))
+
+    monkeypatch.setattr("barnum.calls.read.Source", Counted)
+    count = 5000
+    # one name, with ever other blanks around it
+    text = "".join("A" + f"{number:b}".replace("0", " ").replace("1", "\t") + "\n" for number in range(count))
+    calls = read_calls(write(tmp_path / "r", text))
+    assert (calls.names, len(calls.call)) == (("A",), count)
+    assert Line.compared < 10 * count
+
+
+def test_endless_spellings_of_a_name_fill_no_memory(tmp_path):
+    text = "".join("A" + " " * number + "\n" for number in range(3000))
+    file = write(tmp_path / "r", text)
+    whole = read_calls(file)
+    tracemalloc.start()
+    try:
+        calls = read_calls(file, limits=Limits(texts=1 << 16))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert names(calls) == names(whole) == ["A"] * 3000
+    # the file, what is read at once and lists of that are held in any case
+    assert peak < 4 * len(text) + (4 << 20)
+
+
+@pytest.mark.parametrize(
+    ("head", "blank"),
+    [
+        ("A\nB\n", "\n"),
+        ("A\nB\n", "\r\n"),
+        ("A\nB\n", " \t\n"),
+        ("A\nB\n", "\u3000\n"),
+        ("1\n2\n", "\n"),
+        ("api,x\nA,1\nB,1\n", "\n"),
+        ("api,x\nA,1\nB,1\n", "\r\n"),
+        (drakvuf(chain()[2:3]), "\n"),
+        (drakvuf(chain()[2:3]), " \t\r\n"),
+    ],
+)
+def test_blank_lines_are_bounded(tmp_path, head, blank):
+    file = write(tmp_path / "r", head + blank * 100 + head.splitlines()[-1] + "\n")
+    assert "more than 99 blank lines" in refusal(file, limits=Limits(blank=99))
+    assert len(read_calls(file, limits=Limits(blank=100)).call) > 2
+
+
+def test_a_gzip_of_empty_lines_is_not_read_to_its_end(tmp_path):
+    packer = zlib.compressobj(1, wbits=31)
+    content = packer.compress(b"A\n" * 20)
+    block = b"\n" * (1 << 24)
+    content += b"".join(packer.compress(block) for _ in range(8))  # it does not end, which is not met
+    assert "more than 16,777,216 blank lines" in refusal(write(tmp_path / "r", content))
+
+
+def test_line_numbers_count_blank_lines(tmp_path):
+    assert "line 6 is" in refusal(write(tmp_path / "r", "A\n\n\nA\n\nB=C\n"))
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_few_bytes_that_stand_for_many_calls_are_refused_before_they_take_memory(tmp_path, threads):
+    runs = [Run(1, READER, [(thread % 3, "A") for thread in range(2000)])]
+    file = write(tmp_path / "r", cape(runs, repeated={"A": 1 << 16}))
+    tracemalloc.start()
+    try:
+        assert "more than 1,000,000 calls" in refusal(file, threads=threads, limits=Limits(calls=1_000_000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_processes_that_were_started_are_bounded(tmp_path):
+    # command lines that are empty count too
+    lines = [json.dumps({"Plugin": "procmon", "NewPid": n, "CommandLine": ""}) for n in range(50)]
+    file = write(tmp_path / "r", drakvuf(chain()) + "\n".join(lines) + "\n")
+    assert len(read_calls(file, "AcroRd32.exe", limits=Limits(started=54)).call) == 5
+    assert "more than 50 processes that were started" in refusal(file, limits=Limits(started=50))
+
+
+def test_a_report_that_takes_all_memory_is_one_line(tmp_path, monkeypatch):
+    def starve(*_):
+        raise MemoryError
+
+    file = write(tmp_path / "r", cuckoo(chain()))
+    monkeypatch.setattr("barnum.calls.recording.Recording.call", starve)
+    assert "needs more memory than there is" in refusal(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("A\nroot:x:0:0:secret words:/root\n", "line 2 is no name"),
+        ("1\n2\nsecret\n", "is no number"),
+        ("1 2 3 secret\n", "line 1 is no name"),
+        ("1 2 3 " + "4 " * 140_000 + "secret\n", "is no number"),
+        ('{"Plugin":"secret"}\n' * 2, "lines of other plugins"),
+    ],
+)
+def test_what_a_link_leads_to_is_not_quoted(tmp_path, content, why):
+    file = write(tmp_path / "r", content)
+    assert "secret" in refusal(file)
+    (tmp_path / "link").symlink_to(file)
+    message = refusal(tmp_path / "link")
+    assert why in message
+    assert "secret" not in message

@@ -39,6 +39,27 @@ def test_a_full_disk_and_other_errors_of_the_system_are_one_line(ended, tmp_path
     assert ended(OSError("two\nlines")) == (10, ["barnum: two?lines"])
 
 
+def test_too_little_memory_is_one_line(ended):
+    assert ended(MemoryError())[0] == 10
+    assert ended(MemoryError())[1][0].startswith("barnum: not enough memory: ")
+    told = MemoryError("Unable to allocate 5.59 GiB for an array with\nshape (750000000,)" + "x" * 1000)
+    code, lines = ended(told)
+    assert code == 10
+    assert lines[0].startswith(
+        "barnum: not enough memory: Unable to allocate 5.59 GiB for an array with shape"
+    )
+    assert len(lines) == 1
+    assert len(lines[0]) < 300
+    torch = RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"
+    )
+    assert ended(torch)[1][0].startswith("barnum: not enough memory: [enforce")
+    card = type("OutOfMemoryError", (RuntimeError,), {})
+    assert ended(card("CUDA out of memory."))[1] == ["barnum: not enough memory: CUDA out of memory."]
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        ended(RuntimeError("a mistake of ours"))
+
+
 @pytest.mark.parametrize(
     ("there", "readable", "code"),
     [(True, True, 17), (True, False, 10), (False, True, 17), (False, False, 10)],

@@ -3,16 +3,27 @@
 import gzip
 import hashlib
 import json
+import os
+import tracemalloc
+import zlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from barnum.calls import read_calls
-from barnum.calls.path import LEARN, START, write_path
+from barnum.calls.path import LEARN, START, as_path, write_path
+from barnum.cli.decoded import Decoded
+from barnum.cli.reported import Reported
+from barnum.errors import SampleError
 from barnum.paths import open_path, transfers
+from barnum.samples import Sample
 from learning import barnum
 
+SAME = "bcbbbbbbcbbbbcbbcbcbbcbcbbbcbccbbbbbbcbbbbbbccbbbbbbbcbcbcbbbbbb"
+ALSO_SAME = "bbcccbbbbcccbbbbbbbbbbbbcbcbbbbbbbbccbbbbbcbbbcbbbcbbbbbcbbbbccb"
 NAMES = [f"Nt{verb}{what}" for verb in ("Open", "Read", "Write", "Close") for what in ("File", "Key", "Port")]
 FAST = ("-t", "1", "--train-size", "20", "--test-size-benign", "6", "--test-size-malicious", "3")
 
@@ -209,6 +220,132 @@ def test_names_that_adler_32_does_not_tell_apart(tmp_path):
     report.write_text("\n".join(names))
     write_path(read_calls(report), tmp_path / "p.parquet")
     assert len(set(open_path(tmp_path / "p.parquet").blocks.bbid.tolist())) == 5
+
+
+def test_names_that_no_checksum_tells_apart(tmp_path):
+    # made up: the same Adler-32 and the same CRC-32
+    names = [SAME, ALSO_SAME]
+    assert len({zlib.crc32(name.encode()) for name in names}) == 1
+    assert len({zlib.adler32(name.encode()) for name in names}) == 1
+    report = tmp_path / "calls.txt"
+    report.write_text("\n".join([*names, START]))
+    blocks = as_path(read_calls(report)).blocks
+    assert len(set(blocks.bbid.tolist())) == len(blocks) == 4
+    # as docs/formats.md says
+    wanted = [hashlib.sha256(name.encode()).digest()[:8] for name in ("", *names, START)]
+    assert [number.to_bytes(8, "big") for number in blocks.bbid.tolist()] == wanted
+
+
+@pytest.mark.parametrize("apart", [None, 1, 3, 7])
+def test_pieces_of_a_path_are_those_of_the_whole(tmp_path, monkeypatch, apart):
+    report = tmp_path / "calls.csv"
+    made = "".join(f"A{number * number % 11},{number * number % 5}\n" for number in range(100))
+    report.write_text("api,pid\n" + made.replace(",4\n", ",1\n"))
+    calls = read_calls(report, "pid:1", threads=True)
+    calls = replace(calls, first=np.arange(len(calls.call)) % 13 == 0)
+    whole = as_path(calls, apart)
+    assert int((whole.gap > 0).sum()) == int(calls.first.sum())
+    for piece in (1, 2, 5, 13, 14):
+        monkeypatch.setattr("barnum.calls.path._PIECE", piece)
+        parts = as_path(calls, apart)
+        for name in ("block", "gap", "stream"):
+            assert np.array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def repeated(count):
+    """A report of CAPE with so many entries, each of which stands for 65,536 calls."""
+    calls = [{"api": f"Nt{number % 2}", "repeated": 65535} for number in range(count)]
+    return json.dumps({"behavior": {"processes": [{"process_id": 1, "calls": calls}]}})
+
+
+def test_writing_a_path_takes_little_memory(tmp_path):
+    report = tmp_path / "r.json"
+    # 4 million calls
+    report.write_text(repeated(62))
+    calls = read_calls(report)
+    tracemalloc.start()
+    try:
+        write_path(calls, tmp_path / "p.parquet")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # a few pieces of a million; of all at once it were 40 bytes a call
+    assert len(calls.call) > 4_000_000
+    assert peak < 20 * len(calls.call)
+
+
+def reported(folder):
+    return Reported({"process": None, "by_thread": False, "no_overlap": False}, folder)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    samples = []
+    for place, calls in (("a", "NtOpen\n" * 3), ("b", "NtEvil\n" * 5)):
+        folder = tmp_path / place / "same"
+        folder.mkdir(parents=True)
+        (folder / "info.txt").write_text("x.doc\nbenign\n")
+        (folder / "calls.txt").write_text(calls)
+        samples.append(Sample.open(folder, reports=True))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    source = reported(scratch)
+    for _ in range(2):
+        counts = []
+        for sample in samples:
+            with source.opener(sample)() as path:
+                counts.append((path.rows, path.blocks.modules[1]))
+        assert counts == [(4, "NtOpen"), (6, "NtEvil")]
+    assert len(list(scratch.iterdir())) == 2
+    source.forget(samples[0])
+    assert len(list(scratch.iterdir())) == 1
+    decoded = Decoded({"preprocessed": False, "bin_dir": None, "timeout": None}, scratch)
+    files = {decoded._file(sample) for sample in samples}
+    assert len(files) == 2 and files == {decoded._file(sample) for sample in samples}
+
+
+def test_long_names_of_folders(tmp_path):
+    calls = "\n".join(calls_of(3))
+    for number in range(2):
+        folder = tmp_path / (f"{number}" + "n" * 249)
+        folder.mkdir()
+        (folder / "info.txt").write_text("x.doc\nbenign\n")
+        (folder / "calls.txt").write_text(calls)
+    sizes = ("--train-size", "1", "--test-size-benign", "1", "--test-size-malicious", "0")
+    ended = barnum("syscall", "-t", "1", *sizes, "--skip-eval", tmp_path)
+    assert ended.code == 0, ended.err
+
+
+def test_a_sample_that_cannot_be_used_is_skipped_with_one_line(tree, tmp_path):
+    for folder in tree.iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))
+    odd.mkdir()
+    (odd / "info.txt").write_text("x.doc\nbenign\n")
+    (odd / "calls.txt").write_text("NtClose\n")
+    half = write_sample(tmp_path, "half.doc", "benign", cuckoo("half.doc", ["A", "\udfff"]))
+    many = write_sample(tmp_path, "many.doc", "benign", repeated(1025))
+    ended = syscall("--skip-eval", tmp_path)
+    assert ended.code == 0, ended.err
+    skipped = [line for line in ended.err.splitlines() if "skipped" in line]
+    assert len([line for line in skipped if "its name is no UTF-8" in line]) == 1
+    assert len([line for line in skipped if str(many) in line and "more than 67,108,864 calls" in line]) == 1
+    assert len(skipped) == 2
+    assert str(half) not in ended.err
+
+
+def test_a_path_that_takes_all_memory_is_one_line(tmp_path, monkeypatch):
+    folder = write_sample(tmp_path, "a.doc", "benign", "NtClose\n", "calls.txt")
+    (tmp_path / "scratch").mkdir()
+
+    def starve(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("barnum.calls.path._chunks", starve)
+    with (
+        pytest.raises(SampleError, match="needs more memory than there is"),
+        reported(tmp_path / "scratch").opener(Sample.open(folder, reports=True))(),
+    ):
+        pass
 
 
 def test_options_without_effect_are_named(tree):

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from barnum.models.arrays import read_arrays, write_arrays
+from barnum.models.model import identity_of
 from learning import attack_path, barnum, lstm, nominal_path, write_sample, write_tree
 from test_cli_prob import prob, sets_file
 
@@ -149,6 +152,29 @@ def refused(tree, *options):
     return ended.err.strip().splitlines()[-1]
 
 
+def spoilt_runs(rote, file):
+    """A rote learner's file with another number of transfers in its runs."""
+    arrays, _ = read_arrays(rote)
+    document = json.loads(arrays.pop("document.json").tobytes())
+    arrays["runs.transfers"] = arrays["runs.transfers"] + 1
+    document["identity"] = identity_of(arrays)
+    text = np.frombuffer(json.dumps(document).encode(), np.uint8)
+    write_arrays(file, arrays | {"document.json": text}, document["identity"])
+    return file
+
+
+def test_weights_that_give_no_finite_predictions_leave_no_evaluation(mixed, tree, sets, tmp_path):
+    folder, _ = mixed
+    arrays, identity = read_arrays(folder / "w")
+    arrays["network.out.weight"] = np.full_like(arrays["network.out.weight"], np.finfo(np.float32).max)
+    write_arrays(tmp_path / "w", arrays, identity)
+    files = ("--use-model", folder / "m.json", "--use-weights", tmp_path / "w")
+    ended = lstm(*FAST, "-i", sets, *files, "--skip-test", "--eval-dir", tmp_path / "e", tree)
+    assert ended.code == 20
+    assert ended.error == f"{tmp_path}/w: its weights give no finite predictions: learn the model anew"
+    assert not list((tmp_path / "e").glob("*"))
+
+
 def test_mistakes_are_told_before_anything_is_learnt(mixed, tree, sets, rote, tmp_path):
     folder, _ = mixed
     mix = ("-i", sets, "--with-prob")
@@ -163,6 +189,8 @@ def test_mistakes_are_told_before_anything_is_learnt(mixed, tree, sets, rote, tm
     assert "predicts other targets" in refused(tree, *mix, rote, "--vocabulary", "modulo")
     assert "no file of a rote learner" in refused(tree, *mix, folder / "w")
     assert "beside its network already" in refused(tree, *mix, rote, *using(folder))
+    spoilt = spoilt_runs(rote, tmp_path / "spoilt")
+    assert f"{spoilt}: the runs that it keeps contradict themselves" in refused(tree, *mix, spoilt)
     broken = tmp_path / "broken"
     broken.write_bytes(rote.read_bytes()[:-100])
     assert str(broken) in refused(tree, *mix, broken)

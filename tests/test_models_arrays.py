@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from barnum.errors import ModelError
+from barnum.models import arrays as arrays_module
 from barnum.models.arrays import is_hdf5, read_arrays, write_arrays
 
 IDENTITY = "a5" * 32
@@ -209,6 +210,65 @@ def test_a_header_longer_than_the_file_takes_no_memory(tmp_path):
         refused(file)
 
 
+def test_more_arrays_than_a_model_has_are_refused_here_too(tmp_path):
+    file = tmp_path / "w"
+    file.write_bytes(save({f"runs.{i}": np.zeros(0, np.uint8) for i in range(4097)}))
+    assert "4,097 arrays" in refused(file)
+
+
+def test_what_does_not_fit_in_memory_is_refused(tmp_path, monkeypatch):
+    file = tmp_path / "w"
+    size = 1 << 33
+    header = {"network.a": tensor("U8", (size,), (0, size))}
+    file.write_bytes(safetensors_of(header, b""))
+    os.truncate(file, file.stat().st_size + size)  # holes alone
+    code = (
+        "import resource, sys; from pathlib import Path; from barnum.errors import ModelError\n"
+        "from barnum.models.arrays import read_arrays\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))\n"
+        "try: read_arrays(Path(sys.argv[1]))\n"
+        "except ModelError as error: print(error)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(file)], capture_output=True, timeout=60, check=True, text=True
+    )
+    assert ended.stdout == f"{file}: does not fit in memory\n"
+    assert ended.stderr == ""
+    monkeypatch.setattr(arrays_module, "_available", lambda: 100)
+    for ending in ("safetensors", "h5"):
+        file = tmp_path / f"w.{ending}"
+        write_arrays(file, arrays_of(), IDENTITY)
+        assert "does not fit in memory" in refused(file)
+
+
+def test_memory_that_ends_while_a_file_is_read_is_one_line(tmp_path, monkeypatch, h5):
+    file = tmp_path / "w"
+    write_arrays(file, arrays_of(), IDENTITY)
+    panic = type("PanicException", (BaseException,), {})
+    for error in (MemoryError(), panic("no memory")):
+
+        def fail(*_words, error=error, **_options):
+            raise error
+
+        monkeypatch.setattr(arrays_module, "safe_open", fail)
+        assert "does not fit in memory" in refused(file)
+    monkeypatch.setattr(arrays_module, "_identity", lambda _root: np.empty(1 << 62, np.uint8))
+    assert "does not fit in memory" in refused(h5)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_comes_through(tmp_path, monkeypatch, error):
+    file = tmp_path / "w"
+    write_arrays(file, arrays_of(), IDENTITY)
+
+    def fail(*_words, **_options):
+        raise error
+
+    monkeypatch.setattr(arrays_module, "safe_open", fail)
+    with pytest.raises(error):
+        read_arrays(file)
+
+
 # --- HDF5 ---------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +278,7 @@ def test_a_header_longer_than_the_file_takes_no_memory(tmp_path):
         lambda root: root.__setitem__("network/link", h5py.SoftLink("/network/bias")),
         lambda root: root.__setitem__("network/link", h5py.SoftLink("/nowhere")),
         lambda root: root.__setitem__("network/link", h5py.ExternalLink("/etc/passwd", "/")),
+        lambda root: several_names(root, root.create_dataset("network/x", data=np.zeros(100_000))),
         lambda root: root.__setitem__("link", h5py.SoftLink("/network")),
         lambda root: root.__setitem__("link", h5py.SoftLink("/link")),
         lambda root: root.__setitem__("link", h5py.ExternalLink("/etc/passwd", "/")),
@@ -242,6 +303,11 @@ def test_what_is_not_stored_plainly_is_refused(h5, change):
     with h5py.File(h5, "a") as root:
         change(root)
     refused(h5)
+
+
+def several_names(root, data):
+    for i in range(50):
+        root[f"network/again{i}"] = data
 
 
 def virtual():

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from barnum.errors import ModelError
 from barnum.models import evaluate as evaluate_module
 from barnum.models.evaluate import Evaluator, mean_of
 from barnum.paths import Gap, Kind, Learn, transfers
@@ -201,3 +203,14 @@ def test_an_attack_surprises_where_it_is(models, vocabulary):
     assert found["surprisal"][attacked].mean() > 2 * found["surprisal"][~attacked].mean()
     assert found["novelty"][attacked].any()
     assert found["correct"][~attacked].mean() > 0.7
+
+
+@pytest.mark.parametrize("vocabulary", ["learnt", "modulo"])
+def test_windows_that_a_network_tells_no_finite_number_of_are_refused(vocabulary):
+    runs = [path_of(nominal_path(i, 400), BLOCKS) for i in range(2)]
+    model, _ = fit(spec_of("paper", vocabulary, epochs=1, units=4), runs)
+    with torch.no_grad():
+        for tensor in model.network.state_dict().values():
+            tensor.fill_(torch.finfo(torch.float32).max)
+    with pytest.raises(ModelError, match=r"^its weights give no finite predictions: learn the model anew$"):
+        columns(model, JUDGED)

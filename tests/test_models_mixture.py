@@ -233,6 +233,15 @@ def test_the_rote_learner_learns_the_runs_to_weigh_by_as_well(models):
 # --- what does not go together, files --------------------------------------------------------------------
 
 
+def changed(model, emptied):
+    """A model some of whose arrays are empty: those of these names, or of these and an order."""
+    arrays = {}
+    for name, array in model.arrays().items():
+        network = name.startswith("network.") and name.split(".")[1] in emptied
+        arrays[name] = array[:0] if network or name in emptied else array
+    return model_of("file", model.document, arrays)
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -240,6 +249,12 @@ def test_the_rote_learner_learns_the_runs_to_weigh_by_as_well(models):
         (lambda: rote_of(rule="draw"), "draws its predictions"),
         (lambda: rote_of(learn=Learn(ret=False)), "other kinds of transfers"),
         (lambda: rote_of("modulo"), "predicts other targets"),
+        (
+            lambda: changed(rote_of(), {"target", "context", "followers", "follower", "count"}),
+            "learnt nothing",
+        ),
+        (lambda: changed(rote_of(), {"runs.transfers"}), "contradict themselves"),
+        (lambda: changed(rote_of(), {"runs.edge"}), "contradict themselves"),
     ],
 )
 def test_models_that_cannot_be_mixed_are_refused(make, why):
@@ -286,6 +301,9 @@ DAMAGE = {
     "no number": lambda a: a["mixture.weight"].__setitem__(3, np.nan),
     "counts are missing": lambda a: a.pop("mixture.rote.count.1"),
     "what belongs nowhere": lambda a: a.update({"mixture.other": np.zeros(1)}),
+    "counts of no prefix": lambda a: a.update({"mixture.target": a.pop("mixture.rote.target")}),
+    "counts with and without it": lambda a: a.update({"mixture.target": a["mixture.rote.target"]}),
+    "escapes beyond the end": lambda a: a["mixture.rote.tried"].__setitem__(0, 1e300),
     "no mixture at all": lambda a: [a.pop(name) for name in list(a) if name.startswith("mixture.")],
     "nothing learnt": lambda a: a.update({name: a[name][:0] for name in a if name.startswith(COUNTS)}),
 }
@@ -298,6 +316,21 @@ def test_damaged_files_are_refused(models, damage):
     DAMAGE[damage](arrays)
     with pytest.raises(ModelError, match=r"^file: "):
         model_of("file", model.document, arrays)
+
+
+@pytest.mark.parametrize("mixing", [True, False])
+@pytest.mark.parametrize("name", ["network.out.weight", "network.strength.weight"])
+def test_weights_that_give_no_finite_predictions_are_refused(models, mixing, name):
+    model = models["learnt"][0 if mixing else 2]
+    arrays = {key: array.copy() for key, array in model.arrays().items()}
+    arrays[name][:] = np.finfo(np.float32).max
+    spoilt = model_of("file", model.document, arrays)
+    with pytest.raises(ModelError) as refused:
+        columns(spoilt, JUDGED)
+    assert str(refused.value) == "its weights give no finite predictions: learn the model anew"
+    if not mixing:
+        with pytest.raises(ModelError, match="no finite predictions"):
+            mix(spoilt, rote_of(), [JUDGED])
 
 
 def test_documents_that_contradict_the_numbers_are_refused(models):

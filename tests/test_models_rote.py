@@ -15,7 +15,7 @@ from barnum.models.arrays import read_arrays, write_arrays
 from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model, identity_of, load_model, model_of, save_document, save_weights
 from barnum.models.rote import LADDER, LONGEST, RoteConfig, RoteNetwork, lengths_up_to
-from barnum.models.rote_learn import RoteLearner, RoteSpec
+from barnum.models.rote_learn import RoteLearner, RoteSpec, check_goes_on
 from barnum.paths import Kind, Learn, iter_transfers
 from barnum.sequences import FEW_RUNS, Tokens
 from learning import Cut, attack_path, blocks_of, fit, nominal_path, path_of, spec_of
@@ -541,6 +541,8 @@ def changed_at(name, at, value):
         ("tried", 0, -1.0),
         ("escaped", 0, 1e9),
         ("base", 1, 1e9),
+        ("tried", 0, 2.0**54),
+        ("base", 0, np.finfo(float).max),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(name, at, value):
@@ -554,13 +556,78 @@ def test_the_greatest_counts_are_usable(order):
     assert assert_usable(ARRAYS | huge)
 
 
-@pytest.mark.parametrize("value", [1e-320, 1e300, np.finfo(float).max])
+@pytest.mark.parametrize("value", [1e-320, 1e9, 2.0**53])
 @pytest.mark.parametrize("names", [("tried",), ("tried", "escaped"), ("base",)])
 def test_the_greatest_and_least_escapes_are_usable(names, value):
     changed = {f"network.{name}": np.full_like(ARRAYS[f"network.{name}"], value) for name in names}
     if names == ("tried",):
         changed["network.escaped"] = np.zeros_like(ARRAYS["network.escaped"])
     assert assert_usable(ARRAYS | changed)
+
+
+def test_escapes_stop_at_their_end():
+    huge = {f"network.{name}": np.full_like(ARRAYS[f"network.{name}"], 2.0**53) for name in ESCAPES}
+    one, other = model_of("file", MODEL.document, ARRAYS | huge), learnt([LOOP * 9], ["c"])
+    model = merged([one, other, learnt([LOOP * 8], ["d"])], 1)
+    back = again(model)
+    assert max(back.network.tried.max(), back.network.base.max()) == 2.0**53
+    assert np.isfinite(columns(back, JUDGED)["surprisal"]).all()
+
+
+ESCAPES = ("tried", "escaped", "base")
+
+
+def test_runs_of_more_transfers_than_can_be_added_up_are_not_put_together(monkeypatch):
+    one, other = learnt([nominal_path(0, 250)], ["a"]), learnt([nominal_path(1, 250)], ["b"])
+    before = counts(one)
+    monkeypatch.setattr(rote_learn, "MOST_TRANSFERS", 2 * 249 - 1)
+    for call in (
+        lambda: merged([one, other], 1),
+        lambda: teach(RoteLearner.of(one, 1), [nominal_path(1, 250)], ["b"]),
+        lambda: teach(RoteLearner(spec(), 1), [nominal_path(seed, 250) for seed in range(2)]),
+    ):
+        with pytest.raises(ModelError) as refused:
+            call()
+        assert "more transfers than can be counted" in one_line(refused)
+        assert_same(counts(one), before)
+    monkeypatch.setattr(rote_learn, "MOST_TRANSFERS", 2 * 249)
+    assert again(merged([one, other], 1)).document.samples == ("a", "b")
+
+
+@pytest.mark.parametrize("change", [{"forgotten": 1 << 70}, {"forgotten": (1 << 34) + 1}, {"forgotten": -1}])
+def test_impossible_numbers_of_a_document_are_refused(change):
+    document = msgspec.structs.replace(MODEL.document, config=MODEL.document.config | change)
+    with pytest.raises(ModelError, match="sizes that cannot be"):
+        model_of("file", document, ARRAYS)
+
+
+def test_arrays_of_runs_that_nobody_asked_for_are_refused():
+    for name in ("runs.more", "runs.", "runs.edge.0"):
+        with pytest.raises(ModelError, match=r"^file: runs\."):
+            model_of("file", MODEL.document, ARRAYS | {name: np.zeros(0, np.uint8)})
+
+
+def test_whether_a_model_can_learn_more_is_known_beforehand():
+    check_goes_on(MODEL)
+    bad = model_of("file", MODEL.document, changed_at("runs.transfers", 0, 1 << 50))
+    for model in (bad, msgspec_replaced(samples=("a",)), msgspec_replaced(samples=("a", "b", "c"))):
+        with pytest.raises(ModelError) as refused:
+            check_goes_on(model)
+        with pytest.raises(ModelError, match=str(refused.value)):
+            RoteLearner.of(model, 1)
+
+
+def msgspec_replaced(**changes):
+    return model_of("file", msgspec.structs.replace(MODEL.document, **changes), ARRAYS)
+
+
+def test_a_million_samples_of_nothing_are_refused_at_once():
+    count = 1_000_000
+    arrays = ARRAYS | {"runs.stretches": np.zeros(count, np.uint32)}
+    arrays["runs.stretches"][0] = len(ARRAYS["runs.transfers"])
+    document = msgspec.structs.replace(MODEL.document, samples=("",) * count)
+    with pytest.raises(ModelError, match="contradict themselves"):
+        RoteLearner.of(model_of("file", document, arrays), 1)
 
 
 @settings(max_examples=250, deadline=None)

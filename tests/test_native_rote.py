@@ -584,6 +584,15 @@ def test_lengths_that_do_not_ascend_from_zero_are_refused(lengths):
         Rote(lengths)
 
 
+@pytest.mark.parametrize("length", [(1 << 20) + 1, (1 << 32) - 2, (1 << 32) - 1])
+def test_contexts_that_are_too_long_are_refused(length):
+    with pytest.raises(ValueError, match="too long"):
+        Walk(length)
+    with pytest.raises(ValueError, match="too long"):
+        Rote([0, length])
+    assert len(Walk(1 << 20)) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -754,6 +763,42 @@ def test_keys_that_were_chosen_to_collide_do_not_slow_it_down():
         Rote([0]).add_counts(0, np.sort(key), rows, tokens, counts)
         took.append(time.process_time() - begin)
     assert took[1] < 5 + 10 * took[0], took
+
+
+def test_targets_that_were_chosen_to_collide_are_told_apart():
+    # a table that took them as they come, modulo one of its sizes, would need minutes
+    tokens = np.arange(1, 150_001, dtype=np.uint64) * np.uint64(85229 * 172933)
+    rote = Rote([0])
+    keys, counts = np.array([5], np.uint64), np.ones(len(tokens), np.uint32)
+    for _ in range(2):
+        rote.add_counts(0, keys, np.array([0, len(tokens)], np.uint64), tokens, counts)
+    assert (np.sort(rote.targets) == tokens).all()
+    assert (rote.counts(0)[3] == 2).all()
+
+
+def test_where_no_more_threads_can_be_had_those_there_are_do_it_all():
+    ended = in_a_process(
+        "import resource\n"
+        "draw = np.random.default_rng(0)\n"
+        "table = np.arange(50, dtype=np.uint64)\n"
+        "size = 1_000_000\n"
+        "rows = draw.integers(0, 50, size).astype(np.uint32)\n"
+        "rote, walk = Rote(list(range(12))), Walk(11)\n"
+        "walk.roll(table, table, rows[:5000], rows[1:5001], np.zeros(5000, np.bool_))\n"
+        "rote.add(walk, 1)\n"
+        "cells = 24 * TIMES * SPREADS\n"
+        "rote.settle(np.zeros(cells), np.zeros(cells), np.zeros(2))\n"
+        "walk.roll(table, table, rows[:-1], rows[1:], np.zeros(size - 1, np.bool_))\n"
+        "alone = rote.score(walk, 1)\n"
+        # room for the scores, and for a few threads
+        "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "most = resource.getrlimit(resource.RLIMIT_AS)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (taken + (80 << 20), most))\n"
+        "scores = rote.score(walk, 1024)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "assert all(np.array_equal(*both) for both in zip(scores, alone))\n"
+    )
+    assert ended.returncode == 0, ended
 
 
 def test_the_reference_knows_what_a_context_is():

@@ -113,6 +113,94 @@ def test_a_flipped_bit_is_refused_or_gives_runs_to_learn_from(name, at, bit):
     assert np.isfinite(scores).all()
 
 
+def put(name, at, value):
+    array = ARRAYS[name].copy()
+    array[at] = value
+    return {name: array}
+
+
+def one_more(rows_of, names):
+    """A row of the first stretch twice."""
+    changed = put(rows_of, 0, ARRAYS[rows_of][0] + 1)
+    return changed | {name: np.insert(ARRAYS[name], 0, ARRAYS[name][0]) for name in names}
+
+
+EDGES = ("edge", "kind", "count", "first")
+
+
+def without_an_edge():
+    """A way into the kernel by an edge that its run does not have, though the vocabulary has it."""
+    alone = [edges_of([transfers_of(BLOCKS, [0, 1] * 600, entered={50: 3})]), *RUNS]
+    vocabulary = fitted(alone)
+    arrays = pack_runs(vocabulary, alone)
+    arrays["way_edge"][0] = np.setdiff1d(np.arange(len(vocabulary.edge_target)), arrays["edge"][:2])[0]
+    return vocabulary, arrays
+
+
+def test_ways_by_edges_that_their_run_lacks_are_refused():
+    vocabulary, arrays = without_an_edge()
+    with pytest.raises(ModelError, match="contradict themselves"):
+        unpack_runs(vocabulary, arrays)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transfers": np.full_like(ARRAYS["transfers"], (1 << 63) - 1)},
+        put("transfers", 0, ARRAYS["transfers"][0] + 1),
+        put("transfers", 0, -1),
+        put("transfers", 0, 0),
+        put("first", 0, 1 << 62),
+        put("first", 0, 1099),
+        put("first", 0, -1),
+        put("way_first", 0, 1100),
+        put("way_first", 0, -1),
+        put("edge", 1, ARRAYS["edge"][0]),
+        put("edge", [0, 1], ARRAYS["edge"][[1, 0]]),
+        put("count", 0, ARRAYS["count"][0] + 1),
+        put("count", 0, 1 << 43)
+        | put("transfers", 0, ARRAYS["transfers"][0] - ARRAYS["count"][0] + (1 << 43)),
+        one_more("edges", EDGES) | put("transfers", 0, ARRAYS["transfers"][0] + ARRAYS["count"][0]),
+        one_more("ways", ("way_edge", "way_entry", "way_first")),
+        # runs and stretches of nothing
+        put("stretches", [0, 1], [0, ARRAYS["stretches"][:2].sum()]),
+        {"stretches": np.append(ARRAYS["stretches"], np.uint32(0))},
+        put("stretches", 0, ARRAYS["stretches"][0] + 1)
+        | {name: np.insert(ARRAYS[name], 0, 0) for name in ("transfers", "edges", "ways")},
+        put("stretches", 0, ARRAYS["stretches"][0] + 5_000_000)
+        | {
+            name: np.append(np.zeros(5_000_000, ARRAYS[name].dtype), ARRAYS[name])
+            for name in ("transfers", "edges", "ways")
+        },
+    ],
+)
+def test_runs_that_contradict_themselves_are_refused(change):
+    with pytest.raises(ModelError, match=r"^the runs that it keeps contradict themselves$"):
+        unpack_runs(VOCABULARY, ARRAYS | change)
+
+
+def test_many_runs_are_kept_whole():
+    runs = runs_of(FEW_RUNS)
+    vocabulary = fitted(runs)
+    arrays = pack_runs(vocabulary, runs)
+    for name in ("transfers", "edges", "ways"):
+        arrays[name] = np.append(arrays[name], arrays[name][-1:])
+    for name in EDGES:
+        arrays[name] = np.append(arrays[name], arrays[name][len(arrays[name]) - arrays["edges"][-1] :])
+    for name in ("way_edge", "way_entry", "way_first"):
+        arrays[name] = np.append(arrays[name], arrays[name][len(arrays[name]) - arrays["ways"][-1] :])
+    arrays["stretches"][-1] = 2
+    with pytest.raises(ModelError, match="contradict themselves"):
+        unpack_runs(vocabulary, arrays)
+
+
+def test_other_numbers_of_runs_than_asked_for_are_refused():
+    assert len(unpack_runs(VOCABULARY, ARRAYS, 3)) == 3
+    for count in (0, 2, 4):
+        with pytest.raises(ModelError, match="other runs than its document names"):
+            unpack_runs(VOCABULARY, ARRAYS, count)
+
+
 def test_counts_too_large_to_be_added_up_do_not_spoil_what_is_learnt_from_them():
     changed = np.full_like(ARRAYS["count"], np.iinfo(np.int64).max)
     try:

@@ -61,26 +61,31 @@ class Limits:
     """Bounds on what a report may hold, far above what real ones do.
 
     Attributes:
-        calls: in all, those of processes that are left out too.
+        calls: in all, those of processes that are left out too. A few bytes of a packed report may say so
+            many, so this bounds memory: 5 bytes each.
         repeats: how often one entry counts that says it was repeated; more are left out, with a warning.
         names: distinct names.
         name: characters of a name; an entry with a longer one is skipped.
         processes: in all.
         threads: in all.
+        started: lines of a log that say which command line a process was started with.
         texts: characters of all names, paths and command lines together.
+        blank: lines of a list or a log with nothing but blanks.
         depth: of nested JSON.
         text: bytes of one JSON string.
         line: bytes of one line of a log; longer ones are skipped.
         unpacked: bytes of the whole report.
     """
 
-    calls: int = 1 << 27
+    calls: int = 1 << 26
     repeats: int = 1 << 16
     names: int = 1 << 16
     name: int = 1 << 10
     processes: int = 1 << 14
     threads: int = 1 << 16
+    started: int = 1 << 17
     texts: int = 1 << 25
+    blank: int = 1 << 24
     depth: int = 1 << 10
     text: int = 32 << 20
     line: int = 16 << 20

@@ -12,6 +12,7 @@ import msgspec
 
 from barnum.calls.recording import Found, Recording, integer, last_part
 from barnum.calls.source import Source
+from barnum.calls.surrogates import may_have, mended
 from barnum.samples import printable
 
 # kinds of lines that are told apart in messages
@@ -34,14 +35,26 @@ class _Line(msgspec.Struct, rename="pascal", gc=False):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
+_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def is_line(line: bytes) -> bool:
     """Whether it is a line of such a log."""
     try:
         return isinstance(_decode(line).plugin, str)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
+    except _BROKEN:
+        found = _mended(line)
+        return found is not None and isinstance(found.plugin, str)
+
+
+def _mended(line: bytes) -> _Line | None:
+    """A line that is broken by nothing but halves of surrogate pairs; None for another one."""
+    if not may_have(line):
+        return None
+    try:
+        return _decode(mended(line))
+    except _BROKEN:
+        return None
 
 
 def read_log(source: Source, recording: Recording) -> str | None:
@@ -52,20 +65,27 @@ def read_log(source: Source, recording: Recording) -> str | None:
     """
     processes: dict[tuple[int, str], Found] = {}
     started: dict[int, tuple[str, str]] = {}
+    starts = 0
     kinds: set[str] = set()
     damaged = False
     for lines in source.lines():
         for text in lines:
             if not text:
+                recording.blank()
                 continue
             try:
                 line = _decode(text)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                if source.cut:
-                    damaged = True
-                elif not text.isspace():
-                    recording.skip("lines that are broken")
-                continue
+            except _BROKEN:
+                whole = _mended(text)
+                if whole is None:
+                    if source.cut:
+                        damaged = True
+                    elif text.isspace():
+                        recording.blank()
+                    else:
+                        recording.skip("lines that are broken")
+                    continue
+                line = whole
             plugin = line.plugin
             if plugin == "syscall" or (plugin == "apimon" and line.event in (None, "api_called")):
                 pid, path = line.pid, line.process_name
@@ -82,8 +102,11 @@ def read_log(source: Source, recording: Recording) -> str | None:
                 recording.call(found, line.method, line.tid)
                 continue
             if plugin == "procmon" and line.command_line is not None:
+                starts += 1
+                if starts > recording.limits.started:
+                    raise recording.too_much(f"{recording.limits.started:,} processes that were started")
                 _start(line, started, recording)
-            kind = printable(plugin[:40]) if isinstance(plugin, str) else "nothing named"
+            kind = _kind(plugin, source)
             if kind not in kinds and len(kinds) >= _KINDS:
                 kind = "yet other plugins"
             kinds.add(kind)
@@ -96,6 +119,12 @@ def read_log(source: Source, recording: Recording) -> str | None:
     if source.overlong:
         recording.skip("lines that are too long", source.overlong)
     return source.broken or ("its last line is cut short" if damaged else None)
+
+
+def _kind(plugin: object, source: Source) -> str:
+    if not isinstance(plugin, str):
+        return "nothing named"
+    return printable(plugin[:40]) if source.quotable else "other plugins"
 
 
 def _start(line: _Line, started: dict[int, tuple[str, str]], recording: Recording) -> None:

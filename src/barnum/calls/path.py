@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 
 from barnum.calls.calls import Calls
-from barnum.paths import Blocks, Gap, GapDetails, Kind, Learn, Path
+from barnum.errors import SampleError
+from barnum.paths import Blocks, Chunk, Gap, GapDetails, Kind, Learn, Path
 from barnum.paths.parquet import Ending, write_parquet
 
 START = "(start)"
@@ -18,36 +20,47 @@ START = "(start)"
 LEARN = Learn(ret=False, icall=True, ijmp=False)
 """Which transfers of such a path are learnt: from each call to the next."""
 
+_PIECE = 1 << 20
+
 
 def as_path(calls: Calls, apart: int | None = None) -> Path:
     """Calls as a path in memory: a step a call, and one before each stream.
 
-    The BBID of a name is its Adler-32 << 32, as of a module, and its CRC-32, which keeps names apart. With
-    ``apart`` only every so many-th call of a stream is one to be predicted: windows of that many calls then
-    do not overlap.
+    The BBID of a name is the first 64 bits of its SHA-256, so that nobody can make up a name that is taken
+    for a known one; that of START is that of the empty name, which no call has. With ``apart`` only every so
+    many-th call of a stream is one to be predicted: windows of that many calls then do not overlap.
     """
+    block, gap, stream = zip(*_chunks(calls, apart), strict=True)
+    return Path(_blocks(calls, apart), np.concatenate(block), np.concatenate(gap), np.concatenate(stream))
+
+
+def _blocks(calls: Calls, apart: int | None) -> Blocks:
     names = (START, *calls.names)
     many = len(names)
+    bbid = np.array([_bbid(name) for name in ("", *names[1:many])], np.uint64)
+    if len(np.unique(bbid)) < many:
+        raise SampleError(f"{calls.document or 'a report'}: two names of calls share a BBID: rename one")
     if apart is not None:
         # as the calls are, those after which nothing is predicted are direct ones
-        names = (*names, *names)
-    text = [name.encode("utf-8", errors="surrogatepass") for name in names]
+        names, bbid = (*names, *names), np.concatenate([bbid, bbid])
     kind = np.full(len(names), Kind.INDIRECT_CALL, np.uint8)
     kind[many:] = Kind.CALL
     none = np.zeros(len(names), np.uint32)
-    offset = np.array([zlib.crc32(name) for name in text], np.uint64)
-    blocks = Blocks(
-        bbid=(np.array([zlib.adler32(name) for name in text], np.uint64) << np.uint64(32)) + offset,
+    return Blocks(
+        bbid=bbid,
         kind=kind,
         module=np.arange(len(names), dtype=np.int32) % many,
         modules=names[:many],
-        offset=offset,
+        offset=bbid & np.uint64(0xFFFFFFFF),
         start=none.astype(np.uint64),
         length=none,
         count=none,
         process=none.astype(np.uint16),
     )
-    return Path(blocks, *_steps(calls, many, apart))
+
+
+def _bbid(name: str) -> int:
+    return int.from_bytes(sha256(name.encode("utf-8", errors="surrogatepass")).digest()[:8], "big")
 
 
 def write_path(
@@ -57,30 +70,38 @@ def write_path(
 
     Raises OSError where the file cannot be written.
     """
-    path = as_path(calls, apart)
+    blocks = _blocks(calls, apart)
     told = {
         "schema": 1,
         "source": calls.format,
         "truncated": "report" if calls.truncated else None,
         **(header or {}),
     }
-    return write_parquet(file, path.chunks(), lambda: Ending(path.blocks, told, GapDetails.empty()))
+    return write_parquet(file, _chunks(calls, apart), lambda: Ending(blocks, told, GapDetails.empty()))
 
 
-def _steps(calls: Calls, many: int, apart: int | None) -> Any:
-    """u32[n] blocks, u8[n] gaps, u16[n] streams: a step a call, and one before each stream."""
-    number = np.cumsum(calls.first)  # of the stream of each call, from 1
-    streams = int(number[-1]) if len(number) else 0
-    block = np.zeros(len(calls.call) + streams, np.uint32)
-    at = np.arange(len(calls.call)) + number
-    block[at] = calls.call + 1
-    begin = at[calls.first] - 1
-    gap = np.zeros(len(block), np.uint8)
-    gap[begin] = Gap.START
-    stream = np.zeros(len(block), np.int64)
-    stream[begin] = 1
-    stream = np.minimum(np.cumsum(stream) - 1, (1 << 16) - 1)
-    if apart is not None:
-        since = np.arange(len(block)) - np.maximum.accumulate(np.where(gap > 0, np.arange(len(block)), 0))
-        block[(since + 1) % apart != 0] += np.uint32(many)
-    return block, gap, stream.astype(np.uint16)
+def _chunks(calls: Calls, apart: int | None) -> Iterator[Chunk]:
+    """The steps, a piece at a time: they need several times the memory of the calls."""
+    if not len(calls.call):
+        yield Chunk.empty()
+    streams = since = 0  # those that have begun, and calls since the last one did
+    for begin in range(0, len(calls.call), _PIECE):
+        call, first = calls.call[begin : begin + _PIECE], calls.first[begin : begin + _PIECE]
+        number = np.cumsum(first)  # of the stream of each call, in this piece
+        at = np.arange(len(call)) + number
+        block = np.zeros(len(call) + int(number[-1]), np.uint32)
+        block[at] = call + np.uint32(1)
+        start = at[first] - 1
+        gap = np.zeros(len(block), np.uint8)
+        gap[start] = Gap.START
+        stream = np.zeros(len(block), np.int64)
+        stream[start] = 1
+        stream = np.minimum(np.maximum(streams + np.cumsum(stream) - 1, 0), (1 << 16) - 1)
+        if apart is not None:
+            place = np.arange(len(block))
+            last = np.maximum.accumulate(np.where(gap > 0, place, -1 - since))
+            # a block after which nothing is predicted is the other one of its name
+            block[(place - last + 1) % apart != 0] += np.uint32(1 + len(calls.names))
+            since = int(len(block) - 1 - last[-1])
+        streams += int(number[-1])
+        yield Chunk(block, gap, stream.astype(np.uint16))

@@ -34,7 +34,7 @@ def read_calls(
 
     The format is told by the content: ``report.json`` of Cuckoo 2 or CAPEv2, lines of DRAKVUF's plugins
     syscall and apimon, or a plain list of names or numbers; plain or gzip. A report is read in one pass, in
-    memory that grows with the calls it holds (4 bytes each, 8 with threads) and with distinct names.
+    memory that grows with the calls it holds (5 bytes each) and with distinct names.
 
     Args:
         file: the report.
@@ -54,11 +54,15 @@ def read_calls(
         raise SampleError(f"{str(file)!r}: is no path")
     try:
         with open_regular(file, follow=True) as descriptor, open(descriptor, "rb", closefd=False) as raw:
-            return _read(Source(file, raw, limits), Recording(file, limits, threads), process, document)
+            source = Source(file, raw, limits, quotable=not file.is_symlink())
+            return _read(source, Recording(file, limits, threads), process, document)
+    except MemoryError:
+        pass  # behind this block what was read is let go
     except FileNotFoundError:
         raise SampleError(f"{file}: no such file") from None
     except OSError as failed:
         raise SampleError(f"{file}: cannot be read ({failed.strerror or failed})") from None
+    raise SampleError(f"{file}: needs more memory than there is: give a report of a shorter run")
 
 
 def _read(source: Source, recording: Recording, process: str | None, document: str | None) -> Calls:
@@ -83,7 +87,7 @@ def _read(source: Source, recording: Recording, process: str | None, document: s
         form, broken = report.form, report.broken
     if broken is None:
         return recording.result(form, process, False)
-    if not any(found.calls for found in recording.found):
+    if not any(found.count for found in recording.found):
         raise SampleError(
             f"{source.file}: breaks off before any call ({broken}): let the sandbox write it anew"
         )

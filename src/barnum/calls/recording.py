@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class Found:
     """A process while its report is read.
 
     Attributes:
-        calls: u32, number of each call's name.
-        threads: u32, number of each call's thread, where threads are told apart.
+        count: of its calls.
+        streams: u32, number of each call's name; one where threads are not told apart, else one a thread.
     """
 
     pid: int = -1
@@ -41,12 +41,12 @@ class Found:
     name: str = ""
     path: str = ""
     command_line: str = ""
-    calls: array[int] = field(default_factory=lambda: array("I"))
-    threads: array[int] = field(default_factory=lambda: array("I"))
+    count: int = 0
+    streams: list[array[int]] = field(default_factory=list)
 
     def process(self) -> Process:
         """As the caller sees it."""
-        return Process(self.pid, self.parent, self.name, self.path, self.command_line, len(self.calls))
+        return Process(self.pid, self.parent, self.name, self.path, self.command_line, self.count)
 
     def shown(self) -> str:
         """Its name and number, for messages."""
@@ -55,7 +55,7 @@ class Found:
 
 
 class Recording:
-    """Names, processes and calls as they come; 4 bytes a call, 8 where threads are told apart.
+    """Names, processes and calls as they come; 4 bytes a call.
 
     Attributes:
         names: number of each name.
@@ -69,11 +69,12 @@ class Recording:
         self.found: list[Found] = []
         self.document: str | None = None
         self._by_thread = threads
-        self._threads: dict[tuple[int, object], int] = {}
+        self._threads: dict[tuple[int, object], array[int]] = {}
         self._skipped: dict[str, int] = {}
         self._normal: set[str] = set()
         self._overrepeated = 0
         self._calls = 0
+        self._blank = 0
         self._texts = 0
 
     def process(self) -> Found:
@@ -121,19 +122,23 @@ class Recording:
         if repeated > self.limits.repeats:
             self._overrepeated += 1
             repeated = self.limits.repeats
+        self._count(found, 1 + repeated)
+        stream = self._stream(found, thread)
         if not repeated:
-            found.calls.append(number)
+            stream.append(number)
         else:
-            found.calls.extend([number] * (1 + repeated))
-        if self._by_thread:
-            found.threads.extend([self._thread(found, thread)] * (1 + repeated))
-        self._count(1 + repeated)
+            stream.extend([number] * (1 + repeated))
 
-    def extend(self, found: Found, numbers: Iterable[int]) -> None:
+    def extend(self, found: Found, numbers: list[int]) -> None:
         """Several calls of a process whose threads are not known."""
-        before = len(found.calls)
-        found.calls.extend(numbers)
-        self._count(len(found.calls) - before)
+        self._count(found, len(numbers))
+        self._stream(found, None).extend(numbers)
+
+    def blank(self, count: int = 1) -> None:
+        """Lines with nothing in them: each costs time, so that a few packed bytes could keep us busy."""
+        self._blank += count
+        if self._blank > self.limits.blank:
+            raise self.too_much(f"{self.limits.blank:,} blank lines")
 
     def skip(self, kind: str, count: int = 1, normal: bool = False) -> None:
         """Entries that are no calls; normal ones, which every such report has, are no reason to warn."""
@@ -169,7 +174,7 @@ class Recording:
         left = [found for found in self.found if id(found) not in kept]
         others = tuple(found.process() for found in left)
         for found in left:
-            found.calls = found.threads = array("I")
+            found.streams = []
         processes = tuple(found.process() for found in chosen)
         call, first = self._streams(chosen)
         return Calls(
@@ -185,29 +190,27 @@ class Recording:
         )
 
     def _streams(self, chosen: list[Found]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-        first = np.zeros(sum(len(found.calls) for found in chosen), np.bool_)
-        call = np.empty(len(first) if len(chosen) > 1 else 0, np.uint32)
-        start = 0
+        streams = [stream for found in chosen for stream in found.streams if stream]
         for found in chosen:
-            calls = np.frombuffer(found.calls, np.uint32)
-            first[start] = True
-            if self._by_thread and found.threads:
-                # threads are numbered as they come, so this keeps their order and that of their calls
-                order = np.argsort(np.frombuffer(found.threads, np.uint32), kind="stable")
-                threads = np.frombuffer(found.threads, np.uint32)[order]
-                first[start + 1 : start + len(calls)] = threads[1:] != threads[:-1]
-                calls = calls[order]
-                found.threads = array("I")
-            if len(chosen) == 1:
-                return calls, first
-            call[start : start + len(calls)] = calls
-            start += len(calls)
+            found.streams = []
+        self._threads.clear()
+        first = np.zeros(sum(map(len, streams)), np.bool_)
+        if len(streams) == 1:
+            first[0] = True
+            return np.frombuffer(streams[0], np.uint32), first
+        call = np.empty(len(first), np.uint32)
+        start = 0
+        streams.reverse()
+        while streams:
             # each goes before the next is copied, so that the calls are not held twice
-            found.calls = array("I")
+            stream = streams.pop()
+            first[start] = True
+            call[start : start + len(stream)] = np.frombuffer(stream, np.uint32)
+            start += len(stream)
         return call, first
 
     def _choose(self, form: str, process: str | None) -> list[Found]:
-        active = [found for found in self.found if found.calls]
+        active = [found for found in self.found if found.count]
         if not active:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in list(self._skipped.items())[:_LISTED])
             what = f"{len(self.found):,} processes without calls" if self.found else kinds or "nothing"
@@ -222,7 +225,7 @@ class Recording:
             return chosen
         if len(active) == 1:
             return active
-        chosen = [max(self._given(active), key=lambda found: len(found.calls), default=active[0])]
+        chosen = [max(self._given(active), key=lambda found: found.count, default=active[0])]
         if not self._given(active):
             if form == "drakvuf":
                 # it records the whole machine, so the first process says nothing
@@ -263,29 +266,36 @@ class Recording:
     def _list(self) -> str:
         if not any(found.name or found.pid >= 0 for found in self.found):
             return "it names no processes: leave out which one is wanted"
-        most = sorted(self.found, key=lambda found: -len(found.calls))
-        shown = [f"{found.shown()} with {len(found.calls):,} calls" for found in most[:_LISTED]]
+        most = sorted(self.found, key=lambda found: -found.count)
+        shown = [f"{found.shown()} with {found.count:,} calls" for found in most[:_LISTED]]
         if len(most) > _LISTED:
             shown.append(f"{len(most) - _LISTED:,} more")
         return f"its processes are {', '.join(shown)}"
 
-    def _count(self, calls: int) -> None:
+    def _count(self, found: Found, calls: int) -> None:
+        found.count += calls
         self._calls += calls
         if self._calls > self.limits.calls:
             raise self.too_much(f"{self.limits.calls:,} calls")
 
-    def _thread(self, found: Found, thread: object) -> int:
+    def _stream(self, found: Found, thread: object) -> array[int]:
+        """Where a call belongs; streams of a process come in the order of their first calls."""
+        if not self._by_thread:
+            if not found.streams:
+                found.streams.append(array("I"))
+            return found.streams[0]
         if isinstance(thread, str):
             thread = thread[:_LONGEST_THREAD]
         elif not isinstance(thread, int):
             thread = None
         key = (id(found), thread)
-        number = self._threads.get(key)
-        if number is None:
+        stream = self._threads.get(key)
+        if stream is None:
             if len(self._threads) == self.limits.threads:
                 raise self.too_much(f"{self.limits.threads:,} threads")
-            number = self._threads[key] = len(self._threads)
-        return number
+            stream = self._threads[key] = array("I")
+            found.streams.append(stream)
+        return stream
 
 
 def last_part(path: str) -> str:

@@ -16,6 +16,7 @@ import ijson
 
 from barnum.calls.recording import Found, Recording, integer, last_part
 from barnum.calls.source import Source
+from barnum.calls.surrogates import LENGTH, is_first_half, may_have, mended
 from barnum.errors import SampleError
 
 _log = logging.getLogger(__name__)
@@ -77,13 +78,13 @@ class Report:
                     self._target()
                 else:
                     self._skip(event)
-        except ijson.JSONError as error:
+        except (ijson.JSONError, UnicodeDecodeError) as error:
             # the second line shows a piece of the report, which may hold anything
             self.broken = self._source.broken or str(error).partition("\n")[0].removeprefix("b'")
             return
         try:
             follows = next(self._events, None) is not None
-        except ijson.JSONError:
+        except (ijson.JSONError, UnicodeDecodeError):
             follows = True
         if follows:
             _log.warning("%s: what follows the report's end is ignored", self._source.file)
@@ -243,8 +244,8 @@ class Report:
 class _Repaired:
     """A report with what Python's JSON allows and the reader does not made harmless, and bounded strings.
 
-    Bytes that are no UTF-8 are replaced, NaN and infinity become null, and integers that C cannot hold
-    become the largest. No name of a call is changed by that.
+    Bytes that are no UTF-8 and halves of surrogate pairs are replaced, NaN and infinity become null, and
+    integers that C cannot hold become the largest. No name of a call that is text is changed by that.
     """
 
     _quote = re.compile(rb'(?<!\\)"')
@@ -261,11 +262,21 @@ class _Repaired:
         self._rest = b""
         self._distance = 0
         self._ended = False
+        # whether a backslash at the end of what was given escapes what comes next
+        self._escaped = False
 
     def read(self, size: int) -> bytes:
         """At least one byte, nothing at the end."""
         if size <= 0:  # the reader asks whether this gives bytes
             return b""
+        while not (text := self._whole_words(size)) and not self._ended:
+            pass
+        if text:
+            self._check(text)
+        return self._repair(text)
+
+    def _whole_words(self, size: int) -> bytes:
+        """More text, in which no number, no word and no escape is cut; maybe none yet."""
         parts = [self._rest]
         length = 0
         # the reader looks at a string from its beginning whenever it gets more of it, so that more and more
@@ -277,13 +288,13 @@ class _Repaired:
             length += len(piece)
         text, self._rest = b"".join(parts), b""
         if not self._ended:
-            # no number and no word is cut, nor is what stands before it
-            end = len(text.rstrip(_WORD)) - 1
-            if end > 0 and len(text) - end < _LONGEST_WORD:
+            # what stands before a word is kept with it, such as a backslash
+            end = max(0, len(text.rstrip(_WORD)) - 1)
+            if is_first_half(text[max(0, end - LENGTH) : end]):
+                end -= LENGTH
+            if len(text) - end < _LONGEST_WORD:
                 text, self._rest = text[:end], text[end:]
-        if text:
-            self._check(text)
-        return self._repair(text)
+        return text
 
     def _utf8(self, piece: bytes) -> bytes:
         if piece.isascii() and not self._decode.getstate()[0]:
@@ -295,6 +306,13 @@ class _Repaired:
             text = self._constant.sub(b"null", text)
         if self._run in text.translate(self._digits):
             text = self._integer.sub(self._largest, text)
+        begin = 1 if self._escaped else 0
+        before = len(text.rstrip(b"\\"))
+        # a run of backslashes that began in the text before goes on
+        run = len(text) - before - (begin if not before else 0)
+        self._escaped = run % 2 == 1 if text else self._escaped
+        if may_have(text):
+            text = text[:begin] + mended(text[begin:])
         return text
 
     def _check(self, text: bytes) -> None:

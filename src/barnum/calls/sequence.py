@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from barnum.calls.recording import Found, Recording, integer, last_part
 from barnum.calls.source import Source
 from barnum.errors import SampleError
-from barnum.samples import printable
 
 _PIECE = 1 << 20
 _HEAD = 1 << 18
@@ -24,6 +23,10 @@ _PROCESS = ("process", "process_path")
 # a table of many programs, such as MalBehavD's
 _LABELS = {"sha256", "sha1", "md5", "hash", "label", "labels", "class", "malware"}
 _NUMBER = re.compile(rb"[0-9]{1,10}")
+# instead of a name's number
+_BLANK, _OTHER = -1, -2
+# bytes of an entry of a dictionary, about
+_ENTRY = 128
 _NO_NAME = re.compile(r"[\s\"'{}\[\],;=\\]")
 
 
@@ -55,39 +58,69 @@ def read_sequence(source: Source, recording: Recording) -> str | None:
 def _list(source: Source, recording: Recording, numbers: bool = False) -> None:
     """One name (or number) a line; a first line that heads a column is passed."""
     found = recording.process()
-    known: dict[bytes, int] = {}
+    known = _Known(recording.limits.texts)
     before = 0
     for lines in source.lines():
         if source.cut and source.broken:
             break  # half a name
-        ids = list(map(known.get, lines))
-        if None in ids:
-            # the same name may stand there with blanks around it, in endless ways
-            if len(known) > 2 * recording.limits.names:
-                known.clear()
-            for line in dict.fromkeys(lines):
-                if line not in known:
-                    number = _new(source, recording, line, before + lines.index(line) + 1, numbers)
-                    if number is not None:
-                        known[line] = number
-            ids = list(map(known.get, lines))
+        ids = [one for one in map(known.get, lines) if one is not None]
+        if len(ids) < len(lines):
+            ids = []
+            for place, line in enumerate(lines, before + 1):
+                number = known.get(line)
+                if number is None:
+                    number = _new(source, recording, line, place, numbers)
+                    known.add(line, number)
+                ids.append(number)
         before += len(lines)
-        recording.extend(found, (one for one in ids if one is not None))
+        if ids and min(ids) < 0:
+            recording.blank(ids.count(_BLANK))
+            ids = [one for one in ids if one >= 0]
+        recording.extend(found, ids)
 
 
-def _new(source: Source, recording: Recording, line: bytes, place: int, numbers: bool) -> int | None:
-    """Number of a name in a line that was not met before; None where it holds none."""
+class _Known:
+    """Number of the name in each line that was met.
+
+    The same name may stand there with blanks around it, in endless ways, so memory is bounded.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self.get = self._numbers.get
+        self._most = most
+        self._size = 0
+
+    def add(self, line: bytes, number: int) -> None:
+        """Note it; others may be forgotten."""
+        if number == _OTHER:
+            return
+        size = len(line) + _ENTRY
+        if self._size + size > self._most:
+            self._numbers.clear()
+            self._size = 0
+        if size <= self._most:
+            self._size += size
+            self._numbers[line] = number
+
+
+def _new(source: Source, recording: Recording, line: bytes, place: int, numbers: bool) -> int:
+    """Number of a name in a line that was not met before; _BLANK or _OTHER where it holds none."""
     text = line[: 8 * recording.limits.name].decode("utf-8", errors="replace").strip()
-    if not text or (place == 1 and _heading(text) in _CALL):
-        return None
+    if not text:
+        return _BLANK
+    if place == 1 and _heading(text) in _CALL:
+        return _OTHER
     if numbers:
         text = _as_number(source, line.strip())
     elif _NO_NAME.search(text) or not text.isprintable():
+        shown = source.quoted(text[:80])
         raise SampleError(
-            f"{source.file}: line {place:,} is no name of a call: {printable(text[:80])!r}: give a report of "
-            "Cuckoo or CAPE, a log of DRAKVUF, or a list with one name a line"
+            f"{source.file}: line {place:,} is no name of a call: {shown}: give a report of Cuckoo or CAPE, "
+            "a log of DRAKVUF, or a list with one name a line"
         )
-    return recording.number(text)
+    number = recording.number(text)
+    return _OTHER if number is None else number
 
 
 def _row(source: Source, recording: Recording) -> None:
@@ -128,7 +161,7 @@ def _add_row(
             number = recording.number(_as_number(source, word))
             if number is not None:
                 known[word] = number
-    recording.extend(found, map(known.__getitem__, words))
+    recording.extend(found, [known[word] for word in words])
 
 
 def _as_number(source: Source, word: bytes) -> str:
@@ -139,9 +172,9 @@ def _as_number(source: Source, word: bytes) -> str:
 
 
 def _no_number(source: Source, word: bytes) -> SampleError:
-    shown = printable(word[:40].decode("utf-8", errors="replace"))
+    shown = source.quoted(word[:40].decode("utf-8", errors="replace"))
     return SampleError(
-        f"{source.file}: {shown!r} is no number of a system call, as those before it are: "
+        f"{source.file}: {shown} is no number of a system call, as those before it are: "
         "give either numbers or names"
     )
 
@@ -177,6 +210,8 @@ def _rows(
         if len(row) <= call:
             if row:
                 recording.skip("rows without a call")
+            else:
+                recording.blank()
             continue
         key = (_cell(row, process), _cell(row, pid))
         found = processes.get(key)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from barnum.calls.calls import Limits
 from barnum.errors import SampleError
+from barnum.samples import printable
 
 if TYPE_CHECKING:
     from zlib import _Decompress as _Inflate
@@ -29,10 +30,13 @@ class Source:
         broken: why the bytes end before the file says they should; None as long as they do not.
         cut: whether the last of ``lines`` has no end.
         overlong: lines that were skipped because they exceed ``limits.line``.
+        quotable: whether messages may show what the file holds. Not so behind a link: who made the sample
+            may have had no right to read what it leads to.
     """
 
-    def __init__(self, file: Path, raw: BinaryIO, limits: Limits) -> None:
+    def __init__(self, file: Path, raw: BinaryIO, limits: Limits, quotable: bool = True) -> None:
         self.file = file
+        self.quotable = quotable
         self.broken: str | None = None
         self.cut = False
         self.overlong = 0
@@ -55,6 +59,10 @@ class Source:
             missing -= len(piece)
         self._ahead = b"".join(parts)
         return self._ahead[:size]
+
+    def quoted(self, text: str) -> str:
+        """A piece of the file for a message."""
+        return repr(printable(text)) if self.quotable else "(not shown, as the report is a link)"
 
     def read(self, size: int) -> bytes:
         """At least one byte and at most size; nothing at the end.

@@ -23,6 +23,7 @@ class Decoded:
         self._bin_dir: Path | None = options["bin_dir"]
         self._timeout: float | None = options["timeout"]
         self._folder = folder
+        self._numbers: dict[Path, int] = {}
         if self._preprocessed and self._timeout is not None:
             _log.warning("--timeout has no effect with -p: nothing is decoded")
 
@@ -46,7 +47,8 @@ class Decoded:
             self._file(sample).unlink(missing_ok=True)
 
     def _file(self, sample: Sample) -> Path:
-        return self._folder / f"{sample.folder.name}.parquet"
+        # names may be of any length and of any bytes, and two folders may have the same one
+        return self._folder / f"{self._numbers.setdefault(sample.folder, len(self._numbers))}.parquet"
 
     def _decode(self, sample: Sample) -> Path:
         from barnum.paths.preprocess import Request

@@ -225,6 +225,21 @@ class LstmRun(Phases):
         if options["save_weights"]:
             self._checkpoints().clear()
 
+    def _score(self, model: Model, b_test: list[Sample], m_test: list[Sample], eval_dir: Path | None) -> None:
+        with self._naming_weights():
+            super()._score(model, b_test, m_test, eval_dir)
+
+    @contextmanager
+    def _naming_weights(self) -> Iterator[None]:
+        """Errors of a model that was read name its file."""
+        try:
+            yield
+        except ModelError as error:
+            file = self._options.get("use_weights")
+            if not file:
+                raise
+            raise ModelError(f"{file}: {error}") from None
+
     # beside a rote learner
 
     @property
@@ -256,6 +271,8 @@ class LstmRun(Phases):
             check_partner(prob, learn, tokens)
         except ModelError as error:
             raise ModelError(f"{file}: {error}") from None
+        except MemoryError:
+            raise ModelError(f"{file}: does not fit in memory") from None
         return prob
 
     def _left_to_weigh(
@@ -281,7 +298,7 @@ class LstmRun(Phases):
 
     def _mix(self, model: Model, prob: Model, samples: list[Sample]) -> Model:
         opened = [(sample.folder.name, self._decoded.opener(sample)) for sample in samples]
-        with progress("mix", 2 * len(samples)) as bar:
+        with self._naming_weights(), progress("mix", 2 * len(samples)) as bar:
             mixed, weighing = learn_mixture(model, prob, opened, self._threads, bar.advance)
         count = weighing.transfers
         network, rote, both = (nats / count for nats in (*weighing.nats, weighing.mixed_nats()))

@@ -50,6 +50,11 @@ class SyscallRun(LstmRun):
         if sample.report is None:
             _log.warning("skipped: %s: has no report of a sandbox", sample.folder)
             return False
+        if not _is_text(sample.folder.name):
+            _log.warning(
+                "skipped: %s: its name is no UTF-8, so no file can tell of it: rename it", sample.folder
+            )
+            return False
         try:
             with self._decoded.opener(sample)():
                 return True
@@ -91,3 +96,12 @@ class SyscallRun(LstmRun):
             f"{learner.bytes / (1 << 20):,.1f} MiB"
         )
         return model
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be written as text; bytes that are none stand in it as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -133,6 +133,8 @@ def _read_hdf5(file: Path) -> tuple[Arrays, str]:
     arrays: Arrays = {}
     size = file.stat().st_size
     taken = 0
+    if size > _available():
+        raise _too_large(file)
     # h5py raises whatever it likes on broken files
     with _broken(file), h5py.File(file, "r") as root:
         identity = _identity(root)

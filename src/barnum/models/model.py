@@ -59,7 +59,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     score: str
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
-    scores: tuple[float, ...]
+    scores: tuple[Annotated[float, msgspec.Meta(ge=0, le=1e12)], ...]
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -119,6 +119,7 @@ class RoteLearner:
     runs: list[RunEdges] = field(default_factory=list)
     measured: list[tuple[F64, F64, F64]] = field(default_factory=list)
     forgotten: int = 0
+    _before: int = field(default=0, init=False)  # transfers of runs that others have learnt
 
     def __post_init__(self) -> None:
         self.network = RoteNetwork(RoteConfig(lengths=self.spec.lengths, rule=self.spec.rule))
@@ -142,6 +143,7 @@ class RoteLearner:
         made.network = network
         made.samples = list(document.samples)
         made.runs = unpack_runs(vocabulary, kept, len(made.samples))
+        made._before = sum(run.whole.transfers for run in made.runs)
         made.forgotten = network.config.forgotten
         return made
 
@@ -168,10 +170,11 @@ class RoteLearner:
         twice = sorted(set(self.samples) & set(other.samples))
         if twice:
             raise ModelError(f"both models have learnt {twice[0]}: merged, it would count twice")
-        self._check_sum(sum(run.whole.transfers for run in other.runs))
+        self._check_sum(other._before)
         self.network.merge(other.network)
         self.samples += other.samples
         self.runs += other.runs
+        self._before += other._before
         self.forgotten = max(self.forgotten, other.forgotten)
         self._make_room(0)
 
@@ -318,7 +321,7 @@ class RoteLearner:
 
     def _check_sum(self, transfers: int) -> None:
         """A model of so many transfers more can still be read."""
-        if sum(run.whole.transfers for run in self.runs) + transfers > MOST_TRANSFERS:
+        if self._before + self.transfers + transfers > MOST_TRANSFERS:
             raise ModelError("with these runs it has learnt more transfers than can be counted")
 
     def _make_room(self, transfers: int) -> None:

@@ -112,7 +112,9 @@ def _usable(vocabulary: Vocabulary, arrays: Arrays) -> bool:
     if (
         max(int(edge.max()), int(way_edge.max(initial=0))) >= size
         or int(count.min()) < 1
-        or float(count.sum(dtype=np.float64)) > MOST_TRANSFERS
+        # roughly first: a sum of 64 bits may be past its end
+        or float(count.sum(dtype=np.float64)) > 1.5 * MOST_TRANSFERS
+        or int(count.sum()) > MOST_TRANSFERS
     ):
         return False
     stretch, way_stretch = (np.repeat(np.arange(len(transfers)), arrays[name]) for name in ("edges", "ways"))
@@ -160,8 +162,8 @@ def unpack_runs(vocabulary: Vocabulary, arrays: Arrays, count: int | None = None
     for i, begin in enumerate(_begins(per_edge)):
         part = slice(begin, begin + int(per_edge[i]))
         edge = arrays["edge"][part]
-        kind, count, first = (arrays[name][part] for name in ("kind", "count", "first"))
-        edges.append(Edges(site[edge], target[edge], kind, count, first, int(arrays["transfers"][i])))
+        kind, times, first = (arrays[name][part] for name in ("kind", "count", "first"))
+        edges.append(Edges(site[edge], target[edge], kind, times, first, int(arrays["transfers"][i])))
     for i, begin in enumerate(_begins(per_way)):
         part = slice(begin, begin + int(per_way[i]))
         edge = arrays["way_edge"][part]
@@ -194,7 +196,8 @@ def _joined(parts: Sequence[Edges] | Sequence[Entries], name: str, dtype: type) 
 
 def _starts(sizes: NDArray[Any]) -> NDArray[np.int64]:
     ends: NDArray[np.int64] = np.cumsum(sizes, dtype=np.int64)
-    return ends - sizes
+    begins: NDArray[np.int64] = ends - sizes
+    return begins
 
 
 def _begins(sizes: NDArray[np.int64]) -> list[int]:

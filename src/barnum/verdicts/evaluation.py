@@ -133,7 +133,8 @@ class EvaluationWriter(Writer):
 
     def __init__(self, file: Path, header: Header, calls: Mapping[int, str] | None = None) -> None:
         super().__init__(file)
-        self._header = header
+        names = {name: _text(getattr(header, name)) for name in ("name", "sample")}
+        self._header = header = msgspec.structs.replace(header, **names)
         self._calls = calls
         self._met: set[int] = set()
         self._schema = _schema_of(header)
@@ -171,7 +172,7 @@ class EvaluationWriter(Writer):
         if self._calls is None:
             return None
         names = {token: self._calls[token] for token in sorted(self._met) if token in self._calls}
-        return {f"{token:016x}": _text(name) for token, name in names.items()}
+        return {f"{token:016x}": _text(name)[:_LONGEST_CALL] for token, name in names.items()}
 
 
 class Evaluation(Protocol):
@@ -289,8 +290,8 @@ def writer_for(format: str, file: Path, header: Header, calls: Mapping[int, str]
 
 
 def _text(name: str) -> str:
-    """Names come from outside: JSON takes no lone surrogates, and none needs to be longer."""
-    return name.encode("utf-8", errors="replace").decode()[:_LONGEST_CALL]
+    """Names come from outside, of files as well: JSON takes no lone surrogates."""
+    return name.encode("utf-8", errors="replace").decode()
 
 
 def file_name(label: str, sample: str, format: str = "parquet") -> str:
