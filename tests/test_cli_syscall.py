@@ -145,6 +145,14 @@ def test_what_follows_speaks_of_calls_by_name(tree, tmp_path):
     assert grouped.code == 0, grouped.err
     assert "NtCreateThreadEx" in grouped.out
     assert "module " not in grouped.out
+    told = tmp_path / "clusters.json"
+    listed = barnum("cluster", "--min-samples", "2", "--eps", "2", "--json", told, tmp_path / "eval")
+    assert listed.code == 0, listed.err
+    targets = [
+        row["target"] for each in json.loads(told.read_text())["clusters"] for row in each["transfers"]
+    ]
+    assert "NtCreateThreadEx" in {target["module"] for target in targets}
+    assert {target["offset"] for target in targets} == {None}
 
 
 def test_a_model_that_was_saved_says_the_same(tree, tmp_path):

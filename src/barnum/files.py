@@ -77,3 +77,12 @@ def write_whole(file: Path, data: bytes) -> None:
         beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written as text; bytes that are none stand in it as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -433,9 +433,11 @@ class _Told:
         module, offset = bbid >> _MODULE_BITS, bbid & _OFFSETS
         if not module:
             return {"class": bbid}
+        if bbid in self._names:  # a call
+            return {"bbid": bbid, "module": self._names[bbid], "module_hash": module, "offset": None}
         place = {
             "bbid": bbid,
-            "module": self._names.get(bbid) or self._names.get(module),
+            "module": self._names.get(module),
             "module_hash": module,
             "offset": offset,
         }
@@ -451,6 +453,8 @@ class _Told:
             return {"class": key}
         bbid = key << _PAGE_BITS
         module = bbid >> _MODULE_BITS
+        if key in self._calls:
+            return {"module": self._calls[key], "module_hash": module, "offset": None}
         return {"module": self._names.get(module), "module_hash": module, "offset": bbid & _OFFSETS}
 
     def _block(self, bbid: int) -> str:

@@ -14,6 +14,7 @@ from barnum.cli.common import progress
 from barnum.cli.lstm_run import LstmRun
 from barnum.cli.reported import Reported
 from barnum.errors import SampleError
+from barnum.files import is_text
 from barnum.models.model import Model
 from barnum.models.rote import lengths_up_to
 from barnum.models.rote_learn import RoteLearner, RoteSpec
@@ -50,7 +51,7 @@ class SyscallRun(LstmRun):
         if sample.report is None:
             _log.warning("skipped: %s: has no report of a sandbox", sample.folder)
             return False
-        if not _is_text(sample.folder.name):
+        if not is_text(sample.folder.name):
             _log.warning(
                 "skipped: %s: its name is no UTF-8, so no file can tell of it: rename it", sample.folder
             )
@@ -96,12 +97,3 @@ class SyscallRun(LstmRun):
             f"{learner.bytes / (1 << 20):,.1f} MiB"
         )
         return model
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file's name can be written as text; bytes that are none stand in it as surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -49,6 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import InputError, ModelError, OutputError
+from barnum.files import is_text
 from barnum.models.arrays import shortened
 from barnum.models.rote import F64, RoteNetwork
 from barnum.models.rote_learn import RoteLearner, fading
@@ -633,17 +634,9 @@ def _since(learner: RoteLearner, before: Snapshot) -> list[str]:
         twice = next(name for name in samples if learner.samples.count(name) > 1)
         raise ModelError(f"{shortened(twice)} was learnt twice: that cannot be shared")
     for name in samples:
-        if len(name.encode(errors="replace")) > LONGEST_NAME or not _is_text(name):
+        if len(name.encode(errors="replace")) > LONGEST_NAME or not is_text(name):
             raise ModelError(f"{shortened(ascii(name))} is no name of a sample that can be shared")
     return samples
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _run_keys(staged: str, count: int) -> list[str]:

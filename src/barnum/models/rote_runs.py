@@ -13,6 +13,7 @@ from barnum.models.arrays import Arrays, shortened
 from barnum.models.rote import F64
 from barnum.sequences import Edges, RunEdges
 from barnum.sequences.edges import Entries, add_up, all_of
+from barnum.sequences.kept import ascend
 
 U64 = NDArray[np.uint64]
 
@@ -115,9 +116,9 @@ def _run_of(arrays: Arrays) -> RunEdges:
         site, target, kind, times, first = (arrays[name][at : at + int(edges[i])] for name in _EDGES)
         found.append(Edges(site, target, kind, times, first, int(transfers[i])))
         led.append(Entries(*(arrays[name][way : way + int(ways[i])] for name in _WAYS)))
-    if not all(_ascend(each.site, each.target) for each in found):
+    if not all(ascend(each.site, each.target) for each in found):
         raise contradiction
-    if not all(_ascend(each.site, each.target, each.entry) for each in led):
+    if not all(ascend(each.site, each.target, each.entry) for each in led):
         raise contradiction
     run = RunEdges(add_up(found), tuple(found), all_of(led), tuple(led))
     # ways are looked up among the edges of their run
@@ -126,16 +127,6 @@ def _run_of(arrays: Arrays) -> RunEdges:
     if int(changes(*(column[order] for column in both)).sum()) != len(run.whole):
         raise contradiction
     return run
-
-
-def _ascend(*columns: U64) -> bool:
-    """Whether rows ascend, the first column counting most, and none comes twice."""
-    less = np.zeros(max(0, len(columns[0]) - 1), np.bool_)
-    equal = ~less
-    for column in columns:
-        less |= equal & (column[1:] > column[:-1])
-        equal &= column[1:] == column[:-1]
-    return bool(less.all())
 
 
 def _escapes_of(arrays: Arrays, cells: int) -> tuple[F64, F64, F64]:

@@ -131,9 +131,10 @@ class CausalScorer:
         else:
             for start in starts:
                 work(start)
-        scores = self._combine(run, chosen, best, took, escape)
+        stays = np.log1p(-np.minimum(np.exp(escape.astype(np.float64)), 1 - 1e-9))
+        scores = self._combine(run, chosen, best, took, escape, stays)
         if asked is not None:
-            log_p = np.minimum(self._log_p(*asked, wished, escape), 0)
+            log_p = np.minimum(self._log_p(*asked, wished, escape, stays), 0)
             scores = replace(scores, asked=log_p.astype(np.float32))
             check_finite(log_p)
         check_finite(scores.confidence, scores.surprisal)
@@ -175,24 +176,33 @@ class CausalScorer:
     def _ranks(self, edge: I32) -> NDArray[np.int64]:
         return np.where(edge >= 0, self._rank[edge], 0).astype(np.int64)
 
-    def _log_p(self, target: I32, edge: I32, took: F32, escape: F32) -> NDArray[np.float64]:
-        """Logarithm of the probability of m targets, by that of the edges' ranks."""
+    def _log_p(
+        self, target: I32, edge: I32, took: F32, escape: F32, stays: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Logarithm of the probability of m targets, by that of the edges' ranks, of something new and of
+        nothing new."""
         found: NDArray[np.float64] = np.where(
-            edge >= 0, took + self._within[edge] + _stays(escape), escape + self._fresh[target]
+            edge >= 0, took + self._within[edge] + stays, escape + self._fresh[target]
         )
         return found
 
-    def _combine(self, run: Encoded, chosen: NDArray[np.int64], best: F32, took: F32, escape: F32) -> Scores:
+    def _combine(
+        self,
+        run: Encoded,
+        chosen: NDArray[np.int64],
+        best: F32,
+        took: F32,
+        escape: F32,
+        stays: NDArray[np.float64],
+    ) -> Scores:
         vocabulary = self._vocabulary
         known_site = run.site < len(vocabulary.site)
         site = np.where(known_site, run.site, 0)
         width = np.diff(vocabulary.site_first)
         edge = vocabulary.site_first[site] + np.minimum(chosen, width[site] - 1)
         predicted = np.where(known_site, vocabulary.edge_target[edge], self._likeliest)
-        log_confidence = np.where(
-            known_site, best + self._within[edge] + _stays(escape), self._fresh[self._likeliest]
-        )
-        log_p = self._log_p(run.target, run.edge, took, escape)
+        log_confidence = np.where(known_site, best + self._within[edge] + stays, self._fresh[self._likeliest])
+        log_p = self._log_p(run.target, run.edge, took, escape, stays)
         return Scores(
             predicted=vocabulary.target[predicted],
             confidence=np.exp(np.minimum(log_confidence, 0)).astype(np.float32),
@@ -209,12 +219,6 @@ def check_finite(*told: NDArray[Any]) -> None:
     """
     if not all(bool(np.isfinite(numbers).all()) for numbers in told):
         raise ModelError("its weights give no finite predictions: learn the model anew")
-
-
-def _stays(escape: F32) -> NDArray[np.float64]:
-    """Logarithm of the chance of nothing new, by that of something new."""
-    kept: NDArray[np.float64] = np.log1p(-np.minimum(np.exp(escape.astype(np.float64)), 1 - 1e-9))
-    return kept
 
 
 def last_of(run: Encoded, warm: Encoded | None) -> Encoded:

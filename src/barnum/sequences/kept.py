@@ -133,13 +133,13 @@ def _usable(vocabulary: Vocabulary, arrays: Arrays) -> bool:
         return False
     # in the order of tokens, none twice
     key = vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
-    if not _ascend(stretch, key[edge]) or not _ascend(way_stretch, key[way_edge], arrays["way_entry"]):
+    if not ascend(stretch, key[edge]) or not ascend(way_stretch, key[way_edge], arrays["way_entry"]):
         return False
     # ways are looked up among the edges of their run
     return bool(np.isin(way_run * size + way_edge, run * size + edge).all())
 
 
-def _ascend(*columns: NDArray[Any]) -> bool:
+def ascend(*columns: NDArray[Any]) -> bool:
     """Whether rows ascend, the first column counting most, and none comes twice."""
     less = np.zeros(max(0, len(columns[0]) - 1), np.bool_)
     equal = ~less
