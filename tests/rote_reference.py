@@ -22,6 +22,7 @@ class Reference:
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self.lengths = list(lengths)
+        self.kept = len(self.lengths)
         self.counts: list[dict[object, Counter[int]]] = [defaultdict(Counter) for _ in lengths]
         cells = 2 * len(self.lengths) * TIMES * SPREADS
         self.settle(np.zeros(cells), np.zeros(cells), np.zeros(2))
@@ -40,16 +41,15 @@ class Reference:
 
     def add(self, run: Run) -> None:
         for target, contexts in self.contexts(run):
-            for followers, context in zip(self.counts, contexts, strict=True):
+            for followers, context in zip(self.counts[: self.kept], contexts, strict=False):
                 if context is not None:
                     followers[context][target] += 1
 
-    def prune(self, rare: int) -> None:
-        """Forget contexts met that often or less, but for sites alone."""
-        for order in range(1, len(self.lengths)):
-            met = self.counts[order].items()
-            kept = {context: followers for context, followers in met if followers.total() > rare}
-            self.counts[order] = defaultdict(Counter, kept)
+    def keep(self, lengths: int) -> None:
+        """Forget contexts for good, but for those of so many lengths, the shortest."""
+        self.kept = min(self.kept, lengths)
+        for followers in self.counts[self.kept :]:
+            followers.clear()
 
     def told(self) -> list[list[list[tuple[int, int]]]]:
         """Of each length, followers and counts of each context, whatever the order of contexts."""

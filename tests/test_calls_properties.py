@@ -120,6 +120,11 @@ JSON = st.recursive(
                     "file",
                     "name",
                     "environ",
+                    "ppid",
+                    "path",
+                    "md5",
+                    "guest_paths",
+                    "command_line",
                     "repeated",
                     "tid",
                 ]
@@ -145,12 +150,13 @@ def test_any_types_give_calls_or_one_line(tmp_path, behavior, processes, calls, 
 
 
 def _read(file):
-    try:
-        calls = read_calls(file)
-    except BarnumError as error:
-        assert str(file) in str(error)
-        assert "\n" not in str(error).replace(str(file), "")
-        return
-    assert len(calls.call) == len(calls.first) == sum(process.calls for process in calls.processes) > 0
-    assert calls.first[0]
-    assert int(calls.call.max()) == len(calls.names) - 1
+    for children in (False, True):
+        try:
+            calls = read_calls(file, children=children)
+        except BarnumError as error:
+            assert str(file) in str(error)
+            assert "\n" not in str(error).replace(str(file), "")
+            continue
+        assert len(calls.call) == len(calls.first) == sum(process.calls for process in calls.processes) > 0
+        assert calls.first[0]
+        assert int(calls.call.max()) == len(calls.names) - 1

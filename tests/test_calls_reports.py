@@ -145,7 +145,7 @@ def test_drakvuf_tells_programs_of_one_number_apart(tmp_path):
     ]
     calls = read_calls(write(tmp_path / "r", drakvuf(runs)), document="q.doc")
     assert names(calls) == ["B"]
-    assert [other.command_line for other in calls.others] == [""]
+    assert [other.command_line for other in calls.others] == ["a.exe"]
 
 
 @pytest.mark.parametrize(

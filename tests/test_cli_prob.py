@@ -153,7 +153,7 @@ def test_a_model_knows_what_it_learns_and_is_kept_to_a_bound(learnt, tree, tmp_p
     small = tmp_path / "small"
     bound = barnum("prob", *load, "--max-memory", "100k", "--skip-eval", "--save", small, tree)
     assert bound.code == 0, bound.err
-    assert bound.err.count("or less were forgotten") == 1
+    assert bound.err.count("transfers were forgotten") == 1
     assert small.stat().st_size < 0.8 * (folder / "model").stat().st_size
     few = barnum("prob", *load, "--max-memory", "20", "--skip-eval", tree)
     assert few.code == 21 and "raise --max-memory" in few.error

@@ -95,6 +95,8 @@ def test_a_sample_that_cannot_be_judged_does_not_stop_the_others(made, tmp_path)
     assert "3 of 4 samples could not be judged" in ended.err
     assert ["error" in line for line in lines] == [True, True, True, False]
     assert lines[0]["sample"] == broken.name
+    # the user knows the sample, not what lies in between
+    assert str(short) in lines[2]["error"] and "evaluation" not in lines[2]["error"]
     assert "Traceback" not in ended.err
 
 
@@ -227,6 +229,53 @@ def test_only_what_came_before_another_process_counts(made, tmp_path):
     line = score("--cut", made / "detector", first)[1][0]
     assert line["verdict"] == "refused"
     assert "nothing was executed before" in line["refused"]
+
+
+@pytest.fixture(scope="module")
+def by_surprisal(made):
+    """A detector that goes by mean surprisal."""
+    saved = barnum("classifier", "--score", "surprisal", "-s", made / "surprisal.json", made / "eval")
+    assert saved.code == 0, saved.err
+    packed = pack(made, made / "by_surprisal", classifier="surprisal.json")
+    assert packed.code == 0, packed.err
+    return made / "by_surprisal"
+
+
+def test_what_is_printed_is_what_is_judged_by(made, by_surprisal, tmp_path):
+    told = tmp_path / "v.json"
+    assert barnum("classifier", "-l", made / "surprisal.json", "--json", told, made / "eval").code == 0
+    runs = {run["sample"]: run for run in json.loads(told.read_text())["runs"]}
+    _, lines = score(by_surprisal, *(made / "traces" / name for name in runs))
+    for line in lines:
+        run = runs[line["sample"]]
+        assert (line["method"], line["by"]) == ("conformal", "surprisal")
+        assert (line["verdict"], line["p_value"]) == (run["verdict"], run["p_value"])
+        assert line["score"] == run["score"] == run["surprisal"]
+        assert line["where"]["by"] == "surprisal"
+    bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(900))
+    line = score(by_surprisal, bad)[1][0]
+    # the attack is a few blocks of libc
+    assert 1490 <= line["where"]["step"] <= 1510
+    assert line["where"]["module"] and line["where"]["offset"] is not None
+    line = score(made / "detector", bad)[1][0]
+    assert (line["by"], line["where"]["by"]) == ("novelty", "novelty")
+
+
+def test_surprisal_is_that_of_what_is_judged(by_surprisal, tmp_path):
+    bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(901))
+    whole = score(by_surprisal, bad)[1][0]
+    damaged(bad, spawn=1000)
+    cut = score("--cut", by_surprisal, bad)[1][0]
+    assert (cut["cut"], cut["by"]) == (True, "surprisal")
+    assert cut["score"] < whole["score"]
+    assert cut["where"]["step"] < 1000 < whole["where"]["step"]
+    damaged(bad, spawn=0)
+    none = score("--cut", by_surprisal, bad)[1][0]
+    assert (none["verdict"], none["score"]) == ("refused", 0)
+    assert "where" not in none
+    damaged(bad, truncated="timeout", spawn=None)
+    half = score(by_surprisal, bad)[1][0]
+    assert (half["verdict"], half["score"]) == ("refused", whole["score"])
 
 
 def test_names_need_not_be_utf_8(made, tmp_path):

@@ -175,6 +175,22 @@ def test_another_process_is_chosen_by_name(tree, tmp_path):
     assert "word.exe" in none.err
 
 
+def test_children_are_judged_when_asked(tmp_path):
+    for number in range(2):
+        report = json.loads(cuckoo("a.doc", calls_of(number, 40)))
+        started = {"pid": 13, "ppid": 12, "process_name": "cmd.exe", "command_line": "cmd.exe"}
+        report["behavior"]["processes"].append({**started, "calls": [{"api": "NtStart"}] * 7})
+        write_sample(tmp_path / "reports", f"a{number}.doc", "benign", json.dumps(report))
+    sizes = ("--train-size", "1", "--test-size-benign", "1", "--test-size-malicious", "0")
+    for options, calls in (((), 40), (("--children",), 47)):
+        to = tmp_path / f"eval{calls}"
+        ended = barnum("syscall", "-t", "1", *sizes, *options, "--eval-dir", to, tmp_path / "reports")
+        assert ended.code == 0, ended.err
+        [file] = to.iterdir()
+        table = pq.read_table(file)
+        assert table.num_rows == calls
+
+
 def test_windows_may_lie_apart(tree, tmp_path):
     ended = syscall("--no-overlap", "-s", "10", "--eval-dir", tmp_path / "eval", tree)
     assert ended.code == 0, ended.err

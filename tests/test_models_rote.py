@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from functools import partial
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -374,7 +375,7 @@ def noise(seed, length, blocks=100):
 MANY = blocks_of(100, (Kind.RETURN, Kind.INDIRECT_CALL))
 
 
-@pytest.mark.parametrize("limit", [3_000_000, 5_000_000])
+@pytest.mark.parametrize("limit", [1_000_000, 2_000_000])
 def test_counts_keep_within_the_memory_allowed(limit):
     learner = RoteLearner(spec(lengths=lengths_up_to(8), max_memory=limit), 1)
     names = []
@@ -394,9 +395,53 @@ def test_counts_keep_within_the_memory_allowed(limit):
     assert scores["correct"][20:].mean() > 0.9
     # and it goes on within a bound
     more = RoteLearner.of(again(model), 1, limit)
+    assert more.forgotten == learner.forgotten
     teach(more, [path_of(noise(50, 9000), MANY)], ["more"])
     assert more.bytes <= limit
     assert more.model().network.config.forgotten >= model.network.config.forgotten
+
+
+LONGER = lengths_up_to(16)
+
+
+def mixed(seed):
+    """A run that repeats itself and is disturbed now and then."""
+    draw = np.random.default_rng(seed)
+    parts = [draw.integers(0, 100, 30) for _ in range(12)]
+    return path_of(np.concatenate([parts[at] for at in draw.integers(0, 12, 400)]), MANY)
+
+
+def noisy(seed):
+    return path_of(noise(seed, 9000), MANY)
+
+
+@pytest.mark.parametrize("run", [noisy, mixed])
+def test_a_larger_bound_keeps_more_until_all_is_kept(run):
+    runs = [run(seed) for seed in range(3)]
+    whole = learnt(runs, lengths=LONGER)
+    takes = whole.network.counts.bytes
+    # all that was counted is had for twice the memory that it takes
+    bounds = [takes * tenths // 10 for tenths in range(4, 21)]
+    models = [learnt(runs, lengths=LONGER, max_memory=limit) for limit in bounds]
+    kept = [model.network.counts.contexts for model in models]
+    assert kept == sorted(kept)
+    assert len(set(kept)) > 3
+    assert kept[-1] == whole.network.counts.contexts
+    assert all(model.network.counts.bytes <= limit for model, limit in zip(models, bounds, strict=True))
+    rights = [float(columns(model, run(9))["correct"].mean()) for model in models]
+    assert all(larger > smaller - 0.01 for smaller, larger in pairwise(rights))
+
+
+@pytest.mark.parametrize("threads", [1, 3, 9])
+def test_what_is_left_is_what_fewer_lengths_would_have_counted(threads):
+    runs = [noisy(seed) for seed in range(2)]
+    made = learnt(runs, threads=threads, lengths=LONGER, max_memory=2_000_000)
+    left = LONGER[: len(LONGER) - made.network.config.forgotten]
+    assert 1 < len(left) < len(LONGER)
+    fewer = counts(learnt(runs, lengths=left))
+    found = counts(made)
+    assert_same({name: found[name] for name in fewer}, fewer)
+    assert not any(len(array) for name, array in found.items() if name not in fewer)
 
 
 def test_without_a_bound_nothing_is_forgotten():
@@ -422,19 +467,50 @@ def test_a_bound_is_refused_only_where_single_branches_do_not_fit():
         teach(learner, runs)
     except SetsError:
         # nothing but single branches is left: the next piece would not have fitted
-        assert learner.network.counts.bytes_with(limit // 4096) > limit
+        assert learner.forgotten == len(learner.spec.lengths) - 1
+        assert learner.network.counts.bytes_with(limit // 4096, 4) > limit
     assert learner.bytes <= limit
 
 
 def test_merging_keeps_within_the_memory_allowed():
-    limit = 2_500_000
+    limit = 1_200_000
     models = [learnt([path_of(noise(seed, 12_000), MANY)], [f"r{seed}"]) for seed in range(3)]
     assert sum(model.network.counts.bytes for model in models) > limit
     made = merged(models, 1, limit)
     assert made.network.counts.bytes <= limit
-    assert made.document.config["forgotten"] >= 1
+    left = len(LENGTHS) - made.document.config["forgotten"]
+    assert 1 <= left < len(LENGTHS)
+    whole, found = counts(merged(models, 1)), counts(made)
+    assert_same(
+        {name: array for name, array in found.items() if len(array)},
+        {name: array for name, array in whole.items() if name == "target" or int(name[-1]) < left},
+    )
+    # what one has forgotten is forgotten, whatever the order
+    for both in ([made, learnt([LOOP * 9], ["a"])], [learnt([LOOP * 9], ["a"]), made]):
+        again(merged(both, 1))
+        assert merged(both, 1).document.config["forgotten"] == len(LENGTHS) - left
     with pytest.raises(SetsError, match="--max-memory"):
         merged([learnt([LOOP * 9], ["a"]), learnt([LOOP * 9], ["b"])], 1, 1000)
+
+
+def test_while_merging_the_counts_keep_within_the_memory_allowed(monkeypatch):
+    most = []
+    merge = RoteNetwork.merge
+
+    def watched(self, other, piece, make_room):
+        def after(counts):
+            most.append(self.counts.bytes)
+            make_room(counts)
+
+        merge(self, other, piece, after)
+
+    models = [learnt([path_of(noise(seed, 12_000), MANY)], [f"r{seed}"]) for seed in range(2)]
+    monkeypatch.setattr(RoteNetwork, "merge", watched)
+    limit = models[0].network.counts.bytes * 5 // 4
+    made = merged(models, 1, limit)
+    assert len(most) > 10
+    assert max(most) <= limit
+    assert made.document.config["forgotten"] >= 1
 
 
 # --- files and their damage ------------------------------------------------------------------------------
@@ -594,10 +670,16 @@ def test_runs_of_more_transfers_than_can_be_added_up_are_not_put_together(monkey
     assert again(merged([one, other], 1)).document.samples == ("a", "b")
 
 
-@pytest.mark.parametrize("change", [{"forgotten": 1 << 70}, {"forgotten": (1 << 34) + 1}, {"forgotten": -1}])
+@pytest.mark.parametrize("change", [{"forgotten": 1 << 70}, {"forgotten": len(LENGTHS)}, {"forgotten": -1}])
 def test_impossible_numbers_of_a_document_are_refused(change):
     document = msgspec.structs.replace(MODEL.document, config=MODEL.document.config | change)
     with pytest.raises(ModelError, match="sizes that cannot be"):
+        model_of("file", document, ARRAYS)
+
+
+def test_counts_of_lengths_that_are_said_to_be_forgotten_are_refused():
+    document = msgspec.structs.replace(MODEL.document, config=MODEL.document.config | {"forgotten": 1})
+    with pytest.raises(ModelError, match="contradict themselves"):
         model_of("file", document, ARRAYS)
 
 

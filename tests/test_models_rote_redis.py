@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 
 from barnum.errors import InputError, ModelError, OutputError, TraceError
 from barnum.models import rote_learn, rote_redis
-from barnum.models.rote import lengths_up_to
+from barnum.models.rote import RoteNetwork, lengths_up_to
 from barnum.models.rote_learn import RoteLearner, RoteSpec
 from barnum.models.rote_redis import RedisStore
 from barnum.paths import Kind, Learn
@@ -368,11 +368,11 @@ def test_only_a_fresh_learner_takes_over(store):
         store.pull(learn(learner(), 0))
 
 
-def test_counts_that_were_pruned_are_refused(store):
+def test_counts_of_which_lengths_were_forgotten_are_refused(store):
     made = learner()
     before = store.snapshot(made)
     learn(made, 0)
-    made.forgotten = 1
+    made.network.counts.keep(len(made.spec.lengths) - 1)
     for use in (store.pull, store.snapshot, lambda one: store.push(one, before)):
         with pytest.raises(ModelError, match="were forgotten"):
             use(made)
@@ -381,7 +381,7 @@ def test_counts_that_were_pruned_are_refused(store):
 def test_counts_that_are_fewer_than_before_are_refused(store):
     made = learn(learner(), 0)
     before = store.snapshot(made)
-    made.network.counts.prune(1)
+    made.network = RoteNetwork(made.network.config)
     with pytest.raises(ModelError, match="were forgotten"):
         store.push(made, before)
 

@@ -121,19 +121,18 @@ def same(found, other):
     targets=st.integers(1, 6),
     restarts=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
     measured=st.booleans(),
-    rare=st.sampled_from([0, 0, 1, 3]),
+    kept=st.sampled_from([99, 99, 1, 2, 3]),
 )
 def test_scores_are_those_of_counting_in_dicts(
-    seed, lengths, sizes, sites, targets, restarts, measured, rare
+    seed, lengths, sizes, sites, targets, restarts, measured, kept
 ):
     draw = np.random.default_rng(seed)
     sizes[0] += 1
     runs = [run_of(draw, size, sites=sites, targets=targets, restarts=restarts) for size in sizes]
     escapes = measured_by(draw, lengths) if measured else None
     rote, reference = rote_of(lengths, runs), reference_of(lengths, [run.plain for run in runs])
-    if rare:
-        rote.prune(rare)
-        reference.prune(rare)
+    rote.keep(kept)
+    reference.keep(kept)
     settled(rote, escapes)
     if escapes:
         reference.settle(*escapes)
@@ -268,15 +267,15 @@ def total_chance(rote, run, targets):
     targets=st.sampled_from([1, 3, 8, 9, 12, 40]),
     sites=st.integers(1, 5),
     measured=st.booleans(),
-    rare=st.sampled_from([0, 0, 1, 2, 10, 1000]),
+    kept=st.sampled_from([99, 99, 1, 2, 3]),
 )
-def test_chances_of_all_targets_add_up_to_one(seed, lengths, size, targets, sites, measured, rare):
+def test_chances_of_all_targets_add_up_to_one(seed, lengths, size, targets, sites, measured, kept):
     draw = np.random.default_rng(seed)
     runs = [run_of(draw, size, sites=sites, targets=targets, favour=0.5) for _ in range(2)]
     rote = rote_of(lengths, runs[:1])
-    if rare:
+    if kept < 99:
         # also where it went on learning
-        rote.prune(rare)
+        rote.keep(kept)
         rote.add(runs[1].walk(lengths[-1]), 1)
     settled(rote, measured_by(draw, lengths) if measured else None)
     for length in (1, 2, 4, 12):
@@ -477,10 +476,10 @@ def test_adding_takes_no_more_memory_than_foretold(seed, lengths, sizes, sites, 
     draw = np.random.default_rng(seed)
     rote = Rote(lengths)
     for size in sizes:
-        foretold = rote.bytes_with(size)
+        foretold = rote.bytes_with(size, 1)
         rote.add(run_of(draw, size, sites=sites, targets=targets, favour=0.5).walk(lengths[-1]), 1)
         assert rote.bytes <= foretold
-        assert rote.bytes <= rote.bytes_with(0)
+        assert rote.bytes <= rote.bytes_with(0, 99)
 
 
 @pytest.mark.parametrize("sites", [1000, 3000, 5000])
@@ -497,26 +496,55 @@ def test_memory_is_foretold_where_each_context_gets_one_more_follower(followers,
     rote.add(run.roll(walk, 0, sizes), 1)
     step = sites // 4
     for begin in range(sizes, sizes + sites, step):
-        foretold = rote.bytes_with(step)
+        foretold = rote.bytes_with(step, 1)
         rote.add(run.roll(walk, begin, begin + step), 1)
         assert rote.bytes <= foretold
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1 << 32), lengths=st.sampled_from(LENGTHS), rares=st.lists(st.integers(0, 20)))
-def test_pruning_forgets_rare_contexts_but_no_site(seed, lengths, rares):
+@given(
+    seed=st.integers(0, 1 << 32),
+    lengths=st.sampled_from(LENGTHS),
+    kept=st.lists(st.integers(1, 6), max_size=3),
+    threads=st.sampled_from([1, 3]),
+)
+def test_lengths_that_are_forgotten_are_not_counted_again(seed, lengths, kept, threads):
     draw = np.random.default_rng(seed)
     runs = [run_of(draw, 200) for _ in range(2)]
     rote, reference = rote_of(lengths, runs[:1]), reference_of(lengths, [runs[0].plain])
-    for rare in rares:
-        rote.prune(rare)
-        reference.prune(rare)
+    for most in kept:
+        rote.keep(most)
+        reference.keep(most)
     assert told(rote) == reference.told()
-    rote.add(runs[1].walk(lengths[-1]), 1)
+    rote.add(runs[1].walk(lengths[-1]), threads)
     reference.add(runs[1].plain)
     assert told(rote) == reference.told()
-    rote.prune(1 << 60)
-    assert rote.contexts == len(reference.counts[0])
+    assert rote.kept == reference.kept == min([len(lengths), *kept])
+    # what is left scores as if the other lengths had never been
+    fewer = settled(rote_of(lengths[: rote.kept], runs))
+    judged = run_of(draw, 200, sites=5).walk(lengths[-1])
+    assert same(settled(rote).score(judged, 1), fewer.score(judged, 1))
+    assert same(rote.draw(judged, 1, 0, 0), fewer.draw(judged, 1, 0, 0))
+    assert rote.bytes_with(0, 9) <= rote_of(lengths, runs).bytes_with(0, 9)
+
+
+def test_sites_alone_are_kept_and_forgotten_lengths_take_no_counts():
+    rote = rote_of([0, 1, 2], [run_of(np.random.default_rng(0), 100)])
+    with pytest.raises(ValueError, match="sites alone"):
+        rote.keep(0)
+    counted = rote.counts(2)
+    rote.keep(2)
+    with pytest.raises(ValueError, match="forgotten"):
+        rote.add_counts(2, *counted)
+    rote.add_counts(2, *rote.counts(2))
+    assert [len(rote.counts(order)[0]) > 0 for order in range(3)] == [True, True, False]
+
+
+def test_threads_that_grow_tables_at_once_need_more_memory():
+    rote = rote_of([0, 1, 2, 3], [run_of(np.random.default_rng(0), 5000, sites=300)])
+    needs = [rote.bytes_with(4000, threads) for threads in (1, 2, 4, 9)]
+    assert needs == sorted(needs)
+    assert needs[0] < needs[1] < needs[2] == needs[3]
 
 
 # --- counts at their end ---------------------------------------------------------------------------------
@@ -571,7 +599,7 @@ def test_huge_counts_give_scores(seed, rounds, targets, small):
         assert (surprisal >= 0).all()
         assert ((confidence >= 0) & (confidence <= 1)).all()
         assert np.isin(predicted, rote.targets).all()
-    rote.prune(1 << 33)
+    rote.keep(1)
     assert np.isfinite(settled(rote).score(walk, 1)[3]).all()
 
 

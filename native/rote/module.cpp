@@ -184,6 +184,7 @@ nb::list all_counts(const barnum::Rote& self, size_t threads) {
 void add_counts(barnum::Rote& self, size_t order, Array<uint64_t> key, Array<uint64_t> first, Array<uint64_t> token,
                 Array<uint32_t> count) {
     if (order >= self.lengths().size()) throw nb::index_error("no such order");
+    if (order >= self.kept() && key.shape(0) != 0) throw nb::value_error("contexts of that length are forgotten");
     const size_t size = key.shape(0), followers = token.shape(0);
     bool whole = first.shape(0) == size + 1 && count.shape(0) == followers && first.data()[0] == 0 &&
                  first.data()[size] == followers;
@@ -221,7 +222,8 @@ NB_MODULE(_rote, m) {
             "targets", [](const barnum::Rote& self) { return made(self.targets()); }, nb::rv_policy::move)
         .def_prop_ro("contexts", &barnum::Rote::contexts)
         .def_prop_ro("bytes", &barnum::Rote::bytes)
-        .def("bytes_with", &barnum::Rote::bytes_with, nb::arg("transfers"))
+        .def_prop_ro("kept", &barnum::Rote::kept)
+        .def("bytes_with", &barnum::Rote::bytes_with, nb::arg("transfers"), nb::arg("at_once"))
         .def(
             "add",
             [](barnum::Rote& self, barnum::Walk& walk, size_t threads) {
@@ -240,7 +242,7 @@ NB_MODULE(_rote, m) {
                 self.settle(escapes_of(self, tried, escaped, base));
             },
             nb::arg("tried"), nb::arg("escaped"), nb::arg("base"))
-        .def("prune", &barnum::Rote::prune, nb::arg("rare"), nb::call_guard<nb::gil_scoped_release>())
+        .def("keep", &barnum::Rote::keep, nb::arg("lengths"), nb::call_guard<nb::gil_scoped_release>())
         .def("counts", &counts, nb::arg("order"))
         .def("all_counts", &all_counts, nb::arg("threads"))
         .def("add_counts", &add_counts, nb::arg("order"), nb::arg("key"), nb::arg("first"), nb::arg("token"),

@@ -17,6 +17,8 @@ constexpr size_t AHEAD = 16;        // contexts whose places are fetched before 
 constexpr size_t PIECE = 1 << 14;   // transfers that a thread scores at once
 constexpr size_t SMALL = 1 << 12;   // transfers that are not worth a thread
 constexpr size_t FEW = 1 << 9;      // groups of transfers that are not worth one
+// bytes of a target, its number, and what is made of it
+constexpr size_t TARGET = sizeof(uint64_t) + 48;
 constexpr size_t MOST_TARGETS = size_t{1} << 31;
 constexpr uint64_t MOST_TIMES = uint64_t{1} << 33;
 // of a context with more followers than this only the most frequent one may be predicted
@@ -64,7 +66,8 @@ private:
 
 }  // namespace
 
-Rote::Rote(std::vector<uint32_t> lengths) : lengths_(std::move(lengths)), tables_(lengths_.size()) {
+Rote::Rote(std::vector<uint32_t> lengths)
+    : lengths_(std::move(lengths)), tables_(lengths_.size()), kept_(lengths_.size()) {
     if (lengths_.empty() || lengths_[0] != 0 || !std::is_sorted(lengths_.begin(), lengths_.end()) ||
         std::adjacent_find(lengths_.begin(), lengths_.end()) != lengths_.end()) {
         throw std::invalid_argument("lengths ascend from 0");
@@ -93,8 +96,8 @@ void Rote::add(Walk& walk, size_t threads) {
         if (numbers[i] == NONE) numbers[i] = number(target);
     }
     // the longest contexts first, for they take longest
-    in_threads(size < FEW ? 1 : threads, tables_.size(), [&](size_t turn) {
-        const size_t order = tables_.size() - 1 - turn;
+    in_threads(size < FEW ? 1 : threads, kept_, [&](size_t turn) {
+        const size_t order = kept_ - 1 - turn;
         Table& table = tables_[order];
         const uint32_t length = lengths_[order];
         uint64_t keys[AHEAD];
@@ -190,8 +193,9 @@ private:
     // how many of the lengths fit before a transfer
     size_t usable(size_t at) const {
         const std::vector<uint32_t>& lengths = rote_.lengths_;
-        if (walk_.reach(at) >= lengths.back()) return lengths.size();
-        return static_cast<size_t>(std::upper_bound(lengths.begin(), lengths.end(), walk_.reach(at)) - lengths.begin());
+        if (walk_.reach(at) >= lengths[rote_.kept_ - 1]) return rote_.kept_;
+        const auto end = lengths.begin() + static_cast<ptrdiff_t>(rote_.kept_);
+        return static_cast<size_t>(std::upper_bound(lengths.begin(), end, walk_.reach(at)) - lengths.begin());
     }
 
     const Context* find(size_t at, size_t order) const {
@@ -233,7 +237,7 @@ private:
         nominated_.clear();
         while (orders-- > 0) {
             if (context == nullptr) context = find(at, orders);
-            if (context == nullptr) continue;  // only where contexts were pruned
+            if (context == nullptr) continue;  // only where a file lacks contexts
             const Table& table = rote_.tables_[orders];
             const uint32_t distinct = table.distinct(*context);
             uint64_t times = uint64_t{context->count} + context->rest;
@@ -423,7 +427,7 @@ void Rote::draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& 
     std::vector<std::pair<uint64_t, uint32_t>> followers;
     for (size_t i = 0; i < walk.size(); ++i) {
         const uint64_t random = mixed(mixed(seed + 0x9E3779B97F4A7C15ull) + (offset + i) * 0x9E3779B97F4A7C15ull);
-        size_t order = lengths_.size() - 1;
+        size_t order = kept_ - 1;
         while (walk.reach(i) < lengths_[order]) --order;
         const Context* context = tables_[order].find(walk.key(i, lengths_[order]));
         // in the order of tokens, so that equal counts draw the same
@@ -453,22 +457,28 @@ void Rote::draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& 
     }
 }
 
-void Rote::prune(uint64_t rare) {
-    for (size_t order = 1; order < tables_.size(); ++order) {
-        tables_[order] = tables_[order].without(rare, tokens_.data());
-    }
+void Rote::keep(size_t orders) {
+    if (orders == 0) throw std::invalid_argument("sites alone are always kept");
+    for (; kept_ > orders; --kept_) tables_[kept_ - 1] = Table();
 }
 
 size_t Rote::bytes() const {
-    size_t sum = tokens_.size() * (sizeof(uint64_t) + 48);
+    size_t sum = tokens_.size() * TARGET;
     for (const Table& table : tables_) sum += table.bytes();
     return sum;
 }
 
-size_t Rote::bytes_with(size_t more) const {
-    size_t sum = (tokens_.size() + more) * (sizeof(uint64_t) + 48);
-    for (const Table& table : tables_) sum += table.bytes_with(more);
-    return sum;
+size_t Rote::bytes_with(size_t more, size_t at_once) const {
+    size_t sum = (tokens_.size() + more) * TARGET;
+    std::vector<size_t> growing;
+    for (size_t order = 0; order < tables_.size(); ++order) {
+        const Table::Need need = tables_[order].with(order < kept_ ? more : 0);
+        sum += need.bytes;
+        growing.push_back(need.growing);
+    }
+    std::sort(growing.rbegin(), growing.rend());
+    growing.resize(std::min(growing.size(), at_once));
+    return std::accumulate(growing.begin(), growing.end(), sum);
 }
 
 size_t Rote::contexts() const {

@@ -96,6 +96,7 @@ public:
     // lengths ascend from 0 to LONGEST at most
     explicit Rote(std::vector<uint32_t> lengths);
 
+    // by so many threads, each of which adds contexts of one length at a time
     void add(Walk& walk, size_t threads);
     void score(const Walk& walk, size_t threads, const Scores& scores) const;
     void count_escapes(Walk& walk, size_t threads, Escapes& escapes) const;
@@ -106,9 +107,12 @@ public:
     void draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& scores) const;
     void settle(const Escapes& escapes);
 
-    // contexts met that often or less are forgotten, but for sites alone
-    void prune(uint64_t rare);
-    size_t bytes_with(size_t more) const;
+    // contexts are forgotten for good, but for those of so many lengths, the shortest; throws
+    // std::invalid_argument for none
+    void keep(size_t orders);
+    size_t kept() const { return kept_; }
+    // the most bytes while so many transfers more are added, and contexts of so many lengths at once
+    size_t bytes_with(size_t more, size_t at_once) const;
     size_t bytes() const;
     size_t contexts() const;
 
@@ -124,6 +128,7 @@ private:
 
     std::vector<uint32_t> lengths_;
     std::vector<Table> tables_;
+    size_t kept_;  // lengths that are counted; tables of the others are empty
     std::vector<uint64_t> tokens_;
     TargetNumbers numbers_;
     // after settle()

@@ -148,30 +148,28 @@ void Table::add(uint64_t key, uint32_t target, uint32_t times, const uint64_t* t
     context.top = target;
 }
 
-Table Table::without(uint64_t rare, const uint64_t* tokens) const {
-    Table kept;
-    each_context([&](const Context& context) {
-        if (uint64_t{context.count} + context.rest <= rare) return;
-        each(context, [&](uint32_t target, uint32_t count) { kept.add(context.key, target, count, tokens); });
-    });
-    return kept;
-}
-
 size_t Table::bytes() const {
     return slots_.capacity() * sizeof(Context) + followers_.capacity() * sizeof(Follower) +
            index_.capacity() * sizeof(Place);
 }
 
-size_t Table::bytes_with(size_t more) const {
-    const size_t places = places_for(used_ + more);
-    const size_t slots = places > slots_.size() ? places + places / 2 : slots_.size();
-    // a list begins with a head and the first follower; vectors double, and hold both copies meanwhile
+Table::Need Table::with(size_t more) const {
+    const auto grown = [](size_t places, size_t now) { return places > now ? Need{places, places / 2} : Need{now, 0}; };
+    const Need slots = grown(places_for(used_ + more), slots_.size());
+    // a list begins with a head and the first follower; vectors double
     const size_t entries = followers_.size() + 3 * more;
-    const size_t lists = entries > followers_.capacity() ? 3 * entries : followers_.capacity();
-    // a list that becomes wide goes to the index as a whole
-    const size_t indexed = places_for(std::min(indexed_ + (WIDE + 1) * more, entries));
-    const size_t index = indexed > index_.size() && entries > WIDE ? indexed + indexed / 2 : index_.size();
-    return slots * sizeof(Context) + lists * sizeof(Follower) + index * sizeof(Place);
+    size_t capacity = followers_.capacity();
+    while (capacity < entries) capacity += std::max<size_t>(capacity, 1);
+    const Need lists = grown(capacity, followers_.capacity());
+    // A list that becomes wide goes to the index as a whole: those that are there now by one follower more, at
+    // best; others, of a context with one follower, by as many as a list that is not wide has.
+    const size_t lying = followers_.size() - indexed_;
+    const size_t indexed = indexed_ + std::min((WIDE + 1) * more, lying + more + more / WIDE);
+    const Need index = indexed > 0 ? grown(places_for(indexed), index_.size()) : Need{index_.size(), 0};
+    // one of them grows after the other: both copies are there meanwhile
+    return {slots.bytes * sizeof(Context) + lists.bytes * sizeof(Follower) + index.bytes * sizeof(Place),
+            std::max({slots.growing * sizeof(Context), lists.growing * sizeof(Follower),
+                      index.growing * sizeof(Place)})};
 }
 
 }  // namespace barnum

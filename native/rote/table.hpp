@@ -69,10 +69,13 @@ public:
 
     size_t size() const { return used_; }
     size_t bytes() const;
-    // bytes when so many contexts and followers more may have been added, and while it grows
-    size_t bytes_with(size_t more) const;
-    // a table of those contexts alone that were met more often
-    Table without(uint64_t rare, const uint64_t* tokens) const;
+    // the most bytes when so many contexts and followers more were added, and those that it needs besides
+    // while it grows
+    struct Need {
+        size_t bytes;
+        size_t growing;
+    };
+    Need with(size_t more) const;
 
     // where a key goes in a table of mask + 1 places
     static size_t place(uint64_t key, size_t mask) {

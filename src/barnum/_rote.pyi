@@ -39,8 +39,12 @@ class Rote:
     def contexts(self) -> int: ...
     @property
     def bytes(self) -> int: ...
-    def bytes_with(self, transfers: int) -> int:
-        """The most memory that may be needed while so many transfers more are added."""
+    @property
+    def kept(self) -> int:
+        """How many of the lengths, the shortest, are counted."""
+    def bytes_with(self, transfers: int, at_once: int) -> int:
+        """The most memory that may be needed while so many transfers more are added, by so many threads
+        at most."""
     def add(self, walk: Walk, threads: int) -> None: ...
     def score(self, walk: Walk, threads: int) -> _Scores:
         """Of each transfer: predicted u64[m] (a token), confidence f32[m], correct bool[m], surprisal f32[m]
@@ -62,8 +66,12 @@ class Rote:
         self, tried: NDArray[np.float64], escaped: NDArray[np.float64], base: NDArray[np.float64]
     ) -> None:
         """Make ready to score, with the chances of escapes that were measured."""
-    def prune(self, rare: int) -> None:
-        """Forget contexts met that often or less, but for sites alone."""
+    def keep(self, lengths: int) -> None:
+        """Forget contexts for good, but for those of so many lengths, the shortest.
+
+        Raises:
+            ValueError: that is none.
+        """
     def counts(
         self, order: int
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]:
@@ -85,5 +93,5 @@ class Rote:
         """Add what counts() gave.
 
         Raises:
-            ValueError: arrays contradict each other.
+            ValueError: arrays contradict each other, or hold contexts of a length that is forgotten.
         """

@@ -21,6 +21,7 @@ from typing import Annotated
 import msgspec
 
 from barnum import __version__
+from barnum.calls.path import LEARN, learnt_from_calls
 from barnum.errors import ModelError, OutputExistsError
 from barnum.files import open_regular, output_error, read_bounded, write_whole
 from barnum.models.model import Model, load_model, load_whole, save_document, save_weights
@@ -35,9 +36,19 @@ _PARTS = (DOCUMENT, WEIGHTS, CLASSIFIER)
 _LARGEST_MANIFEST = 1 << 20
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How calls were read from reports when they were learnt: whether each thread was taken for itself,
+    whether processes that the chosen ones started were taken, too, and how many calls lie from one that is
+    predicted to the next (None: each is predicted)."""
+
+    by_thread: bool = False
+    children: bool = False
+    apart: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """``detector.json``. ``files`` maps each part to its SHA-256 in hex; runs of which more than ``max_lost``
-    was lost are refused."""
+    was lost are refused; ``calls`` is there where the detector judges calls."""
 
     schema: int
     version: str
@@ -45,6 +56,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     method: str
     max_lost: Annotated[float, msgspec.Meta(ge=0, le=1)]
     files: dict[str, str]
+    calls: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +67,23 @@ class Detector:
     model: Model
     classifier: Classifier
 
+    @property
+    def calls(self) -> Reading | None:
+        """How reports of calls are read; None where the detector judges traces."""
+        return self.manifest.calls
 
-def pack(folder: Path, document: Path, weights: Path | None, classifier: Path, max_lost: float) -> Manifest:
+
+def pack(
+    folder: Path,
+    document: Path,
+    weights: Path | None,
+    classifier: Path,
+    max_lost: float,
+    calls: Reading | None = None,
+) -> Manifest:
     """Put a model and a classifier into a new folder, after both were read; without ``weights`` the document
-    is the one file of a rote learner.
+    is the one file of a rote learner. ``calls`` says how the model's calls were read, where that differs from
+    Reading(); whether it was learnt from calls, the model says.
 
     Raises:
         ModelError, EvaluationError: one of them cannot be read, or they do not belong together.
@@ -68,6 +93,7 @@ def pack(folder: Path, document: Path, weights: Path | None, classifier: Path, m
     if folder.exists() or folder.is_symlink():
         raise OutputExistsError(f"{folder}: is there already: give another name")
     model = load_whole(document) if weights is None else load_model(document, weights)
+    reading = _reading_of(model, document, calls)
     read = _classifier_of(model, classifier)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
@@ -88,6 +114,7 @@ def pack(folder: Path, document: Path, weights: Path | None, classifier: Path, m
                 method=read.name,
                 max_lost=max_lost,
                 files={part: _digest(beside / part) for part in _PARTS},
+                calls=reading,
             )
             write_whole(beside / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
             beside.rename(folder)
@@ -99,7 +126,8 @@ def pack(folder: Path, document: Path, weights: Path | None, classifier: Path, m
 
 
 def load_detector(folder: Path, cut: bool | None = None) -> Detector:
-    """Read a detector; ``cut`` says how it is to judge, where that is known (see methods.load()).
+    """Read a detector; ``cut`` says how it is to judge, where that is known (see methods.load()). Calls are
+    never cut.
 
     Raises:
         ModelError, EvaluationError: a part is missing, broken, changed, or of another version.
@@ -123,10 +151,36 @@ def load_detector(folder: Path, cut: bool | None = None) -> Detector:
     model = load_model(folder / DOCUMENT, folder / WEIGHTS)
     if model.identity != manifest.model:
         raise ModelError(f"{file}: names another model than the folder holds: pack the detector anew")
-    classifier = _classifier_of(model, folder / CLASSIFIER, cut)
+    if manifest.calls is None and _is_of_calls(model):
+        manifest = msgspec.structs.replace(manifest, calls=Reading())
+    classifier = _classifier_of(model, folder / CLASSIFIER, cut if manifest.calls is None else None)
     if classifier.name != manifest.method:
         raise ModelError(f"{file}: names another method than its classifier has: pack the detector anew")
     return Detector(manifest, model, classifier)
+
+
+def _is_of_calls(model: Model) -> bool:
+    document, vocabulary = model.document, model.vocabulary
+    if document is None or vocabulary is None:
+        return False
+    return learnt_from_calls(document.learn, vocabulary.site)
+
+
+def _reading_of(model: Model, file: Path, asked: Reading | None) -> Reading | None:
+    of_calls = _is_of_calls(model)
+    if asked is None:
+        return Reading() if of_calls else None
+    if of_calls:
+        if asked.apart is not None and asked.apart > 1:
+            raise ModelError(f"{file}: has learnt every call: leave out --no-overlap")
+        return asked
+    # one that skipped calls shows that only by what it learns
+    if asked.apart is None or model.document is None or model.document.learn != LEARN:
+        raise ModelError(
+            f"{file}: was not learnt from calls, which --by-thread, --children and --no-overlap are "
+            "for: leave them out"
+        )
+    return asked
 
 
 def _classifier_of(model: Model, file: Path, cut: bool | None = None) -> Classifier:

@@ -1,22 +1,29 @@
 """Logs of DRAKVUF: one JSON object a line, of the plugin that it names.
 
 Calls are the lines of ``syscall`` and those of ``apimon`` that say ``api_called``. ``procmon`` says which
-command lines processes were started with. All other lines are passed.
+command lines processes were started with, and by whom. All other lines are passed. Plugins may come one after
+the other, so the time of each line says what was first.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from typing import Any
 
 import msgspec
 
-from barnum.calls.recording import Found, Recording, integer, last_part
+from barnum.calls.found import Found, integer, last_part
+from barnum.calls.recording import Recording
 from barnum.calls.source import Source
 from barnum.calls.surrogates import may_have, mended
 from barnum.samples import printable
 
 # kinds of lines that are told apart in messages
 _KINDS = 64
+_LONGEST_STAMP = 40
+# by number and name of the program in small letters
+_Started = dict[tuple[int, str], list[Found]]
 
 
 class _Line(msgspec.Struct, rename="pascal", gc=False):
@@ -34,7 +41,14 @@ class _Line(msgspec.Struct, rename="pascal", gc=False):
     image_path_name: Any = None
 
 
+class _Moment(msgspec.Struct, rename="pascal", gc=False):
+    """When a line was written; few lines are asked for it."""
+
+    time_stamp: Any = None
+
+
 _decode = msgspec.json.Decoder(_Line).decode
+_decode_moment = msgspec.json.Decoder(_Moment).decode
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -64,8 +78,9 @@ def read_log(source: Source, recording: Recording) -> str | None:
         SampleError: a bound is exceeded.
     """
     processes: dict[tuple[int, str], Found] = {}
-    started: dict[int, tuple[str, str]] = {}
+    started: _Started = {}
     starts = 0
+    now = 0.0
     kinds: set[str] = set()
     damaged = False
     for lines in source.lines():
@@ -98,6 +113,7 @@ def read_log(source: Source, recording: Recording) -> str | None:
                     found.pid, found.parent = pid, integer(line.ppid)
                     found.path = recording.text(path) or ""
                     found.name = last_part(found.path)
+                    found.born = now = _moment(text, now)
                     processes[pid, path] = found
                 recording.call(found, line.method, line.tid)
                 continue
@@ -105,17 +121,14 @@ def read_log(source: Source, recording: Recording) -> str | None:
                 starts += 1
                 if starts > recording.limits.started:
                     raise recording.too_much(f"{recording.limits.started:,} processes that were started")
-                _start(line, started, recording)
+                now = _moment(text, now)
+                _start(line, started, recording, now)
             kind = _kind(plugin, source)
             if kind not in kinds and len(kinds) >= _KINDS:
                 kind = "yet other plugins"
             kinds.add(kind)
             recording.skip(f"lines of {kind} that are no calls", normal=True)
-    for found in recording.found:
-        name, command_line = started.get(found.pid, ("", ""))
-        # numbers are used again, so the program must be the same
-        if not name or name.lower() == found.name.lower():
-            found.command_line = command_line
+    _give_starts(started, recording)
     if source.overlong:
         recording.skip("lines that are too long", source.overlong)
     return source.broken or ("its last line is cut short" if damaged else None)
@@ -127,9 +140,51 @@ def _kind(plugin: object, source: Source) -> str:
     return printable(plugin[:40]) if source.quotable else "other plugins"
 
 
-def _start(line: _Line, started: dict[int, tuple[str, str]], recording: Recording) -> None:
+def _start(line: _Line, started: _Started, recording: Recording, now: float) -> None:
     """Note what a process was started with: another's number on Windows, its own on Linux."""
     pid = integer(line.pid if line.new_pid is None else line.new_pid)
     command_line = recording.text(line.command_line)
-    if pid is not None and command_line is not None:
-        started[pid] = (last_part(recording.text(line.image_path_name) or ""), command_line)
+    if pid is None or command_line is None:
+        return
+    path = recording.text(line.image_path_name) or ""
+    parent = integer(line.ppid if line.new_pid is None else line.pid)
+    start = Found(pid, parent, last_part(path), path, command_line, born=now)
+    started.setdefault((pid, start.name.lower()), []).append(start)
+
+
+def _give_starts(started: _Started, recording: Recording) -> None:
+    """Give each process the start that it is of: the last one before its first call, else the first one.
+
+    Numbers are used again, so the program must be the same. Starts that are of none stand for processes of
+    which no call is known.
+    """
+    for starts in started.values():
+        starts.sort(key=_born)
+    given: set[int] = set()
+    for found in recording.found:
+        known = started.get((found.pid, found.name.lower())) or started.get((found.pid, ""))
+        if not known:
+            continue
+        start = known[max(0, bisect_right(known, found.born, key=_born) - 1)]
+        given.add(id(start))
+        found.command_line = start.command_line
+        found.born = min(found.born, start.born)
+        if found.parent is None:
+            found.parent = start.parent
+    recording.silent = [start for starts in started.values() for start in starts if id(start) not in given]
+
+
+def _born(found: Found) -> float:
+    return found.born
+
+
+def _moment(text: bytes, before: float) -> float:
+    """Seconds that a line says; those of the line before where it says none."""
+    try:
+        stamp = _decode_moment(text).time_stamp
+        if not isinstance(stamp, str | int | float) or len(str(stamp)) > _LONGEST_STAMP:
+            return before
+        moment = float(stamp)
+    except (*_BROKEN, ValueError, OverflowError):
+        return before
+    return moment if math.isfinite(moment) else before

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from barnum.calls.calls import Calls
 from barnum.errors import SampleError
@@ -21,6 +22,12 @@ LEARN = Learn(ret=False, icall=True, ijmp=False)
 """Which transfers of such a path are learnt: from each call to the next."""
 
 _PIECE = 1 << 20
+
+
+def learnt_from_calls(learn: Learn, sites: NDArray[np.uint64]) -> bool:
+    """Whether a model was learnt from calls: what it learns is LEARN, and START is among its sites (u64[n],
+    sources of the transfers learnt). One learnt with ``apart`` above 1 cannot be told: it has no START."""
+    return learn == LEARN and bool((sites == np.uint64(_bbid(""))).any())
 
 
 def as_path(calls: Calls, apart: int | None = None) -> Path:

@@ -29,6 +29,7 @@ def read_calls(
     document: str | None = None,
     threads: bool = False,
     limits: Limits = Limits(),  # noqa: B008 - it cannot be changed
+    children: bool = False,
 ) -> Calls:
     """The calls that a program made, as a sandbox recorded them.
 
@@ -40,11 +41,15 @@ def read_calls(
         file: the report.
         process: whose calls: a program's file name (upper and lower case alike), else a part of its path,
             or ``pid:`` and a number. All processes that match are taken, each as a stream of its own. By
-            default the one that was given the document (its command line or path holds the file name);
-            of several the one with the most calls; where none does, the first that has calls.
-        document: file name of what was opened; by default what the report says.
+            default the one that runs the document, else the one that was given it (its command line names
+            it); of several the first in the tree of processes, and one that only hands it on (``cmd.exe /c
+            start``, the Explorer) after all others. Where there is none, the first that has calls, with a
+            warning; an error for DRAKVUF, which records the whole machine.
+        document: file name of what was opened. Names, paths and hashes that the report says of it count, too.
         threads: make each thread a stream of its own; else calls stay in the order that they were recorded.
         limits: bounds on what the report may hold.
+        children: take the processes that descend from these, too, by the parents' numbers in the report;
+            streams are in the order of the report.
 
     Raises:
         SampleError: the file cannot be read, is no such report, exceeds a bound, or holds no call of the
@@ -55,7 +60,8 @@ def read_calls(
     try:
         with open_regular(file, follow=True) as descriptor, open(descriptor, "rb", closefd=False) as raw:
             source = Source(file, raw, limits, quotable=not file.is_symlink())
-            return _read(source, Recording(file, limits, threads), process, document)
+            recording = Recording(file, limits, threads, source.quotable)
+            return _read(source, recording, process, document, children)
     except MemoryError:
         pass  # behind this block what was read is let go
     except FileNotFoundError:
@@ -65,7 +71,9 @@ def read_calls(
     raise SampleError(f"{file}: needs more memory than there is: give a report of a shorter run")
 
 
-def _read(source: Source, recording: Recording, process: str | None, document: str | None) -> Calls:
+def _read(
+    source: Source, recording: Recording, process: str | None, document: str | None, children: bool
+) -> Calls:
     recording.document = document
     head = source.head(_HEAD)
     start = head.lstrip(_BLANK)
@@ -86,12 +94,12 @@ def _read(source: Source, recording: Recording, process: str | None, document: s
         report.read()
         form, broken = report.form, report.broken
     if broken is None:
-        return recording.result(form, process, False)
+        return recording.result(form, process, False, children)
     if not any(found.count for found in recording.found):
         raise SampleError(
             f"{source.file}: breaks off before any call ({broken}): let the sandbox write it anew"
         )
-    calls = recording.result(form, process, True)
+    calls = recording.result(form, process, True, children)
     _log.warning(
         "%s: breaks off (%s); the %s calls before are kept", source.file, broken, f"{len(calls.call):,}"
     )

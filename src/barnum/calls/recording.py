@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import logging
-import re
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.calls.calls import Calls, Limits, Process
+from barnum.calls.calls import Calls, Limits
+from barnum.calls.choice import Choice
+from barnum.calls.found import Found
+from barnum.calls.target import Target
 from barnum.errors import SampleError
-from barnum.samples import printable
 
 _log = logging.getLogger(__name__)
-_PID = re.compile(r"pid:(\d{1,10})", re.ASCII)
 # Windows allows no longer command line
 _LONGEST_TEXT = 32767
 _LONGEST_THREAD = 64
 _LISTED = 8
 _STEP = 1 << 20
-# sandboxes look into it to read TLS keys; it is never what they started
-_NOT_STARTED = "lsass.exe"
-
-
-@dataclass(slots=True, eq=False)
-class Found:
-    """A process while its report is read.
-
-    Attributes:
-        count: of its calls.
-        streams: u32, number of each call's name; one where threads are not told apart, else one a thread.
-    """
-
-    pid: int = -1
-    parent: int | None = None
-    name: str = ""
-    path: str = ""
-    command_line: str = ""
-    count: int = 0
-    streams: list[array[int]] = field(default_factory=list)
-
-    def process(self) -> Process:
-        """As the caller sees it."""
-        return Process(self.pid, self.parent, self.name, self.path, self.command_line, self.count)
-
-    def shown(self) -> str:
-        """Its name and number, for messages."""
-        name = printable(self.name[:80]) or "a process without a name"
-        return name if self.pid < 0 else f"{name} (pid {self.pid})"
 
 
 class Recording:
@@ -59,15 +28,22 @@ class Recording:
 
     Attributes:
         names: number of each name.
+        found: processes, in the order of the report.
+        silent: further ones that were started, of which no call is known.
         document: file name of what was opened; None where it is not known.
+        target: what the report calls that file.
     """
 
-    def __init__(self, file: Path, limits: Limits, threads: bool) -> None:
+    def __init__(self, file: Path, limits: Limits, threads: bool, quotable: bool = True) -> None:
+        """``quotable``: whether messages may name processes of the report (see Source)."""
         self.file = file
+        self._quotable = quotable
         self.limits = limits
         self.names: dict[str, int] = {}
         self.found: list[Found] = []
+        self.silent: list[Found] = []
         self.document: str | None = None
+        self.target = Target()
         self._by_thread = threads
         self._threads: dict[tuple[int, object], array[int]] = {}
         self._skipped: dict[str, int] = {}
@@ -153,8 +129,8 @@ class Recording:
             "give a report of a shorter run"
         )
 
-    def result(self, form: str, process: str | None, truncated: bool) -> Calls:
-        """The calls that are wanted, each process (or thread) a stream.
+    def result(self, form: str, process: str | None, truncated: bool, children: bool = False) -> Calls:
+        """The calls that are wanted, each process (or thread) a stream; see read_calls() for the options.
 
         Raises:
             SampleError: there are none.
@@ -169,7 +145,7 @@ class Recording:
                 f"{self._overrepeated:,}",
                 f"{self.limits.repeats:,}",
             )
-        chosen = self._choose(form, process)
+        chosen = self._choose(form, process, children)
         kept = {id(found) for found in chosen}
         left = [found for found in self.found if id(found) not in kept]
         others = tuple(found.process() for found in left)
@@ -209,68 +185,19 @@ class Recording:
             start += len(stream)
         return call, first
 
-    def _choose(self, form: str, process: str | None) -> list[Found]:
-        active = [found for found in self.found if found.count]
-        if not active:
+    def _choose(self, form: str, process: str | None, children: bool) -> list[Found]:
+        if not any(found.count for found in self.found):
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in list(self._skipped.items())[:_LISTED])
             what = f"{len(self.found):,} processes without calls" if self.found else kinds or "nothing"
             raise SampleError(
                 f"{self.file}: holds no call, only {what}: let the sandbox record calls, and give its report"
             )
+        choice = Choice(self.file, form, self.found, self.silent, children, self._quotable)
         if process is not None:
-            wanted = self._wanted(process)
-            chosen = [found for found in active if wanted(found)]
-            if not chosen:
-                raise SampleError(f"{self.file}: holds no call of {printable(process)!r}; {self._list()}")
-            return chosen
-        if len(active) == 1:
-            return active
-        chosen = [max(self._given(active), key=lambda found: found.count, default=active[0])]
-        if not self._given(active):
-            if form == "drakvuf":
-                # it records the whole machine, so the first process says nothing
-                raise SampleError(
-                    f"{self.file}: no command line says which process was given the document: "
-                    f"name a process; {self._list()}"
-                )
-            started = [found for found in active if found.name.lower() != _NOT_STARTED]
-            chosen = (started or active)[:1]
-            _log.warning(
-                "%s: no process was given the document; taken is the first, %s", self.file, chosen[0].shown()
-            )
-        return chosen
-
-    def _given(self, active: list[Found]) -> list[Found]:
-        """Those whose command line or path holds the document's file name."""
-        document = last_part(self.document or "").lower()
-        if not document:
-            return []
-        return [found for found in active if document in f"{found.command_line}\n{found.path}".lower()]
-
-    def _wanted(self, process: str) -> Callable[[Found], bool]:
-        if process.startswith("pid:"):
-            number = _PID.fullmatch(process)
-            if not number:
-                raise SampleError(f"process {printable(process)!r}: pid: must be followed by a number")
-            pid = int(number[1])
-            return lambda found: found.pid == pid
-        name = process.lower()
-
-        def called(found: Found) -> bool:
-            return name in (found.name.lower(), last_part(found.path).lower())
-
-        if any(called(found) for found in self.found):
-            return called
-        return lambda found: bool(name) and name in f"{found.path}\n{found.name}".lower()
-
-    def _list(self) -> str:
-        if not any(found.name or found.pid >= 0 for found in self.found):
-            return "it names no processes: leave out which one is wanted"
-        most = sorted(self.found, key=lambda found: -found.count)
-        shown = [f"{found.shown()} with {found.count:,} calls" for found in most[:_LISTED]]
-        if len(most) > _LISTED:
-            shown.append(f"{len(most) - _LISTED:,} more")
-        return f"its processes are {', '.join(shown)}"
+            return choice.called(process)
+        if self.document is not None:
+            self.target.add(self.document, sure=True)
+        return choice.given(self.target)
 
     def _count(self, found: Found, calls: int) -> None:
         found.count += calls
@@ -296,20 +223,6 @@ class Recording:
             stream = self._threads[key] = array("I")
             found.streams.append(stream)
         return stream
-
-
-def last_part(path: str) -> str:
-    """File name at the end of a path of Windows or Unix."""
-    return re.split(r"[\\/]", path)[-1]
-
-
-def integer(value: object) -> int | None:
-    """A number of a process, which some versions write as a text."""
-    if type(value) is int and 0 <= value < 1 << 63:
-        return value
-    if isinstance(value, str) and len(value) <= 18 and value.isascii() and value.isdigit():
-        return int(value)
-    return None
 
 
 def _renumber(call: NDArray[np.uint32], names: list[str]) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 import ijson
 
-from barnum.calls.recording import Found, Recording, integer, last_part
+from barnum.calls.found import Found, integer, last_part
+from barnum.calls.recording import Recording
 from barnum.calls.source import Source
 from barnum.calls.surrogates import LENGTH, is_first_half, may_have, mended
 from barnum.errors import SampleError
@@ -38,6 +39,9 @@ _NAMES = {
     "module_path": "path",
     "command_line": "command_line",
 }
+# of the file that was sent; hashes name it, too, for sandboxes store it by one
+_HASHES = ("md5", "sha1", "sha256", "sha512")
+_TARGETS = ("name", "path", "guest_paths", *_HASHES)
 _NUMBERS = {"pid": "pid", "process_id": "pid", "ppid": "parent", "parent_id": "parent"}
 
 
@@ -129,6 +133,8 @@ class Report:
                 number = integer(value)
                 if number is not None:
                     setattr(found, _NUMBERS[key], number)
+            elif key == "track":
+                found.tracked = value is not False
             elif key in _NAMES:
                 text = self._recording.text(value)
                 if text is not None:
@@ -145,27 +151,39 @@ class Report:
 
     def _target(self) -> None:
         for key in self._keys():
-            event, _ = self._next()
-            if key != "file" or event != "start_map":
-                self._skip(event)
-                continue
-            for inner in self._keys():
-                event, value = self._next()
-                if inner == "name" and event == "start_array":
-                    # some versions list all names that the file was sent under
+            event, value = self._next()
+            if key == "file" and event == "start_map":
+                for inner in self._keys():
                     event, value = self._next()
-                    self._name_document(inner, value)
-                    self._skip(event)
-                    while event != "end_array":
-                        event, _ = self._next()
-                        self._skip(event)
-                else:
-                    self._name_document(inner, value)
-                    self._skip(event)
+                    self._name_target(inner, event, value)
+            elif key == "filename":
+                # of Cuckoo, where an archive was sent: what was started from it
+                self._name_target("name", event, value)
+            else:
+                self._skip(event)
 
-    def _name_document(self, key: object, value: object) -> None:
+    def _name_target(self, key: object, event: str, value: object) -> None:
+        """What the report calls the file; some versions list all names that it was sent under."""
+        if key not in _TARGETS or event != "start_array":
+            self._note_target(key, value)
+            self._skip(event)
+            return
+        for event, value in self._events:
+            if event == "end_array":
+                return
+            self._note_target(key, value)
+            self._skip(event)
+
+    def _note_target(self, key: object, value: object) -> None:
+        if key not in _TARGETS or not isinstance(value, str):
+            return
+        text = self._recording.text(value) or ""
+        if key in _HASHES:
+            self._recording.target.add_hash(text)
+            return
         if key == "name" and self._recording.document is None:
-            self._recording.document = self._recording.text(value)
+            self._recording.document = text
+        self._recording.target.add(text)
 
     def _calls(self, found: Found) -> None:
         """The list of calls that has begun. Most of a report is in here, so it is one flat loop."""

@@ -6,7 +6,8 @@ import csv
 import re
 from collections.abc import Iterator
 
-from barnum.calls.recording import Found, Recording, integer, last_part
+from barnum.calls.found import Found, integer, last_part
+from barnum.calls.recording import Recording
 from barnum.calls.source import Source
 from barnum.errors import SampleError
 

@@ -4,14 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from barnum.calls import read_calls
 from barnum.calls.path import write_path
 from barnum.errors import SampleError
+from barnum.files import read_bounded
 from barnum.paths import PathReader, open_path
-from barnum.samples import Sample
+from barnum.samples import BENIGN, Info, Sample
+
+_LARGEST_INFO = 1 << 20
+# processes of a report that are remembered
+_REMEMBERED = 64
+
+
+class ToJudge(Sample):
+    """A report that is only judged: the label is not asked for, and the name may be empty."""
+
+    def __init__(self, place: Path) -> None:
+        """``place`` is the report, or a folder that holds one.
+
+        Raises:
+            SampleError: it is neither.
+        """
+        super().__init__(place, Info("", BENIGN))
+        self._file: Path | None = None
+        try:
+            if not place.is_dir():
+                if not place.exists():
+                    raise SampleError(f"{place}: no such file or folder")
+                self._file = place
+                return
+            if self.report is None:
+                raise SampleError(f"{place}: {self._lack()}")
+            info = place / "info.txt"
+            if info.exists():
+                text = read_bounded(info, _LARGEST_INFO, SampleError).decode("utf-8", errors="replace")
+                self.info = Info("".join(text.splitlines()[:1]).strip(), BENIGN)
+        except OSError as error:
+            raise SampleError(f"{place}: cannot be read ({error.strerror or error})") from None
+
+    @property
+    def report(self) -> Path | None:
+        return self._file or super().report
+
+    @property
+    def has_trace(self) -> bool:
+        """Whether a recorded trace is there, too."""
+        return self.parsed is not None or any((self.folder / f"trace_0{end}").exists() for end in (".gz", ""))
+
+    def _lack(self) -> str:
+        if self.has_trace:
+            return "holds a recorded trace and no report, but this detector was learnt from reports of calls"
+        return "holds no report of a sandbox (report.json, syscall.log, apimon.log, calls.txt or calls.csv)"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a report says of its run: the document's file name, and name and number (-1: not known) of the
+    first processes whose calls are taken."""
+
+    document: str | None
+    processes: tuple[tuple[str, int], ...]
 
 
 class Reported:
@@ -20,11 +76,14 @@ class Reported:
     def __init__(self, options: dict[str, Any], folder: Path) -> None:
         self._process: str | None = options["process"]
         self._threads: bool = options["by_thread"]
+        self._children: bool = options.get("children", False)
         self._apart: int | None = options["sequence_len"] if options["no_overlap"] else None
         self._folder = folder
         self._numbers: dict[Path, int] = {}
         # all calls met so far, by what evaluations call them
         self.names: dict[int, str] = {}
+        # of what is read and not forgotten, by folder
+        self.told: dict[Path, Told] = {}
 
     def opener(self, sample: Sample) -> Callable[[], Any]:
         """A function that opens the sample's calls as a path, as a context."""
@@ -41,6 +100,7 @@ class Reported:
 
     def forget(self, sample: Sample) -> None:
         """Remove what was read."""
+        self.told.pop(sample.folder, None)
         self._file(sample).unlink(missing_ok=True)
 
     def _file(self, sample: Sample) -> Path:
@@ -54,7 +114,11 @@ class Reported:
         if sample.report is None:
             raise SampleError(f"{sample.folder}: has no report of a sandbox any more")
         half = file.with_suffix(".part")
-        calls = read_calls(sample.report, self._process, sample.name, self._threads)
+        calls = read_calls(
+            sample.report, self._process, sample.name or None, self._threads, children=self._children
+        )
+        processes = tuple((process.name, process.pid) for process in calls.processes[:_REMEMBERED])
+        self.told[sample.folder] = Told(calls.document, processes)
         try:
             write_path(calls, half, self._apart, {"name": sample.name, "label": sample.label})
         except MemoryError:

@@ -25,7 +25,12 @@ from barnum.cli.lstm import (
     "--process",
     metavar="NAME",
     help="Whose calls: a program's file name, a part of its path, or pid:NUMBER.  [default: the process that "
-    "was given the document]",
+    "runs the submitted file or was given it]",
+)
+@click.option(
+    "--children",
+    is_flag=True,
+    help="Take the processes that these started, too, and what those started; each for itself.",
 )
 @click.option("--by-thread", is_flag=True, help="Take each thread for itself.")
 @click.option(

@@ -24,7 +24,7 @@ them: what it says is mixed with what the shorter ones say. The chances of all t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -41,28 +41,31 @@ LONGEST = LADDER[-1]
 
 # no class of contexts is asked more often: counts of times stay exact, and their sums finite
 _MOST_TRIED = float(1 << 53)
-# rarer contexts than that are never forgotten; see rote_learn.py
-_MOST_FORGOTTEN = 1 << 34
 
 Rule = Literal["likeliest", "draw"]
 Arrays = dict[str, NDArray[Any]]
 F64 = NDArray[np.float64]
+U64 = NDArray[np.uint64]
+U32 = NDArray[np.uint32]
+_Counted = tuple[U64, U64, U64, U32]
 
 
 class RoteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``lengths`` of contexts, ascending from 0; ``rule`` by which predictions are made: ``likeliest``, or
-    the original's ``draw`` (in proportion to counts); contexts met ``forgotten`` times or less were
-    forgotten to keep within a bound of memory."""
+    the original's ``draw`` (in proportion to counts); contexts of the ``forgotten`` longest of the lengths
+    were forgotten to keep within a bound of memory."""
 
     lengths: list[Annotated[int, msgspec.Meta(ge=0, le=LONGEST)]]
     rule: Rule = "likeliest"
-    forgotten: Annotated[int, msgspec.Meta(ge=0, le=_MOST_FORGOTTEN)] = 0
+    forgotten: Annotated[int, msgspec.Meta(ge=0, le=len(LADDER) + 1)] = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.lengths) <= len(LADDER) + 2:
             raise ValueError("contexts have too few or too many lengths")
         if self.lengths[0] != 0 or sorted(set(self.lengths)) != self.lengths:
             raise ValueError("lengths of contexts ascend from 0")
+        if self.forgotten >= len(self.lengths):
+            raise ValueError("sites alone are never forgotten")
 
 
 def lengths_up_to(longest: int) -> list[int]:
@@ -76,6 +79,7 @@ class RoteNetwork:
     def __init__(self, config: RoteConfig) -> None:
         self.config = config
         self.counts = Rote(list(config.lengths))
+        self.counts.keep(len(config.lengths) - config.forgotten)
         cells = 2 * len(config.lengths) * TIMES * SPREADS
         self.tried: F64 = np.zeros(cells)
         self.escaped: F64 = np.zeros(cells)
@@ -99,10 +103,21 @@ class RoteNetwork:
             for ours, more in ((self.tried, tried), (self.escaped, escaped), (self.base, base))
         )
 
-    def merge(self, other: RoteNetwork) -> None:
-        """Add what another one has counted, whose lengths are the same."""
-        for order in range(len(self.config.lengths)):
-            self.counts.add_counts(order, *other.counts.counts(order))
+    def merge(
+        self, other: RoteNetwork, piece: int | None = None, make_room: Callable[[int], None] | None = None
+    ) -> None:
+        """Add what another one has counted, whose lengths are the same; what one of both has forgotten is
+        forgotten. ``make_room`` is called before each ``piece`` of counts with their number, and may forget
+        lengths."""
+        self.counts.keep(min(self.counts.kept, other.counts.kept))
+        for order in range(self.counts.kept):
+            if order < self.counts.kept:
+                for key, first, token, count in _pieces(*other.counts.counts(order), piece):
+                    if make_room is not None:
+                        make_room(len(token))
+                    if order >= self.counts.kept:
+                        break
+                    self.counts.add_counts(order, key, first, token, count)
         self.measured(other.tried, other.escaped, other.base)
 
     def arrays(self, threads: int = 1) -> Arrays:
@@ -180,6 +195,19 @@ class RoteNetwork:
 
 
 _COUNTS = ("context", "followers", "follower", "count")
+
+
+def _pieces(key: U64, first: U64, token: U64, count: U32, most: int | None) -> Iterator[_Counted]:
+    """Counts as Rote.counts() gives them, in pieces of at most so many followers, or of one context."""
+    begin = 0
+    while begin < len(key):
+        end = len(key)
+        if most is not None:
+            last = int(np.searchsorted(first, first[begin] + np.uint64(most), "right")) - 1
+            end = max(begin + 1, min(end, last))
+        of = slice(int(first[begin]), int(first[end]))
+        yield key[begin:end], first[begin : end + 1] - first[begin], token[of], count[of]
+        begin = end
 
 
 class Roller:

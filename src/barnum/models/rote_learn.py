@@ -1,4 +1,12 @@
-"""Teaches a rote learner: run after run, each predicted first and counted then."""
+"""Teaches a rote learner: run after run, each predicted first and counted then.
+
+Where memory is bounded, the longest contexts are forgotten first, all of one length at once and for good.
+What is left is what a learner of fewer lengths would have counted: no count is lost of contexts that stay, a
+larger bound leaves more lengths, and a table that is freed needs no memory to be copied to. This bounds the
+order of the model, as in J. G. Cleary, I. H. Witten, Data Compression Using Adaptive Coding and Partial
+String Matching, IEEE Trans. Communications 32 (1984). Forgetting rare contexts of all lengths instead
+predicts worse from equal memory; see docs/experiments.md.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +58,12 @@ _PIECE = 1 << 22
 _FIRST = 1 << 10
 # a run weighs as the cube of its number: the last quarter has two thirds of the weight
 _POWER = 3
-# where memory is bounded: the part of it that one piece may need, and what is left after pruning
-_PIECES_OF_MEMORY = 1 << 14
+# where memory is bounded: a piece is one transfer for so many bytes, and not less than so many transfers
+_BYTES_OF_PIECE = 1 << 14
 _FEWEST = 1 << 8
-# no context is met more often
-_RAREST = 1 << 34
-_AFTER_PRUNING = 0.7
+# … and so many threads count at most: a table that grows is there twice meanwhile. Not the number of threads
+# that are there, for what is kept must not depend on it
+_AT_ONCE = 4
 
 
 def check_goes_on(model: Model) -> None:
@@ -108,7 +116,7 @@ class RoteLearner:
 
     ``samples`` are their names and ``runs`` their distinct transfers, in order; ``measured`` the escapes
     (tried, escaped, base; see RoteNetwork) of each run that this learner has learnt itself, ``transfers``
-    how many these had. Contexts met ``forgotten`` times or less were forgotten.
+    how many these had.
     """
 
     spec: RoteSpec
@@ -118,7 +126,6 @@ class RoteLearner:
     samples: list[str] = field(default_factory=list)
     runs: list[RunEdges] = field(default_factory=list)
     measured: list[tuple[F64, F64, F64]] = field(default_factory=list)
-    forgotten: int = 0
     _before: int = field(default=0, init=False)  # transfers of runs that others have learnt
 
     def __post_init__(self) -> None:
@@ -144,8 +151,12 @@ class RoteLearner:
         made.samples = list(document.samples)
         made.runs = unpack_runs(vocabulary, kept, len(made.samples))
         made._before = sum(run.whole.transfers for run in made.runs)
-        made.forgotten = network.config.forgotten
         return made
+
+    @property
+    def forgotten(self) -> int:
+        """How many of the lengths, the longest, were forgotten to keep within the bound of memory."""
+        return len(self.spec.lengths) - self.network.counts.kept
 
     @property
     def contexts(self) -> int:
@@ -162,6 +173,7 @@ class RoteLearner:
 
         Raises:
             ModelError: it is not of the same kind, or has learnt the same runs.
+            SetsError: the memory allowed does not hold even single branches.
         """
         other = RoteLearner.of(model, self.threads)
         for name in ("learn", "tokens", "lengths"):
@@ -171,15 +183,17 @@ class RoteLearner:
         if twice:
             raise ModelError(f"both models have learnt {twice[0]}: merged, it would count twice")
         self._check_sum(other._before)
-        self.network.merge(other.network)
+        self.network.merge(other.network, self._piece(), self._make_room)
         self.samples += other.samples
         self.runs += other.runs
         self._before += other._before
-        self.forgotten = max(self.forgotten, other.forgotten)
-        self._make_room(0)
 
     def keep_to_memory(self) -> None:
-        """Forget rare contexts until what was counted fits in the memory that is allowed."""
+        """Forget the longest contexts until what was counted fits in the memory that is allowed.
+
+        Raises:
+            SetsError: even single branches do not fit.
+        """
         self._make_room(0)
 
     def learn(self, sample: str, opened: OpenPath) -> int:
@@ -228,6 +242,8 @@ class RoteLearner:
         count = len(self.runs)
         done = 0
         network = self.network
+        threads = self.threads if self.spec.max_memory is None else min(self.threads, _AT_ONCE)
+        twice = _FIRST
         brought = RoteNetwork(network.config)  # escapes of this run
         with ThreadPoolExecutor(1) as beside, closing(self._pieces(run, count == 0)) as pieces:
             edges = None if run.whole is None else beside.submit(edges_of, [run.whole])
@@ -238,14 +254,15 @@ class RoteLearner:
                 if count or done:
                     network.settle()
                     measured = network.counts.escapes(walk, self.threads)
-                    if not count:
-                        # the first one's pieces are ever longer, and predicted ever better
+                    if not count and done >= twice:
+                        # each time that the first one has doubled it is predicted better
+                        twice *= 2
                         network.fade(0.5)
                         brought.fade(0.5)
                     network.measured(*measured)
                     brought.measured(*measured)
                 self._make_room(len(piece))
-                network.counts.add(walk, self.threads)
+                network.counts.add(walk, threads)
                 done += len(piece)
             found = run.edges if edges is None else edges.result()
         assert found is not None
@@ -298,9 +315,7 @@ class RoteLearner:
 
     def _pieces(self, run: _Run, first: bool) -> _Made[Transfers]:
         """The transfers of a run in the pieces that are predicted together."""
-        most = _PIECE
-        if self.spec.max_memory is not None:
-            most = min(most, max(_FEWEST, self.spec.max_memory // _PIECES_OF_MEMORY))
+        most = self._piece()
 
         def again() -> Iterator[Transfers]:
             with run.opened() as path:
@@ -319,31 +334,39 @@ class RoteLearner:
                 begin += end - at
                 at = end
 
+    def _piece(self) -> int:
+        """How many transfers, or counts of another model, are added at once."""
+        if self.spec.max_memory is None:
+            return _PIECE
+        return min(_PIECE, max(_FEWEST, self.spec.max_memory // _BYTES_OF_PIECE))
+
     def _check_sum(self, transfers: int) -> None:
         """A model of so many transfers more can still be read."""
         if self._before + self.transfers + transfers > MOST_TRANSFERS:
             raise ModelError("with these runs it has learnt more transfers than can be counted")
 
-    def _make_room(self, transfers: int) -> None:
-        """Forget rare contexts until so many transfers more fit in the memory that is allowed."""
+    def _make_room(self, counts: int) -> None:
+        """Forget the longest contexts until so many transfers, or counts of another model, more fit in the
+        memory that is allowed.
+
+        Raises:
+            SetsError: single branches and so many more do not fit.
+        """
         limit = self.spec.max_memory
-        counts = self.network.counts
-        if limit is None or counts.bytes_with(transfers) <= limit:
+        if limit is None:
             return
-        before = self.forgotten
-        rare = max(1, before)
-        while counts.bytes_with(transfers) > limit * _AFTER_PRUNING and rare < _RAREST:
-            counts.prune(rare)
-            self.forgotten = rare
-            rare *= 2
-        if counts.bytes_with(transfers) > limit:
-            raise SetsError(
-                f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
-                "raise --max-memory"
-            )
-        # as more is learnt, the same ones are forgotten again and again
-        if self.forgotten != before:
-            _log.info("memory: contexts met %s times or less were forgotten", f"{self.forgotten:,}")
+        before = self.network.counts.kept
+        while self.network.counts.bytes_with(counts, _AT_ONCE) > limit:
+            kept = self.network.counts.kept - 1
+            if kept == 0:
+                raise SetsError(
+                    f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
+                    "raise --max-memory"
+                )
+            self.network.counts.keep(kept)
+        if self.network.counts.kept != before:
+            longest = self.spec.lengths[self.network.counts.kept - 1]
+            _log.info("memory: contexts of more than %s transfers were forgotten", f"{longest:,}")
 
 
 def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:

@@ -161,7 +161,7 @@ class _Taken:
     runs: list[RunEdges] = field(default_factory=list)
 
 
-_FORGOTTEN = "rare contexts were forgotten to keep within a bound of memory: such counts cannot be shared"
+_FORGOTTEN = "the longest contexts were forgotten to keep within a bound of memory: such counts cannot be shared"
 
 
 class RedisStore:

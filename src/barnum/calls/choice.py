@@ -1,0 +1,154 @@
+"""Which processes of a report are wanted."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from barnum.calls.found import Found, last_part
+from barnum.calls.target import Target
+from barnum.calls.tree import Tree
+from barnum.errors import SampleError
+from barnum.samples import printable
+
+_log = logging.getLogger(__name__)
+_PID = re.compile(r"pid:(\d{1,10})", re.ASCII)
+_LISTED = 8
+# sandboxes look into it to read TLS keys; it is never what they started
+_NOT_STARTED = "lsass.exe"
+# what only hands a file on to the program that opens it
+_SHELL = "explorer.exe"
+_PROMPT = "cmd.exe"
+_START = re.compile(r"/[ck][\s\"]*start\b", re.IGNORECASE)
+
+
+class Choice:
+    """Chooses among the processes of one report.
+
+    Args:
+        file: the report.
+        form: its format.
+        found: all processes, in the order of the report; one at least has calls.
+        silent: further ones that were started, of which no call is known.
+        children: whether processes that descend from a chosen one are wanted, too.
+        quotable: whether messages may name processes of the report (see Source).
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        form: str,
+        found: Sequence[Found],
+        silent: Sequence[Found],
+        children: bool,
+        quotable: bool,
+    ) -> None:
+        self._file = file
+        self._form = form
+        self._found = found
+        self._children = children
+        self._quotable = quotable
+        self._tree = Tree([*silent, *found], strict=form == "drakvuf")
+
+    def called(self, process: str) -> list[Found]:
+        """Those of a name, a part of a path, or ``pid:`` and a number.
+
+        Raises:
+            SampleError: none of them made calls, or it is no such name.
+        """
+        wanted = self._wanted(process)
+        places = [place for place, found in enumerate(self._tree.processes) if wanted(found)]
+        chosen = self._with_calls(places)
+        if not chosen:
+            raise SampleError(f"{self._file}: holds no call of {printable(process)!r}; {self._list()}")
+        return chosen
+
+    def given(self, target: Target) -> list[Found]:
+        """The one that runs the target, else the first that it was given to, else the first of all.
+
+        Raises:
+            SampleError: nothing says which.
+        """
+        active = [found for found in self._found if found.count]
+        if len(active) == 1:
+            return active
+        processes = self._tree.processes
+        if self._children:
+            places = sorted(self._tree.with_calls())
+        else:
+            places = [place for place, found in enumerate(processes) if found.count]
+        given = [place for place in places if target.is_program(processes[place])]
+        if not given:
+            named = [place for place in places if target.is_named(processes[place])]
+            given = [place for place in named if not _hands_on(processes[place])] or named
+        if given:
+            place = self._tree.topmost(given[0], set(given))
+            if len(given) > 1:
+                self._say_several(place, given)
+            return self._with_calls([place])
+        if self._form == "drakvuf":
+            # it records the whole machine, so the first process says nothing
+            raise SampleError(
+                f"{self._file}: no command line says which process was given the document: "
+                f"name a process; {self._list()}"
+            )
+        started = [found for found in active if found.tracked and found.name.lower() != _NOT_STARTED]
+        first = (started or active)[0]
+        _log.warning(
+            "%s: no process was given the document; taken is the first%s", self._file, self._shown(first)
+        )
+        return self._with_calls([place for place in places if processes[place] is first])
+
+    def _say_several(self, place: int, given: list[int]) -> None:
+        # that it starts others with the same file is usual
+        usual = self._tree.descendants([place]).issuperset(given)
+        _log.log(
+            logging.INFO if usual else logging.WARNING,
+            "%s: %s processes were given the document; taken is the first of them in the tree%s",
+            self._file,
+            f"{len(given):,}",
+            self._shown(self._tree.processes[place]),
+        )
+
+    def _shown(self, found: Found) -> str:
+        return f", {found.shown()}" if self._quotable else ""
+
+    def _with_calls(self, places: list[int]) -> list[Found]:
+        """Those that made calls, in the order of the report; with children, these too."""
+        reached = self._tree.descendants(places) if self._children else set(places)
+        kept = {id(self._tree.processes[place]) for place in reached}
+        return [found for found in self._found if found.count and id(found) in kept]
+
+    def _wanted(self, process: str) -> Callable[[Found], bool]:
+        if process.startswith("pid:"):
+            number = _PID.fullmatch(process)
+            if not number:
+                raise SampleError(f"process {printable(process)!r}: pid: must be followed by a number")
+            pid = int(number[1])
+            return lambda found: found.pid == pid
+        name = process.lower()
+
+        def called(found: Found) -> bool:
+            return name in (found.name.lower(), last_part(found.path).lower())
+
+        if any(called(found) for found in (self._tree.processes if self._children else self._found)):
+            return called
+        return lambda found: bool(name) and name in f"{found.path}\n{found.name}".lower()
+
+    def _list(self) -> str:
+        if not self._quotable:
+            return "its processes are not shown, as the report is a link"
+        if not any(found.name or found.pid >= 0 for found in self._found):
+            return "it names no processes: leave out which one is wanted"
+        most = sorted(self._found, key=lambda found: -found.count)
+        shown = [f"{found.shown()} with {found.count:,} calls" for found in most[:_LISTED]]
+        if len(most) > _LISTED:
+            shown.append(f"{len(most) - _LISTED:,} more")
+        return f"its processes are {', '.join(shown)}"
+
+
+def _hands_on(found: Found) -> bool:
+    name = found.name.lower()
+    return name == _SHELL or (name == _PROMPT and _START.search(found.command_line) is not None)

@@ -1,0 +1,126 @@
+"""All names of the file that a sandbox was given, and which processes they are found at.
+
+A sandbox seldom runs a file under the name that it was sent with: it stores it by its hash, adds the
+extension that its kind wants (``sample`` becomes ``sample.exe``), and Windows has a short name for each long
+one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from barnum.calls.found import Found, last_part
+
+# no file system holds a longer name
+_LONGEST = 260
+# a report names its file a few times; each name is looked for in every command line
+_NAMES = 16
+_HASHES = 8
+# a shorter name of the report's own (a temporary one) could be found anywhere
+_SHORTEST = 4
+_HASH = re.compile(r"[0-9a-f]{32,128}")
+_LENGTHS_OF_HASHES = (32, 40, 64)
+# so many digits say which hash is meant
+_DIGITS = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,128}(?![0-9a-z])")
+# what makes of a name the end of another one, before it and behind it; an extension may have been added
+_BEFORE = "_-.~"
+_BEHIND = re.compile(r"(?:\.\w{1,5})?(?![\w~.-])")
+_ADDED = re.compile(r"\.\w{1,5}")
+# of a text that repeats a name without end
+_PLACES = 64
+# characters that short names of Windows cannot have
+_DROPPED = re.compile(r"[ .]")
+_REPLACED = re.compile(r"[+,;=\[\]]")
+# Windows counts so far, and makes up other names then
+_COUNTED = "1234"
+
+
+class Target:
+    """Names and hashes of the file; upper and lower case alike."""
+
+    def __init__(self) -> None:
+        self._named = 0
+        self._forms: set[str] = set()
+        self._hashes: set[str] = set()
+
+    def add(self, path: str, sure: bool = False) -> None:
+        """A name of the file, or a path of it. One that is not sure is passed where it is very short, and
+        where there are many."""
+        name = last_part(path[-2 * _LONGEST :])
+        small = name.lower()
+        if not small.strip() or len(small) > _LONGEST:
+            return
+        if not sure and (len(small) < _SHORTEST or self._named == _NAMES):
+            return
+        self._named += 1
+        self._forms |= {small, *_escaped(name), *_short(small)}
+        stem = small.partition(".")[0]
+        if len(stem) in _LENGTHS_OF_HASHES:
+            self.add_hash(stem)
+
+    def add_hash(self, digits: str) -> None:
+        """Its MD5, SHA-1, SHA-256 or the like, in hexadecimal digits; anything else is passed."""
+        digits = digits[: _LONGEST + 1].lower()
+        if len(self._hashes) < _HASHES and _HASH.fullmatch(digits):
+            self._hashes.add(digits)
+
+    def is_program(self, found: Found) -> bool:
+        """Whether a process runs the file itself."""
+        return any(map(self._is_file, {found.name.lower(), last_part(found.path).lower()}))
+
+    def is_named(self, found: Found) -> bool:
+        """Whether its command line holds the file's name."""
+        text = found.command_line.lower()
+        if not text:
+            return False
+        if any(self._stands_in(form, text) for form in self._forms):
+            return True
+        return bool(self._hashes) and any(map(self._is_hash, _DIGITS.findall(text)))
+
+    def _is_file(self, name: str) -> bool:
+        if not 0 < len(name) <= _LONGEST:
+            return False
+        for form in self._forms:
+            if name == form or (name.startswith(form) and _ADDED.fullmatch(name, len(form))):
+                return True
+        stem = name.partition(".")[0]
+        return _DIGITS.fullmatch(stem) is not None and self._is_hash(stem)
+
+    def _is_hash(self, digits: str) -> bool:
+        return any(digest.startswith(digits) for digest in self._hashes)
+
+    @staticmethod
+    def _stands_in(name: str, text: str) -> bool:
+        """Whether a text holds a name that is not the end or the beginning of another one."""
+        place = -1
+        for _ in range(_PLACES):
+            place = text.find(name, place + 1)
+            if place < 0:
+                return False
+            before = text[place - 1 : place]
+            if not (before.isalnum() or (before and before in _BEFORE)) and _BEHIND.match(
+                text, place + len(name)
+            ):
+                return True
+        return False
+
+
+def _escaped(name: str) -> set[str]:
+    """As DRAKVUF writes a name into a command line: bytes of other letters than ASCII's in octal digits."""
+    if name.isascii():
+        return set()
+    made = set()
+    for text in (name, name.lower()):
+        data = text.encode("utf-8", errors="surrogatepass")
+        made.add("".join(chr(byte) if byte < 128 else f"\\{byte:03o}" for byte in data).lower())
+    return made
+
+
+def _short(name: str) -> set[str]:
+    """The short names that Windows may give to a file, such as ``invoic~1.doc``; none where it needs none."""
+    stem, _, extension = name.rpartition(".") if "." in name else (name, "", "")
+    base = _REPLACED.sub("_", _DROPPED.sub("", stem))
+    if (base, extension[:3]) == (stem, extension) and len(base) <= 8:
+        return set()
+    ending = f".{extension[:3]}" if extension else ""
+    return {f"{base[:6]}~{number}{ending}" for number in _COUNTED} if base else set()
