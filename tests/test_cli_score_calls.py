@@ -140,7 +140,8 @@ def check_like_the_classifier(folder, tree, scored="novelty_window"):
         run = runs[line["sample"]]
         for key in ("verdict", "score", "p_value", "transfers", "name", "cut"):
             assert line[key] == run[key], key
-        assert line["score"] == run[scored]
+        if scored is not None:
+            assert line["score"] == run[scored]
     assert {line["verdict"] for line in lines if runs[line["sample"]]["label"] == "malicious"} == {
         "anomalous"
     }
@@ -167,12 +168,12 @@ def test_verdicts_are_those_of_the_classifier(made, tree):
     assert {line["by"] for line in lines} == {"novelty"}
 
 
-def test_surprisal_is_what_is_printed_where_it_is_judged_by(tree, tmp_path):
-    classifier = ("--score", "surprisal", "--false-alarm-rate", "0.2")
-    folder = learn(tmp_path, tree, classifier=classifier)
-    lines = check_like_the_classifier(folder, tree, "surprisal")
+@pytest.mark.parametrize(("by", "scored"), [("surprisal", "surprisal"), ("adjusted", None)])
+def test_surprisal_is_what_is_printed_where_it_is_judged_by(tree, tmp_path, by, scored):
+    folder = learn(tmp_path, tree, classifier=("--score", by, "--false-alarm-rate", "0.2"))
+    lines = check_like_the_classifier(folder, tree, scored)
     for line in lines:
-        assert (line["method"], line["by"], line["where"]["by"]) == ("conformal", "surprisal", "surprisal")
+        assert (line["method"], line["by"], line["where"]["by"]) == ("conformal", by, "surprisal")
         if line["verdict"] == "anomalous":
             assert line["score"] > line["threshold"]
             # 65 strange calls stand in the middle

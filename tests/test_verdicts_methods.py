@@ -41,6 +41,7 @@ def run(label="benign", score=0.0, wrong=0.1, confidence=0.5, calibration=()):
         wrong_confidence=confidence,
         surprisal=1.0,
         confidence=0.9,
+        distinct=5,
         surprisal_tail=1.0,
         surprisal_windows=(1.0, 1.0, 1.0),
         new=0.0,

@@ -18,7 +18,7 @@ from barnum.errors import OutputExistsError, SomeFailedError
 if TYPE_CHECKING:
     from barnum.verdicts.features import Run
     from barnum.verdicts.judgement import Judgement
-    from barnum.verdicts.methods import Verdict
+    from barnum.verdicts.methods import Score, Verdict
     from barnum.verdicts.statistics import Rate
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -41,9 +41,11 @@ _ANOMALOUS = 3
 )
 @click.option(
     "--score",
-    type=click.Choice(["novelty", "surprisal"]),
-    help="What conformal goes by: novelty, what training never saw; or mean surprisal, which tells more of "
-    "calls than of control flow, and is calibrated by held-out benign runs alone.  [default: novelty]",
+    type=click.Choice(["novelty", "surprisal", "adjusted"]),
+    help="What conformal goes by: novelty, what training never saw; mean surprisal, which tells more of "
+    "calls than of control flow, and is calibrated by held-out benign runs alone; or that, adjusted for the "
+    "run's length and number of distinct targets, for which 60 held-out benign runs or more are needed.  "
+    "[default: novelty]",
 )
 @click.option(
     "-f",
@@ -104,7 +106,7 @@ _ANOMALOUS = 3
 def command(
     method: str | None,
     false_alarm_rate: float | None,
-    score: str | None,
+    score: Score | None,
     force: bool,
     cut: bool,
     max_lost: float,

@@ -88,7 +88,8 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--max-memory",
     type=_Size(),
     metavar="SIZE",
-    help="Most memory of the counts, such as 4G; the longest contexts are forgotten first.  [default: no bound]",
+    help="Most memory of the counts, such as 4G; the longest contexts are forgotten first.  "
+    "[default: no bound]",
 )
 @click.option("--save", type=_FILE, help="Write the model: one file.")
 @click.option(

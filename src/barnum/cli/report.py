@@ -12,6 +12,7 @@ from barnum.cli.common import Real, progress, set_up_logging
 
 if TYPE_CHECKING:
     from barnum.pictures.report_document import Report
+    from barnum.verdicts.methods import Score
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -47,7 +48,7 @@ _MOST_WINDOWS = 100
 )
 @click.option(
     "--score",
-    type=click.Choice(["novelty", "surprisal"]),
+    type=click.Choice(["novelty", "surprisal", "adjusted"]),
     help="What conformal goes by: see barnum classifier.",
 )
 @click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
@@ -98,7 +99,7 @@ def command(
     load_from: Path | None,
     method: str | None,
     false_alarm_rate: float | None,
-    score: str | None,
+    score: Score | None,
     cut: bool,
     max_lost: float,
     traces: Path | None,

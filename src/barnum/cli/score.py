@@ -162,7 +162,7 @@ class _Scorer(ABC):
         # the sample's own name may be of any length and of any bytes
         file = self._scratch / file_name(sample.label, "run")
         by = getattr(detector.classifier, "score", None)
-        surprise = _Surprise(limit) if by == "surprisal" else None
+        surprise = _Surprise(limit) if by in ("surprisal", "adjusted") else None
         rows = 0
         try:
             with EvaluationWriter(file, header) as writer:
@@ -178,7 +178,7 @@ class _Scorer(ABC):
             run = read_run(file, cut=self._cut)
         finally:
             file.unlink(missing_ok=True)
-        verdict = self._verdict(run, by)
+        verdict = self._verdict(run)
         told: dict[str, Any] = {
             "name": sample.name,
             "verdict": verdict.word,
@@ -200,15 +200,13 @@ class _Scorer(ABC):
             told["where"] = {"by": where, "step": step, **self._at(path, step)}
         return told
 
-    def _verdict(self, run: Run, by: str | None) -> Verdict:
-        from barnum.verdicts.judgement import refusal_of
-        from barnum.verdicts.methods import Verdict
+    def _verdict(self, run: Run) -> Verdict:
+        from barnum.verdicts.judgement import refusal_of, refused
 
         refusal = refusal_of(run, self._detector.manifest.max_lost)
         if refusal is None:
             return self._detector.classifier.judge(run)
-        score = run.surprisal if by == "surprisal" else run.novelty_window
-        return Verdict(anomalous=False, score=score or 0.0, refused=refusal)
+        return refused(self._detector.classifier, run, refusal)
 
     def _at(self, path: PathReader, step: int) -> dict[str, Any]:
         """The place of a step."""
@@ -327,8 +325,8 @@ class _CallScorer(_Scorer):
         ]
         return {"name": told.document or None, **({"processes": known} if known else {})}
 
-    def _verdict(self, run: Run, by: str | None) -> Verdict:
-        verdict = super()._verdict(run, by)
+    def _verdict(self, run: Run) -> Verdict:
+        verdict = super()._verdict(run)
         if run.source is None or not run.source.truncated:
             return verdict
         why = "its report breaks off, so that calls are missing: let the sandbox write it anew"

@@ -161,7 +161,9 @@ class _Taken:
     runs: list[RunEdges] = field(default_factory=list)
 
 
-_FORGOTTEN = "the longest contexts were forgotten to keep within a bound of memory: such counts cannot be shared"
+_FORGOTTEN = (
+    "the longest contexts were forgotten to keep within a bound of memory: such counts cannot be shared"
+)
 
 
 class RedisStore:

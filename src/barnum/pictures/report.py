@@ -34,7 +34,7 @@ from barnum.pictures.report_places import MOST_CLASSES, Located, Wanted, hex_of,
 from barnum.pictures.report_scan import WINDOW, Budget, Scan, Stretch, scan
 from barnum.verdicts.features import Run
 from barnum.verdicts.judgement import MAX_LOST, Summary, check_model, judge, read_runs
-from barnum.verdicts.methods import Verdict
+from barnum.verdicts.methods import Score, Verdict
 from barnum.verdicts.statistics import roc_of
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     windows: int = 5
     method: str | None = None
     rate: float | None = None
-    score: str | None = None
+    score: Score | None = None
     load: Path | None = None
     cut: bool = False
     max_lost: float = MAX_LOST

@@ -16,7 +16,7 @@ from barnum.verdicts.evaluation import split_name
 from barnum.verdicts.features import WINDOWS, Run, read_run
 
 # changes when Run does
-_SCHEMA = 1
+_SCHEMA = 2
 _LARGEST = 1 << 24
 _MOST_FILES = 20_000
 

@@ -1,9 +1,10 @@
 """Verdicts from nominal runs alone: is this run stranger than nominal runs are?
 
-A run's score is the largest sum of novelty within a window, or its mean surprisal. Calibration scores are
-those of nominal runs that had no part in what judges them: training runs, each scored by rates that were
-learnt without it (they come in the evaluation's header; of surprisal there are none), and held-out benign
-runs. A run's p-value is
+A run's score is the largest sum of novelty within a window, or its mean surprisal, or that adjusted for how
+long and how varied the run is (see adjust.py). Calibration scores are those of nominal runs that had no part
+in what judges them: training runs, each scored by rates that were learnt without it (they come in the
+evaluation's header; of surprisal there are none), and held-out benign runs; what these are adjusted by is
+learnt from the others of them. A run's p-value is
 
     p = (1 + number of calibration scores that are at least its score) / (1 + number of calibration scores)
 
@@ -17,22 +18,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
+from barnum.verdicts import adjust
 from barnum.verdicts.evaluation import Calibration
 from barnum.verdicts.features import Run
-from barnum.verdicts.methods import Classifier, Verdict
+from barnum.verdicts.methods import Classifier, Score, Verdict
 
 # share of nominal runs that may be called anomalous where nothing is asked for; with few calibration runs the
 # least that they allow
 RATE = 0.01
 
-
-Score = Literal["novelty", "surprisal"]
+F64 = NDArray[np.float64]
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +42,7 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     scores: tuple[float, ...]
     score: Score = "novelty"
+    adjustment: adjust.Adjustment | None = None
 
 
 class ConformalClassifier:
@@ -47,11 +50,19 @@ class ConformalClassifier:
 
     name = "conformal"
 
-    def __init__(self, scores: Sequence[float], window: int, rate: float, score: Score = "novelty") -> None:
+    def __init__(
+        self,
+        scores: Sequence[float],
+        window: int,
+        rate: float,
+        score: Score = "novelty",
+        adjustment: adjust.Adjustment | None = None,
+    ) -> None:
         self._scores = np.sort(np.asarray(scores, np.float64))
         self._window = window
         self.rate = rate
         self.score: Score = score
+        self.adjustment = adjustment
 
     @property
     def scores(self) -> list[float]:
@@ -70,46 +81,61 @@ class ConformalClassifier:
         return min(int(self.rate * (len(self._scores) + 1) + 1e-9), len(self._scores)) - 1
 
     def describe(self) -> str:
-        if self.score == "novelty":
-            what, digits = f"the largest sum of novelty within {self._window:,} transfers", 2
+        if self.adjustment is not None:
+            what = f"mean surprisal of a transfer, {self.adjustment.describe()}"
+            above = f"{self.threshold:.4f} times the usual error"
+        elif self.score == "surprisal":
+            what, above = "mean surprisal of a transfer", f"{self.threshold:.4f} nats"
         else:
-            what, digits = "mean surprisal of a transfer", 4
+            what = f"the largest sum of novelty within {self._window:,} transfers"
+            above = f"{self.threshold:.2f} nats"
         return (
             f"conformal, from nominal runs alone: {what}, against {len(self._scores)} nominal runs that were "
-            f"left out when they were scored; anomalous above {self.threshold:.{digits}f} nats; at most "
+            f"left out when they were scored; anomalous above {above}; at most "
             f"{100 * self.rate:.3g} % false alarms among runs like these"
         )
 
     def judge(self, run: Run) -> Verdict:
-        score = _score(run, self.score)
-        its = None if self.score == "surprisal" else run.calibration
+        its = run.calibration if self.score == "novelty" else None
         if its is not None and its.window != self._window:
             raise EvaluationError(
                 f"conformal: the evaluation of {run.label}-{run.sample} has novelty within "
                 f"{its.window:,} transfers, the classifier was learnt within {self._window:,}: "
                 "learn the classifier anew"
             )
+        return self.verdict(self._score(run))
+
+    def verdict(self, score: float) -> Verdict:
+        """The verdict on a run of that score."""
         at_least = len(self._scores) - int(np.searchsorted(self._scores, score, side="left"))
         p = (1 + at_least) / (1 + len(self._scores))
         return Verdict(anomalous=at_least <= self._allowed, score=score, p_value=p)
 
     def without_false_positives(self, runs: Sequence[Run]) -> ConformalClassifier:
         # those that are above all calibration scores had no part in them yet
-        benign = [_score(run, self.score) for run in runs if not run.malicious]
+        benign = [self._score(run) for run in runs if not run.malicious]
         scores = [*self.scores, *(score for score in benign if score > self._scores[-1])]
-        return ConformalClassifier(scores, self._window, 1 / (len(scores) + 1), self.score)
+        return ConformalClassifier(scores, self._window, 1 / (len(scores) + 1), self.score, self.adjustment)
 
-    def without(self, run: Run) -> ConformalClassifier:
-        """The same, had the benign run not been among those it was learnt from; by the same rate, as far as
-        one score fewer allows it."""
-        at = int(np.searchsorted(self._scores, _score(run, self.score)))
+    def without(self, score: float) -> ConformalClassifier:
+        """The same, had a benign run of that score not been among those it was learnt from; by the same rate,
+        as far as one score fewer allows it."""
+        at = int(np.searchsorted(self._scores, score))
         rest = np.delete(self._scores, at)
-        return ConformalClassifier(
-            rest.tolist(), self._window, max(self.rate, 1 / (len(rest) + 1)), self.score
-        )
+        rate = max(self.rate, 1 / (len(rest) + 1))
+        return ConformalClassifier(rest.tolist(), self._window, rate, self.score, self.adjustment)
 
     def state(self) -> dict[str, Any]:
-        return {"window": self._window, "rate": self.rate, "scores": self.scores, "score": self.score}
+        state = {"window": self._window, "rate": self.rate, "scores": self.scores, "score": self.score}
+        if self.adjustment is not None:
+            state["adjustment"] = msgspec.to_builtins(self.adjustment)
+        return state
+
+    def _score(self, run: Run) -> float:
+        score = _score(run, self.score)
+        if self.adjustment is None:
+            return score
+        return float(self.adjustment.adjusted(*_columns([run]))[0])
 
 
 class Conformal:
@@ -128,18 +154,28 @@ class Conformal:
         everything = self._fit(runs)
         if len(everything.scores) == 1 and not all(run.malicious for run in runs):
             raise _too_few(self._score)
-        return [(everything if run.malicious else everything.without(run)).judge(run) for run in runs]
+        own = iter(self._own_scores(runs))
+        verdicts = []
+        for run in runs:
+            if run.malicious:
+                verdicts.append(everything.judge(run))
+            else:
+                score = next(own)
+                verdicts.append(everything.without(score).verdict(score))
+        return verdicts
 
     def restore(self, state: dict[str, Any]) -> Classifier:
         read = msgspec.convert(state, _State)
         if not read.scores or not bool(np.isfinite(read.scores).all()):
             raise msgspec.ValidationError("it has no usable calibration scores")
-        return ConformalClassifier(read.scores, read.window, read.rate, read.score)
+        if (read.adjustment is not None) != (read.score == "adjusted"):
+            raise msgspec.ValidationError("its score and its adjustment do not fit")
+        return ConformalClassifier(read.scores, read.window, read.rate, read.score, read.adjustment)
 
     def _fit(self, runs: Sequence[Run]) -> ConformalClassifier:
         if not runs:
             raise EvaluationError("conformal: no run is left to calibrate by: evaluate more benign samples")
-        held_out = [_score(run, self._score) for run in runs if not run.malicious]
+        held_out = self._own_scores(runs)
         if self._score == "novelty":
             calibration = _calibration(runs[0])
             scores, window = [*calibration.scores, *held_out], calibration.window
@@ -147,9 +183,12 @@ class Conformal:
             scores, window = held_out, 1
         if not scores:
             raise _too_few(self._score)
+        adjustment = None
+        if self._score == "adjusted":
+            adjustment = adjust.learn(*_columns([run for run in runs if not run.malicious]))
         least = 1 / (len(scores) + 1)
         if self._rate is None:
-            return ConformalClassifier(scores, window, max(RATE, least), self._score)
+            return ConformalClassifier(scores, window, max(RATE, least), self._score, adjustment)
         if self._rate < least - 1e-12:
             needed = math.ceil(min(1 / self._rate, 1e15) - 1 - 1e-9)
             raise EvaluationError(
@@ -157,7 +196,22 @@ class Conformal:
                 f"here are {len(scores)}: use "
                 f"--false-alarm-rate {_up(least):g} or more, or learn from more runs"
             )
-        return ConformalClassifier(scores, window, self._rate, self._score)
+        return ConformalClassifier(scores, window, self._rate, self._score, adjustment)
+
+    def _own_scores(self, runs: Sequence[Run]) -> list[float]:
+        """Of each benign run the score that it has where it is judged by others."""
+        benign = [run for run in runs if not run.malicious]
+        scores = [_score(run, self._score) for run in benign]
+        if self._score != "adjusted" or not scores:
+            return scores
+        return list(adjust.left_out(*_columns(benign)).tolist())
+
+
+def _columns(runs: Sequence[Run]) -> tuple[F64, F64, F64]:
+    """Mean surprisal, length, and number of distinct targets."""
+    surprisal = np.array([run.surprisal for run in runs], np.float64)
+    transfers = np.array([run.transfers for run in runs], np.float64)
+    return surprisal, transfers, np.array([run.distinct for run in runs], np.float64)
 
 
 def _too_few(score: Score) -> EvaluationError:
@@ -177,7 +231,7 @@ def _calibration(run: Run) -> Calibration:
 
 
 def _score(run: Run, score: Score) -> float:
-    if score == "surprisal":
+    if score != "novelty":
         if run.surprisal is None:
             raise EvaluationError(
                 f"conformal: the evaluation of {run.label}-{run.sample} holds no surprisal to judge by: "

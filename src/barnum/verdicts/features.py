@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
@@ -20,14 +22,17 @@ WINDOWS = (100, 1_000, 10_000)
 # the tail of surprisal is told from counts in classes: so many a power of ten, from 10 ** -_DECADES nats on
 _CLASSES, _DECADES, _MOST = 32, 6, 3
 TAIL = 0.01
+# distinct targets that are told apart; programs have far fewer
+_TARGETS = 1 << 20
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One evaluated run.
 
     ``wrong`` share of wrong predictions; ``wrong_confidence`` mean confidence of the wrong ones (the
-    original's two features; 0 where none is wrong), ``confidence`` of all; ``surprisal`` mean nats a
-    transfer; ``surprisal_tail`` mean of the most surprising hundredth (to within 7 %); ``surprisal_windows``
+    original's two features; 0 where none is wrong), ``confidence`` of all; ``distinct`` number of different
+    targets (where they are very many, at least so many); ``surprisal`` mean nats a transfer;
+    ``surprisal_tail`` mean of the most surprising hundredth (to within 7 %); ``surprisal_windows``
     the largest mean over 100, 1,000 and 10,000 neighbouring transfers; ``new`` share of transfers that
     training never saw, ``unknown`` of those whose target it never saw; ``novelty`` sum of novelty in nats,
     ``novelty_window`` its largest sum within the window that the calibration names, ``novelty_position`` the
@@ -48,6 +53,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     wrong: float
     wrong_confidence: float
     confidence: float
+    distinct: int
     surprisal: float | None = None
     surprisal_tail: float | None = None
     surprisal_windows: tuple[float, ...] | None = None
@@ -99,7 +105,8 @@ def read_run(file: Path, *, cut: bool = False) -> Run:
         evaluation.close()
     if not sums.count and limit is None:
         raise EvaluationError(f"{file}: holds no prediction, so there is nothing to judge: remove it")
-    features: dict[str, Any] = {"transfers": 0, "wrong": 0.0, "wrong_confidence": 0.0, "confidence": 0.0}
+    features: dict[str, Any] = {"transfers": 0, "wrong": 0.0, "wrong_confidence": 0.0}
+    features |= {"confidence": 0.0, "distinct": 0}
     if sums.count:
         for each in (sums, *others):
             features |= each.features(sums.count)
@@ -135,13 +142,14 @@ def _check(file: Path, part: Part) -> None:
 
 
 class _Sums:
-    columns = ("correct", "confidence")
+    columns = ("correct", "confidence", "actual")
 
     def __init__(self) -> None:
         self.count = 0
         self._wrong = 0
         self._confidence = 0.0
         self._wrong_confidence = 0.0
+        self._targets: set[int] = set()
 
     def add(self, part: Part) -> None:
         wrong = ~part["correct"].astype(np.bool_)
@@ -149,6 +157,8 @@ class _Sums:
         self._wrong += int(np.count_nonzero(wrong))
         self._confidence += float(part["confidence"].sum(dtype=np.float64))
         self._wrong_confidence += float(part["confidence"][wrong].sum(dtype=np.float64))
+        if len(self._targets) < _TARGETS:
+            self._targets.update(pc.unique(pa.array(part["actual"])).to_pylist())
 
     def features(self, count: int) -> dict[str, Any]:
         return {
@@ -156,6 +166,7 @@ class _Sums:
             "wrong": self._wrong / self.count,
             "wrong_confidence": self._wrong_confidence / self._wrong if self._wrong else 0.0,
             "confidence": self._confidence / self.count,
+            "distinct": len(self._targets),
         }
 
 

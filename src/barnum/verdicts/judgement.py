@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from barnum.verdicts import methods
 from barnum.verdicts.cache import RunCache
 from barnum.verdicts.evaluation import find_evaluations
 from barnum.verdicts.features import Run, read_run
-from barnum.verdicts.methods import Classifier, Verdict
+from barnum.verdicts.methods import Classifier, Score, Verdict
 from barnum.verdicts.statistics import Auc, Rate, auc_of, rate_of
 
 # a run of which more than this share was lost is not judged
@@ -56,7 +57,7 @@ def judge(
     *,
     method: str | None = None,
     rate: float | None = None,
-    score: str | None = None,
+    score: Score | None = None,
     load: Path | None = None,
     force: bool = False,
     cut: bool = False,
@@ -107,7 +108,7 @@ def judge(
         if refusal is None:
             verdicts.append(next(rest))
         else:
-            verdicts.append(Verdict(anomalous=False, score=run.novelty_window or 0.0, refused=refusal))
+            verdicts.append(refused(classifier, run, refusal))
     return Judgement(
         method=classifier.name,
         description=classifier.describe() + (", set above all benign runs here" if force else ""),
@@ -185,6 +186,15 @@ def refusal_of(run: Run, max_lost: float) -> str | None:
         return None
     missing = f", code without an image was met {source.unmapped:,} times" if source.unmapped else ""
     return f"{100 * source.lost:.1f} % of the trace was lost{missing} (at most {100 * max_lost:.3g} % may be)"
+
+
+def refused(classifier: Classifier, run: Run, why: str) -> Verdict:
+    """The verdict on a run that is not judged; its score is that of what is there, 0 where nothing is."""
+    score = 0.0
+    if run.transfers:
+        with suppress(EvaluationError):
+            score = classifier.judge(run).score
+    return Verdict(anomalous=False, score=score, refused=why)
 
 
 def summary_of(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> Summary:

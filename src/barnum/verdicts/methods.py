@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 import numpy as np
@@ -15,6 +15,9 @@ from barnum.errors import EvaluationError
 from barnum.files import read_bounded, write_whole
 from barnum.verdicts.features import Run
 
+# what conformal goes by
+Score = Literal["novelty", "surprisal", "adjusted"]
+SCORES: tuple[Score, ...] = get_args(Score)
 SCHEMA = 2
 METHODS = ("conformal", "logistic", "svm")
 _LARGEST = 64 << 20
@@ -97,9 +100,9 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     cut: bool = False  # whether it was learnt from runs that were cut
 
 
-def by_name(name: str, rate: float | None = None, score: str = "novelty") -> Method:
+def by_name(name: str, rate: float | None = None, score: Score = "novelty") -> Method:
     """The method of that name; ``rate`` is the share of nominal runs that it may call anomalous, where it
-    promises one, and ``score`` (``novelty`` or ``surprisal``) what it goes by, where it goes by one.
+    promises one, and ``score`` what it goes by, where it goes by one.
 
     Raises:
         EvaluationError: there is none.
@@ -107,7 +110,7 @@ def by_name(name: str, rate: float | None = None, score: str = "novelty") -> Met
     if name == "conformal":
         from barnum.verdicts.conformal import Conformal
 
-        return Conformal(rate, "surprisal" if score == "surprisal" else "novelty")
+        return Conformal(rate, score)
     if name == "svm":
         from barnum.verdicts.svm import Svm
 
