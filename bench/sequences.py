@@ -12,12 +12,11 @@ show how much hangs on the split. Three seeds each. Nothing is chosen by what is
     rote        mean surprisal by barnum syscall --network rote, contexts of up to 32 calls
     adjusted    the same, by classifier --score adjusted: for length and number of distinct calls. What it is
                 adjusted by is learnt from training traces, of which 10 folds are judged by the others
-    combined    Fisher's sum of -ln p of four statistics (R. A. Fisher, Statistical Methods for Research
-                Workers, 1932): mean surprisal; 1 - cosine to the nearest training trace (logarithms of
-                counts); shares of ordered pairs, at most 10 calls apart and at any distance, that training
-                never saw. p is the share of training traces, left out in folds, that are as strange; beyond
-                the highest tenth an exponential distribution goes on. The first two, which hardly ever are
-                0, are adjusted as above
+    combined    Fisher's sum of -ln p of three statistics (R. A. Fisher, Statistical Methods for Research
+                Workers, 1932): mean surprisal and 1 - cosine to the nearest training trace (logarithms of
+                counts), both adjusted, and novelty as classifier --score novelty has it. p is the share of
+                training traces, left out when they were judged, that are as strange; beyond the highest tenth
+                an exponential distribution goes on
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 from barnum.calls import Calls
 from barnum.calls.path import LEARN, as_path
 from barnum.models.evaluate import Evaluator
+from barnum.models.model import Model
 from barnum.models.rote import lengths_up_to
 from barnum.models.rote_learn import RoteLearner, RoteSpec
 from barnum.sequences import Tokens
@@ -54,8 +54,6 @@ SEEDS = (0, 1, 2)
 ABOVE = {"ADFA-LD": ("STIDE", "Markov", 0.02), "MalBehavD-V1": ("bigrams", "bigrams", 0.03)}
 REPRODUCED = {"STIDE": 0.827, "Markov": 0.835}
 FOLDS = 10
-# share of training traces, left out, of which a statistic is above 0
-HARDLY_EVER_0 = 0.9
 OWN = ("rote", "adjusted", "combined")
 
 
@@ -198,16 +196,21 @@ def _markov(order: int) -> Score:
 
 
 def _rote(train: Sequence[Trace], judged: Sequence[Trace], seed: int) -> F64:
+    evaluator = Evaluator(_learnt(train, seed), 1)
+    return np.array([_column(evaluator, trace, "surprisal").mean() for trace in judged])
+
+
+def _learnt(train: Sequence[Trace], seed: int) -> Model:
     spec = RoteSpec(learn=LEARN, tokens=Tokens(), lengths=lengths_up_to(32))
     learner = RoteLearner(spec, 1)
     for i in np.random.default_rng(seed).permutation(len(train)).tolist():
         learner.learn(str(i), lambda i=i: nullcontext(_path(train[i])))  # type: ignore[misc]
-    evaluator = Evaluator(learner.model(), 1)
-    scores = []
-    for trace in judged:
-        parts = [columns["surprisal"] for columns in evaluator.columns(_path(trace))]  # type: ignore[arg-type]
-        scores.append(float(np.concatenate(parts).mean()) if parts else 0.0)
-    return np.array(scores)
+    return learner.model()
+
+
+def _column(evaluator: Evaluator, trace: Trace, name: str) -> F64:
+    parts = [columns[name] for columns in evaluator.columns(_path(trace))]  # type: ignore[arg-type]
+    return np.concatenate(parts).astype(np.float64) if parts else np.zeros(1)
 
 
 def _path(trace: Trace) -> object:
@@ -230,24 +233,6 @@ def _nearest(train: Sequence[Trace], judged: Sequence[Trace], seed: int) -> F64:
         return made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
 
     return 1 - (vectors(judged) @ vectors(train).T).max(axis=1)
-
-
-def _pairs(trace: Trace, reach: int | None) -> set[tuple[str, str]]:
-    if reach is not None:
-        return {(trace[i], b) for i in range(len(trace)) for b in trace[i + 1 : i + 1 + reach]}
-    first, last = {}, {}
-    for i, call in enumerate(trace):
-        first.setdefault(call, i)
-        last[call] = i
-    return {(a, b) for a, begin in first.items() for b, end in last.items() if begin < end}
-
-
-def _new_pairs(reach: int | None) -> Score:
-    def score(train: Sequence[Trace], judged: Sequence[Trace], seed: int) -> F64:
-        known = {pair for trace in train for pair in _pairs(trace, reach)}
-        return np.array([_share(pair not in known for pair in _pairs(trace, reach)) for trace in judged])
-
-    return score
 
 
 # two scores want the same; the lists live as long as the benchmark
@@ -285,14 +270,23 @@ def _adjusted(train: Sequence[Trace], judged: Sequence[Trace], seed: int) -> F64
 
 def _combined(train: Sequence[Trace], judged: Sequence[Trace], seed: int) -> F64:
     total = np.zeros(len(judged))
-    for statistic in (_rote, _nearest, _new_pairs(10), _new_pairs(None)):
+    for statistic in (_rote, _nearest):
         distinct, left_out, values = _folded(statistic, train, judged, seed)
-        if (left_out > 0).mean() > HARDLY_EVER_0:
-            learnt = adjust.learn(left_out, *_sizes(distinct))
-            values = learnt.adjusted(values, *_sizes(judged))
-            left_out = adjust.left_out(left_out, *_sizes(distinct))
-        total -= np.log(_p_values(left_out, values))
-    return total
+        values = adjust.learn(left_out, *_sizes(distinct)).adjusted(values, *_sizes(judged))
+        total -= np.log(_p_values(adjust.left_out(left_out, *_sizes(distinct)), values))
+    model = _learnt(train, seed)
+    assert model.document is not None
+    calibration = model.document.calibration
+    evaluator = Evaluator(model, 1)
+    novelty = [_most(_column(evaluator, trace, "novelty"), calibration.window) for trace in judged]
+    return total - np.log(_p_values(np.array(calibration.scores), np.array(novelty)))
+
+
+def _most(novelty: F64, window: int) -> float:
+    """The largest sum within a window."""
+    sums = np.concatenate([[0.0], np.cumsum(novelty)])
+    reach = min(window, len(novelty))
+    return float((sums[reach:] - sums[: len(sums) - reach]).max())
 
 
 def _p_values(known: F64, values: F64) -> F64:

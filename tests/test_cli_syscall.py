@@ -6,6 +6,7 @@ import json
 import os
 import tracemalloc
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from barnum.calls import read_calls
+from barnum.calls import Calls, read_calls
 from barnum.calls.path import LEARN, START, as_path, write_path
 from barnum.cli.decoded import Decoded
 from barnum.cli.reported import Reported
-from barnum.errors import SampleError
+from barnum.errors import SampleError, SetsError
+from barnum.models.rote import lengths_up_to
+from barnum.models.rote_folds import judge_in_folds
+from barnum.models.rote_learn import RoteSpec
 from barnum.paths import open_path, transfers
 from barnum.samples import Sample
+from barnum.sequences import Tokens
 from learning import barnum
 
 SAME = "bcbbbbbbcbbbbcbbcbcbbcbcbbbcbccbbbbbbcbbbbbbccbbbbbbbcbcbcbbbbbb"
@@ -382,3 +387,74 @@ def test_options_without_effect_are_named(tree):
 def test_options_for_networks_are_refused(tree, tmp_path):
     ended = syscall("--resume", "--save-weights", tmp_path / "w", tree)
     assert ended.code == 2 and "is for networks" in ended.err
+
+
+def test_folds_judge_each_training_run_by_the_others(tree, tmp_path):
+    """Calibration by training runs alone, for which nothing is held out."""
+    sizes = ("-t", "1", "--train-size", "24", "--test-size-benign", "0", "--test-size-malicious", "3")
+    files = ("--save-model", tmp_path / "m.json", "--save-weights", tmp_path / "w")
+    ended = barnum("syscall", *sizes, "--folds", "4", *files, "--eval-dir", tmp_path / "eval", tree)
+    assert ended.code == 0, ended.err
+    assert "24 samples judged by 4 learners of the others" in ended.out
+    document = json.loads((tmp_path / "m.json").read_text())
+    runs = document["calibration"]["runs"]
+    assert len(runs) == 24
+    # what was learnt by heart is not; and each has its 400 calls after the start of its process
+    assert all(surprisal > 0.05 and (calls, distinct) == (400, 8) for surprisal, calls, distinct in runs)
+    for score, said in (("surprisal", "mean surprisal"), ("adjusted", "not adjusted")):
+        judged = barnum("classifier", "--score", score, "--false-alarm-rate", "0.05", tmp_path / "eval")
+        assert judged.code == 0, judged.err
+        assert f"{said}" in judged.out
+        assert "against 24 nominal runs" in judged.out
+        assert "false negatives: 0 of 3" in judged.out
+
+
+def test_folds_are_the_same_whatever_the_order_and_twins_stay_together(tmp_path):
+    spec = RoteSpec(learn=LEARN, tokens=Tokens(), lengths=lengths_up_to(8))
+
+    def opener(calls):
+        names = tuple(dict.fromkeys(calls))
+        which = np.array([names.index(call) for call in calls], np.uint32)
+        first = np.arange(len(calls)) == 0
+        made = as_path(Calls(names, which, first, (), (), "sequence", None, False, 0))
+        return lambda: nullcontext(made)
+
+    rare = ["NtRare", *NAMES] * 3
+    made = [calls_of(1, 60), calls_of(2, 60), rare, calls_of(3, 60), rare, []]
+    samples = [(str(i), opener(calls)) for i, calls in enumerate(made)]
+    steps = []
+    runs = judge_in_folds(spec, samples, 3, 1, lambda: steps.append(1))
+    # one of no calls is left out
+    assert len(runs) == 5
+    assert len(steps) == 3 * 5
+    assert runs[2] == runs[4]
+    assert runs[2].surprisal > 2 * max(runs[i].surprisal for i in (0, 1, 3))
+    turned = judge_in_folds(spec, samples[::-1], 3, 1)
+    assert [run.transfers for run in turned[::-1]] == [run.transfers for run in runs]
+    assert np.allclose([run.surprisal for run in turned[::-1]], [run.surprisal for run in runs], rtol=0.2)
+    with pytest.raises(SetsError, match="at least 2 different"):
+        judge_in_folds(spec, [samples[2], samples[4], samples[5]], 3, 1)
+
+
+def test_folds_belong_to_the_rote_learner(tree, tmp_path):
+    ended = barnum("syscall", *FAST, "--network", "causal", "-e", "1", "--units", "8", "--folds", "3", tree)
+    assert ended.code == 0, ended.err
+    assert "--folds has no effect" in ended.err
+    for count in ("1", "-1", "x"):
+        assert barnum("syscall", *FAST, "--folds", count, tree).code == 2
+
+
+@pytest.mark.parametrize(
+    "runs", [[[-1.0, 5, 2]], [[1.0, 0, 2]], [[1.0, 5]], [[1.0, 5, 2, 3]], "many", [[1e300, 5, 2]]]
+)
+def test_forged_runs_of_folds_are_refused(tree, tmp_path, runs):
+    files = ("--save-model", tmp_path / "m.json", "--save-weights", tmp_path / "w")
+    assert barnum("syscall", *FAST, *files, "--skip-eval", "--skip-test", tree).code == 0
+    document = json.loads((tmp_path / "m.json").read_text())
+    document["calibration"]["runs"] = runs
+    (tmp_path / "m.json").write_text(json.dumps(document))
+    used = ("--use-model", tmp_path / "m.json", "--use-weights", tmp_path / "w")
+    ended = barnum("syscall", *FAST[:2], *FAST[4:], *used, "--eval-dir", tmp_path / "eval", tree)
+    assert ended.code == 20
+    assert len(ended.err.strip().splitlines()) == 1
+    assert "m.json" in ended.err

@@ -42,7 +42,7 @@ _RATES = {"causal": 0.003, "paper": 0.001}
 _VOCABULARIES = {"causal": "learnt", "paper": "modulo"}
 _TRAINING = (
     *("train_size", "epochs", "batch_size", "learning_rate", "learning_decay", "max_transfers", "fold_loops"),
-    *("save_model", "save_weights", "mixed_precision", "compile", "status_interval", "dropout"),
+    *("save_model", "save_weights", "mixed_precision", "compile", "status_interval", "dropout", "folds"),
 )
 # option → what the configuration of a network calls it
 _SIZES = {

@@ -38,6 +38,13 @@ from barnum.cli.lstm import (
     is_flag=True,
     help="Predict one call a window of --sequence-len calls, as the original did, instead of every call.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 1000),
+    metavar="N",
+    help="Learn N times more, each time without another of N parts of the samples, which is judged: so these "
+    "calibrate `classifier --score surprisal` and adjusted, too. For --network rote.",
+)
 @options_of_choice
 @options_of_network(
     ("rote", "causal", "paper"),

@@ -15,8 +15,10 @@ from barnum.cli.lstm_run import LstmRun
 from barnum.cli.reported import Reported
 from barnum.errors import SampleError
 from barnum.files import is_text
+from barnum.models.learn import OpenPath
 from barnum.models.model import Model
 from barnum.models.rote import lengths_up_to
+from barnum.models.rote_folds import calibrated_by, judge_in_folds
 from barnum.models.rote_learn import RoteLearner, RoteSpec
 from barnum.models.world import World
 from barnum.paths import Learn
@@ -77,6 +79,8 @@ class SyscallRun(LstmRun):
     def _train(self, samples: list[Sample], world: World) -> Model:
         options = self._options
         if options["network"] != "rote":
+            if options["folds"]:
+                _log.warning("--folds has no effect: it belongs to --network rote")
             return super()._train(samples, world)
         for name in _OF_NETWORKS:
             if name in self._given:
@@ -84,10 +88,12 @@ class SyscallRun(LstmRun):
         classes = options["max_classes"]
         tokens = Tokens(vocabulary=self._vocabulary("rote"), inputs=classes, classes=classes)
         lengths = lengths_up_to(options["sequence_len"])
-        learner = RoteLearner(RoteSpec(learn=LEARN, tokens=tokens, lengths=lengths), self._threads)
+        spec = RoteSpec(learn=LEARN, tokens=tokens, lengths=lengths)
+        opened = [(sample.folder.name, self._decoded.opener(sample)) for sample in samples]
+        learner = RoteLearner(spec, self._threads)
         began = time.perf_counter()
         with progress("learn", len(samples)) as bar:
-            for _ in learner.learn_all([(s.folder.name, self._decoded.opener(s)) for s in samples]):
+            for _ in learner.learn_all(opened):
                 bar.advance()
         seconds = max(time.perf_counter() - began, 1e-9)
         model = learner.model()
@@ -96,4 +102,17 @@ class SyscallRun(LstmRun):
             f"{learner.transfers / seconds:,.0f} calls/s; {learner.contexts:,} contexts in "
             f"{learner.bytes / (1 << 20):,.1f} MiB"
         )
+        if options["folds"]:
+            model = self._in_folds(model, spec, opened)
         return model
+
+    def _in_folds(self, model: Model, spec: RoteSpec, opened: list[tuple[str, OpenPath]]) -> Model:
+        folds = min(self._options["folds"], len(opened))
+        with progress("folds", folds * len(opened)) as bar:
+            runs = judge_in_folds(spec, opened, folds, self._threads, bar.advance)
+        calls = sum(run.transfers for run in runs)
+        loss = sum(run.surprisal * run.transfers for run in runs) / calls
+        click.echo(
+            f"folds: {len(runs)} samples judged by {folds} learners of the others: loss {loss:.4f} nats"
+        )
+        return calibrated_by(model, runs)

@@ -54,12 +54,23 @@ ROTE = "rote"
 KINDS = (*NETWORKS, ROTE)
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Scores of nominal runs that the rates behind them did not see; see sequences/novelty.py."""
+class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A training run as a model sees it that was learnt without it: mean ``surprisal`` in nats, number of
+    ``transfers`` and of ``distinct`` targets."""
+
+    surprisal: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+    transfers: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+    distinct: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Scores of nominal runs that the rates behind them did not see; see sequences/novelty.py. ``runs`` are
+    training runs that were judged in folds; see rote_folds.py."""
 
     score: str
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
     scores: tuple[Annotated[float, msgspec.Meta(ge=0, le=1e12)], ...]
+    runs: tuple[LeftOut, ...] = ()
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -392,6 +403,7 @@ __all__ = [
     "SCHEMA",
     "Calibration",
     "Identity",
+    "LeftOut",
     "Model",
     "ModelDocument",
     "counted_by",

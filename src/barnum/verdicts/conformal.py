@@ -3,8 +3,8 @@
 A run's score is the largest sum of novelty within a window, or its mean surprisal, or that adjusted for how
 long and how varied the run is (see adjust.py). Calibration scores are those of nominal runs that had no part
 in what judges them: training runs, each scored by rates that were learnt without it (they come in the
-evaluation's header; of surprisal there are none), and held-out benign runs; what these are adjusted by is
-learnt from the others of them. A run's p-value is
+evaluation's header; of surprisal only where the model was learnt in folds), and held-out benign runs; what
+they are adjusted by is learnt from the others of them. A run's p-value is
 
     p = (1 + number of calibration scores that are at least its score) / (1 + number of calibration scores)
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
 from barnum.verdicts import adjust
-from barnum.verdicts.evaluation import Calibration
+from barnum.verdicts.evaluation import Calibration, LeftOut
 from barnum.verdicts.features import Run
 from barnum.verdicts.methods import Classifier, Score, Verdict
 
@@ -148,13 +149,14 @@ class Conformal:
         self._score = score
 
     def fit(self, runs: Sequence[Run]) -> Classifier:
-        return self._fit(runs)
+        return self._fitted(self._known(runs))
 
     def held_out(self, runs: Sequence[Run]) -> list[Verdict]:
-        everything = self._fit(runs)
+        known = self._known(runs)
+        everything = self._fitted(known)
         if len(everything.scores) == 1 and not all(run.malicious for run in runs):
             raise _too_few(self._score)
-        own = iter(self._own_scores(runs))
+        own = iter(known.here)
         verdicts = []
         for run in runs:
             if run.malicious:
@@ -172,42 +174,49 @@ class Conformal:
             raise msgspec.ValidationError("its score and its adjustment do not fit")
         return ConformalClassifier(read.scores, read.window, read.rate, read.score, read.adjustment)
 
-    def _fit(self, runs: Sequence[Run]) -> ConformalClassifier:
+    def _known(self, runs: Sequence[Run]) -> _Known:
         if not runs:
             raise EvaluationError("conformal: no run is left to calibrate by: evaluate more benign samples")
-        held_out = self._own_scores(runs)
+        benign = [run for run in runs if not run.malicious]
+        scores = [_score(run, self._score) for run in benign]
         if self._score == "novelty":
             calibration = _calibration(runs[0])
-            scores, window = [*calibration.scores, *held_out], calibration.window
-        else:
-            scores, window = held_out, 1
+            return _Known(list(calibration.scores), scores, calibration.window)
+        learnt = runs[0].calibration.runs if runs[0].calibration is not None else ()
+        if self._score == "surprisal" or not (benign or learnt):
+            return _Known([run.surprisal for run in learnt], scores)
+        columns = _columns([*learnt, *benign])
+        adjusted: list[float] = adjust.left_out(*columns).tolist()
+        return _Known(adjusted[: len(learnt)], adjusted[len(learnt) :], adjustment=adjust.learn(*columns))
+
+    def _fitted(self, known: _Known) -> ConformalClassifier:
+        scores = [*known.training, *known.here]
         if not scores:
             raise _too_few(self._score)
-        adjustment = None
-        if self._score == "adjusted":
-            adjustment = adjust.learn(*_columns([run for run in runs if not run.malicious]))
         least = 1 / (len(scores) + 1)
-        if self._rate is None:
-            return ConformalClassifier(scores, window, max(RATE, least), self._score, adjustment)
-        if self._rate < least - 1e-12:
-            needed = math.ceil(min(1 / self._rate, 1e15) - 1 - 1e-9)
+        rate = max(RATE, least) if self._rate is None else self._rate
+        if rate < least - 1e-12:
+            needed = math.ceil(min(1 / rate, 1e15) - 1 - 1e-9)
             raise EvaluationError(
-                f"conformal: a false alarm rate of {self._rate:g} takes at least {needed} nominal runs, "
+                f"conformal: a false alarm rate of {rate:g} takes at least {needed} nominal runs, "
                 f"here are {len(scores)}: use "
                 f"--false-alarm-rate {_up(least):g} or more, or learn from more runs"
             )
-        return ConformalClassifier(scores, window, self._rate, self._score, adjustment)
-
-    def _own_scores(self, runs: Sequence[Run]) -> list[float]:
-        """Of each benign run the score that it has where it is judged by others."""
-        benign = [run for run in runs if not run.malicious]
-        scores = [_score(run, self._score) for run in benign]
-        if self._score != "adjusted" or not scores:
-            return scores
-        return list(adjust.left_out(*_columns(benign)).tolist())
+        return ConformalClassifier(scores, known.window, rate, self._score, known.adjustment)
 
 
-def _columns(runs: Sequence[Run]) -> tuple[F64, F64, F64]:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Scores of nominal runs, each judged by others: of training runs, and of the benign ones here in their
+    order."""
+
+    training: list[float]
+    here: list[float]
+    window: int = 1
+    adjustment: adjust.Adjustment | None = None
+
+
+def _columns(runs: Sequence[Run | LeftOut]) -> tuple[F64, F64, F64]:
     """Mean surprisal, length, and number of distinct targets."""
     surprisal = np.array([run.surprisal for run in runs], np.float64)
     transfers = np.array([run.transfers for run in runs], np.float64)
@@ -215,8 +224,10 @@ def _columns(runs: Sequence[Run]) -> tuple[F64, F64, F64]:
 
 
 def _too_few(score: Score) -> EvaluationError:
-    more = "learn from more than one sample, or evaluate" if score == "novelty" else "evaluate more"
-    return EvaluationError(f"conformal: there are no nominal runs to calibrate by: {more} benign ones")
+    other = "learn from more than one sample" if score == "novelty" else "learn calls with --folds"
+    return EvaluationError(
+        f"conformal: there are no nominal runs to calibrate by: evaluate more benign ones, or {other}"
+    )
 
 
 def _up(rate: float) -> float:

@@ -50,12 +50,23 @@ _REPEATING = ("predicted", "actual", "confidence", "surprisal", "novelty", "seen
 _NAME = re.compile(r"(benign|malicious)-(.+)\.(?:parquet|gz)", re.DOTALL)
 
 
-class Calibration(msgspec.Struct, frozen=True):
-    """Scores of nominal runs that were left out when they were judged: largest ``score`` sum in a window."""
+class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A training run, judged by a model that was learnt without it: mean nats a transfer, transfers, and
+    distinct targets."""
+
+    surprisal: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+    transfers: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+    distinct: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+
+
+class Calibration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Nominal runs that were left out when they were judged: ``scores``, the largest sum of ``score`` in a
+    window, of each; and ``runs``, where the model was learnt in folds, too."""
 
     score: str
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
     scores: tuple[float, ...]
+    runs: tuple[LeftOut, ...] = ()
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,7 +12,7 @@ import msgspec
 from barnum.errors import EvaluationError
 from barnum.verdicts import methods
 from barnum.verdicts.cache import RunCache
-from barnum.verdicts.evaluation import find_evaluations
+from barnum.verdicts.evaluation import Calibration, find_evaluations
 from barnum.verdicts.features import Run, read_run
 from barnum.verdicts.methods import Classifier, Score, Verdict
 from barnum.verdicts.statistics import Auc, Rate, auc_of, rate_of
@@ -138,9 +138,19 @@ def read_runs(
     advance: Callable[[], None] = lambda: None,
 ) -> list[Run]:
     """Sum up evaluation files, several at a time."""
-    read = read_run if cache is None else cache.read_run
+    first: list[Calibration] = []
+
+    def read(file: Path) -> Run:
+        run = read_run(file, cut=cut) if cache is None else cache.read_run(file, cut=cut)
+        if run.calibration is None:
+            return run
+        if not first:
+            first.append(run.calibration)
+        # all runs of a model have the same, which may be long: it is kept once
+        return msgspec.structs.replace(run, calibration=first[0]) if run.calibration == first[0] else run
+
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting = [pool.submit(read, file, cut=cut) for file in files]
+        waiting = [pool.submit(read, file) for file in files]
         try:
             runs = []
             for future in waiting:
