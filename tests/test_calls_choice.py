@@ -465,3 +465,19 @@ def test_the_chain_is_what_it_was(tmp_path):
     for form in (*WRITERS.values(), drakvuf):
         calls = read_calls(write(tmp_path / "r", form(chain())), document="invoice.pdf")
         assert [process.pid for process in calls.processes] == [2200]
+
+
+def test_the_only_process_with_calls_is_taken_with_a_word_where_it_is_another(tmp_path, caplog):
+    evil, other = Run(7, TEMP + "evil.exe", []), Run(8, "C:\\Windows\\System32\\svchost.exe", ["X"] * 3)
+
+    def read(runs):
+        return read_calls(write(tmp_path / "r", sent("cuckoo", runs, name="evil.exe")))
+
+    assert names(read([evil, other])) == ["X"] * 3
+    assert "evil.exe (pid 7), made no call; taken is the only one with calls, svchost.exe" in said(caplog)[0]
+    caplog.clear()
+    assert names(read([other])) == ["X"] * 3
+    assert "no process was given the document; taken is the only one with calls" in said(caplog)[0]
+    caplog.clear()
+    assert names(read([Run(8, TEMP + "evil.exe", ["X"])])) == ["X"]
+    assert not said(caplog)

@@ -93,12 +93,12 @@ def test_repeated_calls_of_cape_count_as_often_as_they_were_made(tmp_path, caplo
 
 
 def test_notes_of_the_sandbox_are_no_calls(tmp_path, caplog):
-    report = cuckoo([Run(1, READER, ["A", "__exception__", "__anomaly__", "B"])])
+    report = cuckoo([Run(1, READER, ["A", "__exception__", "__anomaly__", "B"], command_line=DOCUMENT)])
     for call in report["behavior"]["processes"][0]["calls"][1:3]:
         call["category"] = "__notification__"
     calls = read_calls(write(tmp_path / "r", report))
     assert (names(calls), calls.skipped) == (["A", "__exception__", "B"], 1)
-    report = cape([Run(1, READER, ["A", "", "B"])])
+    report = cape([Run(1, READER, ["A", "", "B"], command_line=DOCUMENT)])
     report["behavior"]["processes"][0]["calls"][1]["category"] = "anomaly"
     calls = read_calls(write(tmp_path / "r", report))
     assert (names(calls), calls.skipped) == (["A", "B"], 1)

@@ -304,7 +304,7 @@ def test_writing_a_path_takes_little_memory(tmp_path):
 
 
 def reported(folder):
-    return Reported({"process": None, "by_thread": False, "no_overlap": False}, folder)
+    return Reported({"process": None, "children": False, "by_thread": False, "no_overlap": False}, folder)
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):

@@ -72,34 +72,34 @@ class Choice:
             SampleError: nothing says which.
         """
         active = [found for found in self._found if found.count]
-        if len(active) == 1:
+        if len(active) == 1 and not (active[0].known and target.known):
+            # a list of calls, or nothing to look for
             return active
         processes = self._tree.processes
-        if self._children:
-            places = sorted(self._tree.with_calls())
-        else:
-            places = [place for place, found in enumerate(processes) if found.count]
-        given = [place for place in places if target.is_program(processes[place])]
+        everywhere = range(len(processes))
+        given = [place for place in everywhere if target.is_program(processes[place])]
         if not given:
-            named = [place for place in places if target.is_named(processes[place])]
+            named = [place for place in everywhere if target.is_named(processes[place])]
             given = [place for place in named if not _hands_on(processes[place])] or named
-        if given:
-            place = self._tree.topmost(given[0], set(given))
-            if len(given) > 1:
-                self._say_several(place, given)
+        active_places = {place for place in everywhere if processes[place].count}
+        heard = self._tree.with_calls() if self._children else active_places
+        those = [place for place in given if place in heard]
+        if those:
+            place = self._tree.topmost(those[0], set(those))
+            if len(those) > 1:
+                self._say_several(place, those)
             return self._with_calls([place])
-        if self._form == "drakvuf":
+        why = "no process was given the document"
+        if given:
+            why = f"what was given the document{self._shown(processes[given[0]])}, made no call"
+        if self._form == "drakvuf" and len(active) > 1:
             # it records the whole machine, so the first process says nothing
-            raise SampleError(
-                f"{self._file}: no command line says which process was given the document: "
-                f"name a process; {self._list()}"
-            )
+            raise SampleError(f"{self._file}: {why}: name a process; {self._list()}")
         started = [found for found in active if found.tracked and found.name.lower() != _NOT_STARTED]
         first = (started or active)[0]
-        _log.warning(
-            "%s: no process was given the document; taken is the first%s", self._file, self._shown(first)
-        )
-        return self._with_calls([place for place in places if processes[place] is first])
+        which = "first" if len(active) > 1 else "only one with calls"
+        _log.warning("%s: %s; taken is the %s%s", self._file, why, which, self._shown(first))
+        return self._with_calls([place for place in active_places if processes[place] is first])
 
     def _say_several(self, place: int, given: list[int]) -> None:
         # that it starts others with the same file is usual

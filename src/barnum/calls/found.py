@@ -31,6 +31,11 @@ class Found:
     born: float = 0.0
     streams: list[array[int]] = field(default_factory=list)
 
+    @property
+    def known(self) -> bool:
+        """Whether anything tells it from others."""
+        return self.pid >= 0 or bool(self.name or self.path or self.command_line)
+
     def process(self) -> Process:
         """As the caller sees it."""
         return Process(self.pid, self.parent, self.name, self.path, self.command_line, self.count)

@@ -43,6 +43,11 @@ class Target:
         self._forms: set[str] = set()
         self._hashes: set[str] = set()
 
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self._forms or self._hashes)
+
     def add(self, path: str, sure: bool = False) -> None:
         """A name of the file, or a path of it. One that is not sure is passed where it is very short, and
         where there are many."""

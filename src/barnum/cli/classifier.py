@@ -41,10 +41,11 @@ _ANOMALOUS = 3
 )
 @click.option(
     "--score",
-    type=click.Choice(["novelty", "surprisal", "adjusted"]),
+    type=click.Choice(["novelty", "surprisal", "adjusted", "combined"]),
     help="What conformal goes by: novelty, what training never saw; mean surprisal, which tells more of "
-    "calls than of control flow, and is calibrated by held-out benign runs alone; or that, adjusted for the "
-    "run's length and number of distinct targets, for which 60 held-out benign runs or more are needed.  "
+    "calls than of control flow; that, adjusted for the run's length and number of distinct targets; or "
+    "novelty and adjusted surprisal combined. All but novelty are calibrated by held-out benign runs alone, "
+    "unless calls were learnt with --folds; to adjust takes 30 such runs, better hundreds.  "
     "[default: novelty]",
 )
 @click.option(

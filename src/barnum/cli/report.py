@@ -48,7 +48,7 @@ _MOST_WINDOWS = 100
 )
 @click.option(
     "--score",
-    type=click.Choice(["novelty", "surprisal", "adjusted"]),
+    type=click.Choice(["novelty", "surprisal", "adjusted", "combined"]),
     help="What conformal goes by: see barnum classifier.",
 )
 @click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")

@@ -76,7 +76,7 @@ class Reported:
     def __init__(self, options: dict[str, Any], folder: Path) -> None:
         self._process: str | None = options["process"]
         self._threads: bool = options["by_thread"]
-        self._children: bool = options.get("children", False)
+        self._children: bool = options["children"]
         self._apart: int | None = options["sequence_len"] if options["no_overlap"] else None
         self._folder = folder
         self._numbers: dict[Path, int] = {}

@@ -1,13 +1,14 @@
 """Surprisal adjusted for how long and how varied a run is.
 
-How surprising a harmless run is depends on how much it does: short runs and runs with many different targets
-surprise more. So the mean surprisal of a run is compared with what nominal runs of its length and variety
-have. Candidates are linear regressions by least squares on logarithms of length n and number d of distinct
-targets, with
+How surprising a harmless run is depends on how much it does. So the mean surprisal of a run is compared
+with what nominal runs of its length and variety have: the standardised residual of a linear regression
+(least squares) on logarithms of length n and number d of distinct targets. As a score of conformal
+prediction this is known as normalised, or locally weighted (J. Lei et al., Distribution-Free Predictive
+Inference for Regression, JASA 113, 2018). Candidates:
 
     terms   none; length: ln n, ln² n; linear: ln n, ln d; quadratic: ln n, ln d, ln² n, ln² d, ln n · ln d
-    scale   same: normal errors of one size; spread: normal errors whose mean absolute size is itself
-            regressed on the terms; ratio: log-normal errors (regression of ln(surprisal + 0.001))
+    errors  constant: normal, of one size; varying: normal, of a size whose mean is regressed on the terms;
+            lognormal: those of ln(surprisal + 0.001), of one size
 
 The pair is taken under which nominal runs that were left out are most likely (10 folds; M. Stone,
 Cross-Validatory Choice and Assessment of Statistical Predictions, 1974). Nothing else than nominal runs
@@ -25,70 +26,79 @@ from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
 Terms = Literal["none", "length", "linear", "quadratic"]
-Scale = Literal["same", "spread", "ratio"]
+Errors = Literal["constant", "varying", "lognormal"]
 
 FOLDS = 10
 # with fewer runs than this for each coefficient a regression says little
 _RUNS_A_TERM = 10
-# nats; a surprisal of 0 has no logarithm
+# nats; a surprisal of 0 has no logarithm, and runs that are all alike have no error
 _LEAST = 1e-3
-# errors are at least as large as those of the least surprising fifth of the runs
+# no varying error is taken for smaller than that of the fifth of the runs that fit best
 _FLOOR = 20
-_LARGEST = 1e9
+# logarithms that hardly vary are not stretched further than this
+_NARROW = 0.05
+# mean surprisal beyond this is no measurement
+_MOST = 1e6
 _TERMS: tuple[Terms, ...] = ("none", "length", "linear", "quadratic")
-_SCALES: tuple[Scale, ...] = ("same", "spread", "ratio")
+_ERRORS: tuple[Errors, ...] = ("constant", "varying", "lognormal")
 _COEFFICIENTS = {"none": 1, "length": 3, "linear": 3, "quadratic": 6}
+# runs from which on a form may be chosen
+ENOUGH = _RUNS_A_TERM * 3
 
-_Pair = tuple[float, float]
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Number = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+_Least = Annotated[float, msgspec.Meta(ge=_LEAST, le=1e9)]
+_Width = Annotated[float, msgspec.Meta(ge=_NARROW, le=1e3)]
+_Pair = tuple[_Number, _Number]
 
 
 class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What nominal runs have. ``centre`` and ``spread`` are coefficients, constant first; ``floor`` the least
-    size of an error; ``lowest`` and ``highest`` bound ln n and ln d."""
+    """What nominal runs have. ``location`` and ``deviation`` are coefficients, the constant first, of ln n
+    and ln d less ``middle`` and divided by ``width``; ``floor`` is the least size of an error, and ``lowest``
+    and ``highest`` bound ln n and ln d. ``runs`` is how many it was learnt from."""
 
     terms: Terms
-    scale: Scale
-    centre: tuple[float, ...]
-    spread: tuple[float, ...]
-    floor: _Positive
+    errors: Errors
+    location: tuple[_Number, ...]
+    deviation: tuple[_Number, ...]
+    floor: _Least
+    middle: _Pair
+    width: tuple[_Width, _Width]
     lowest: _Pair
     highest: _Pair
+    runs: Annotated[int, msgspec.Meta(ge=1)]
 
     def __post_init__(self) -> None:
-        sizes = {len(self.centre), len(self.spread)}
-        numbers = (*self.centre, *self.spread, self.floor, *self.lowest, *self.highest)
-        # a forged one would overflow
-        sound = bool((np.abs(numbers) < _LARGEST).all())
-        if sizes != {_COEFFICIENTS[self.terms]} or not sound:
+        if {len(self.location), len(self.deviation)} != {_COEFFICIENTS[self.terms]}:
             raise ValueError("the adjustment's numbers do not fit its terms")
 
     def adjusted(self, surprisal: F64, transfers: F64, distinct: F64) -> F64:
-        """f64[runs]: how many errors of the usual size a run is above what nominal runs like it have.
+        """f64[runs]: how many usual errors a run is above what nominal runs like it have.
 
         Args:
             surprisal: f64[runs], mean nats a transfer.
             transfers, distinct: f64[runs], at least 1.
         """
-        its, centre, size = self._parts(surprisal, transfers, distinct)
-        return (its - centre) / size
+        its, location, size = self._parts(surprisal, transfers, distinct)
+        return (its - location) / size
 
     def log_likelihood(self, surprisal: F64, transfers: F64, distinct: F64) -> F64:
         """f64[runs]: logarithm of the density of a run's surprisal, but for a constant."""
-        its, centre, size = self._parts(surprisal, transfers, distinct)
-        density = -0.5 * ((its - centre) / size) ** 2 - np.log(size)
-        return density - its if self.scale == "ratio" else density
+        its, location, size = self._parts(surprisal, transfers, distinct)
+        density = -0.5 * ((its - location) / size) ** 2 - np.log(size)
+        return density - its if self.errors == "lognormal" else density
 
     def _parts(self, surprisal: F64, transfers: F64, distinct: F64) -> tuple[F64, F64, F64]:
         clipped = np.clip(_logs(transfers, distinct), self.lowest, self.highest)
-        terms = _terms(self.terms, clipped)
-        size = np.maximum(terms @ np.array(self.spread), self.floor)
-        return _scaled(surprisal, self.scale), terms @ np.array(self.centre), size
+        terms = _terms(self.terms, (clipped - self.middle) / self.width)
+        size = np.maximum(terms @ np.array(self.deviation), self.floor)
+        return _scaled(surprisal, self.errors), terms @ np.array(self.location), size
 
     def describe(self) -> str:
         """What is adjusted for, for a person."""
         if self.terms == "none":
-            return "not adjusted: neither length nor variety of nominal runs tells how surprising they are"
+            if self.runs < ENOUGH:
+                return f"not adjusted, for which {ENOUGH} nominal runs are needed and here are {self.runs}"
+            return "not adjusted, as neither length nor variety of nominal runs tells how surprising they are"
         by = "length" if self.terms == "length" else "length and number of distinct targets"
         return f"adjusted for {by} of the run"
 
@@ -101,70 +111,79 @@ def learn(surprisal: F64, transfers: F64, distinct: F64) -> Adjustment:
     """
     if not len(surprisal):
         raise ValueError("no run to learn from")
-    terms, scale = _chosen(surprisal, transfers, distinct)
-    return _fitted(terms, scale, surprisal, transfers, distinct)
+    return _fitted(*_chosen(surprisal, transfers, distinct), surprisal, transfers, distinct)
 
 
 def left_out(surprisal: F64, transfers: F64, distinct: F64) -> F64:
-    """f64[runs]: each run adjusted by what the others of its kind have, without its own fold; the form is the
-    one that all of them choose. Arguments as for learn()."""
-    terms, scale = _chosen(surprisal, transfers, distinct)
+    """f64[runs]: how each run is adjusted by others: its residual is that of a regression without its fold.
+    Form and size of errors are those of learn(). Arguments as there."""
+    whole = learn(surprisal, transfers, distinct)
+    if whole.terms == "none":
+        # a constant is no regression: left out or not, the order of runs is that of their surprisal
+        return whole.adjusted(surprisal, transfers, distinct)
     made = np.empty(len(surprisal))
     for rest, part in _folds(len(surprisal)):
-        one = _fitted(terms, scale, surprisal[rest], transfers[rest], distinct[rest])
-        made[part] = one.adjusted(surprisal[part], transfers[part], distinct[part])
+        columns = surprisal[part], transfers[part], distinct[part]
+        one = _fitted(whole.terms, whole.errors, surprisal[rest], transfers[rest], distinct[rest])
+        its, location, _ = one._parts(*columns)
+        made[part] = (its - location) / whole._parts(*columns)[2]
     return made
 
 
-def _chosen(surprisal: F64, transfers: F64, distinct: F64) -> tuple[Terms, Scale]:
+def _chosen(surprisal: F64, transfers: F64, distinct: F64) -> tuple[Terms, Errors]:
     count = len(surprisal)
-    likeliest: tuple[float, Terms, Scale] = (-np.inf, "none", "same")
+    likeliest: tuple[float, Terms, Errors] = (-np.inf, "none", "constant")
+    if count < ENOUGH:
+        return likeliest[1:]
     for terms in _TERMS:
-        if terms != "none" and count < _RUNS_A_TERM * _COEFFICIENTS[terms]:
+        if count < _RUNS_A_TERM * _COEFFICIENTS[terms]:
             continue
-        for scale in _SCALES:
+        for errors in _ERRORS:
             total = 0.0
             for rest, part in _folds(count):
-                one = _fitted(terms, scale, surprisal[rest], transfers[rest], distinct[rest])
+                one = _fitted(terms, errors, surprisal[rest], transfers[rest], distinct[rest])
                 total += float(one.log_likelihood(surprisal[part], transfers[part], distinct[part]).sum())
             if total > likeliest[0]:
-                likeliest = (total, terms, scale)
-    return likeliest[1], likeliest[2]
+                likeliest = (total, terms, errors)
+    return likeliest[1:]
 
 
 def _folds(count: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    if count == 1:
-        # nothing to leave out
-        yield np.ones(1, np.bool_), np.ones(1, np.bool_)
-        return
-    fold = np.random.default_rng(0).permutation(count) % min(FOLDS, count)
-    for number in range(min(FOLDS, count)):
+    fold = np.random.default_rng(0).permutation(count) % FOLDS
+    for number in range(FOLDS):
         yield fold != number, fold == number
 
 
-def _fitted(terms: Terms, scale: Scale, surprisal: F64, transfers: F64, distinct: F64) -> Adjustment:
+def _fitted(terms: Terms, errors: Errors, surprisal: F64, transfers: F64, distinct: F64) -> Adjustment:
     logs = _logs(transfers, distinct)
-    of = _terms(terms, logs)
-    its = _scaled(surprisal, scale)
-    centre = np.linalg.lstsq(of, its, rcond=None)[0]
-    error = its - of @ centre
-    spread = np.zeros(of.shape[1])
-    floor = float(error.std())
-    if scale == "spread":
+    middle, width = logs.mean(axis=0), np.maximum(logs.std(axis=0), _NARROW)
+    of = _terms(terms, (logs - middle) / width)
+    its = _scaled(surprisal, errors)
+    location = np.linalg.lstsq(of, its, rcond=None)[0]
+    residual = its - of @ location
+    deviation = np.zeros(of.shape[1])
+    floor = float(residual.std())
+    if errors == "varying":
         # the mean absolute value of a normal error is sqrt(2 / pi) of its size
-        size = np.abs(error) * np.sqrt(np.pi / 2)
-        spread = np.linalg.lstsq(of, size, rcond=None)[0]
+        size = np.abs(residual) * np.sqrt(np.pi / 2)
+        deviation = np.linalg.lstsq(of, size, rcond=None)[0]
         floor = float(np.percentile(size, _FLOOR))
     return Adjustment(
         terms=terms,
-        scale=scale,
-        centre=tuple(centre.tolist()),
-        spread=tuple(spread.tolist()),
-        # runs that are all alike
+        errors=errors,
+        location=tuple(location.tolist()),
+        deviation=tuple(deviation.tolist()),
         floor=max(floor, _LEAST),
-        lowest=(float(logs[:, 0].min()), float(logs[:, 1].min())),
-        highest=(float(logs[:, 0].max()), float(logs[:, 1].max())),
+        middle=_pair(middle),
+        width=_pair(width),
+        lowest=_pair(logs.min(axis=0)),
+        highest=_pair(logs.max(axis=0)),
+        runs=len(surprisal),
     )
+
+
+def _pair(values: F64) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
 
 
 def _logs(transfers: F64, distinct: F64) -> F64:
@@ -183,5 +202,6 @@ def _terms(terms: Terms, logs: F64) -> F64:
     return np.column_stack(columns)
 
 
-def _scaled(surprisal: F64, scale: Scale) -> F64:
-    return np.log(surprisal + _LEAST) if scale == "ratio" else surprisal.astype(np.float64)
+def _scaled(surprisal: F64, errors: Errors) -> F64:
+    bounded = np.minimum(surprisal.astype(np.float64), _MOST)
+    return np.log(bounded + _LEAST) if errors == "lognormal" else bounded

@@ -1,10 +1,10 @@
 """Verdicts from nominal runs alone: is this run stranger than nominal runs are?
 
-A run's score is the largest sum of novelty within a window, or its mean surprisal, or that adjusted for how
-long and how varied the run is (see adjust.py). Calibration scores are those of nominal runs that had no part
-in what judges them: training runs, each scored by rates that were learnt without it (they come in the
-evaluation's header; of surprisal only where the model was learnt in folds), and held-out benign runs; what
-they are adjusted by is learnt from the others of them. A run's p-value is
+A run's score is the largest sum of novelty within a window; or its mean surprisal; or that adjusted for how
+long and how varied the run is (see adjust.py); or novelty and adjusted surprisal combined (see fisher.py).
+Calibration scores are those of nominal runs that had no part in what judges them: training runs, each judged
+by what was learnt without it (they come in the evaluation's header; of surprisal only where the model was
+learnt in folds), and held-out benign runs. A run's p-value is
 
     p = (1 + number of calibration scores that are at least its score) / (1 + number of calibration scores)
 
@@ -12,6 +12,10 @@ and it is anomalous where p is at most the false alarm rate. If nominal runs are
 share of them is called anomalous (V. Vovk, A. Gammerman, G. Shafer, Algorithmic Learning in a Random World,
 2005). n scores can keep to rates from 1 / (n + 1) on. A held-out benign run is left out of the calibration
 when it is judged itself.
+
+With adjusted scores this is kept about, not exactly: how to adjust is learnt from all calibration runs, each
+of which is adjusted without its fold, and a new run with all of them (cross-validated scores; R. F. Barber et
+al., Predictive Inference with the Jackknife+, Annals of Statistics 49, 2021).
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
-from barnum.verdicts import adjust
+from barnum.verdicts import adjust, fisher
 from barnum.verdicts.evaluation import Calibration, LeftOut
 from barnum.verdicts.features import Run
 from barnum.verdicts.methods import Classifier, Score, Verdict
@@ -38,12 +42,26 @@ RATE = 0.01
 F64 = NDArray[np.float64]
 
 
+class Ways(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores of the calibration runs in the two ways that are combined, in one order."""
+
+    novelty: tuple[float, ...]
+    adjusted: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.novelty or len(self.novelty) != len(self.adjusted):
+            raise ValueError("the ways to be strange are not of the same runs")
+        if not np.isfinite((*self.novelty, *self.adjusted)).all():
+            raise ValueError("the ways to be strange hold numbers that are none")
+
+
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
     rate: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     scores: tuple[float, ...]
     score: Score = "novelty"
     adjustment: adjust.Adjustment | None = None
+    ways: Ways | None = None
 
 
 class ConformalClassifier:
@@ -58,12 +76,14 @@ class ConformalClassifier:
         rate: float,
         score: Score = "novelty",
         adjustment: adjust.Adjustment | None = None,
+        ways: Ways | None = None,
     ) -> None:
         self._scores = np.sort(np.asarray(scores, np.float64))
         self._window = window
         self.rate = rate
         self.score: Score = score
         self.adjustment = adjustment
+        self.ways = ways
 
     @property
     def scores(self) -> list[float]:
@@ -82,7 +102,10 @@ class ConformalClassifier:
         return min(int(self.rate * (len(self._scores) + 1) + 1e-9), len(self._scores)) - 1
 
     def describe(self) -> str:
-        if self.adjustment is not None:
+        if self.ways is not None:
+            what = f"novelty within {self._window:,} transfers combined with mean surprisal"
+            above = f"{self.threshold:.2f}"
+        elif self.adjustment is not None:
             what = f"mean surprisal of a transfer, {self.adjustment.describe()}"
             above = f"{self.threshold:.4f} times the usual error"
         elif self.score == "surprisal":
@@ -90,14 +113,16 @@ class ConformalClassifier:
         else:
             what = f"the largest sum of novelty within {self._window:,} transfers"
             above = f"{self.threshold:.2f} nats"
+        exact = self.ways is None and (self.adjustment is None or self.adjustment.terms == "none")
+        promised = "at most" if exact else "about"
         return (
             f"conformal, from nominal runs alone: {what}, against {len(self._scores)} nominal runs that were "
-            f"left out when they were scored; anomalous above {above}; at most "
+            f"left out when they were scored; anomalous above {above}; {promised} "
             f"{100 * self.rate:.3g} % false alarms among runs like these"
         )
 
     def judge(self, run: Run) -> Verdict:
-        its = run.calibration if self.score == "novelty" else None
+        its = run.calibration if self.score in ("novelty", "combined") else None
         if its is not None and its.window != self._window:
             raise EvaluationError(
                 f"conformal: the evaluation of {run.label}-{run.sample} has novelty within "
@@ -113,10 +138,12 @@ class ConformalClassifier:
         return Verdict(anomalous=at_least <= self._allowed, score=score, p_value=p)
 
     def without_false_positives(self, runs: Sequence[Run]) -> ConformalClassifier:
-        # those that are above all calibration scores had no part in them yet
+        # of runs that took part already the score is there, or one that is not above all
         benign = [self._score(run) for run in runs if not run.malicious]
         scores = [*self.scores, *(score for score in benign if score > self._scores[-1])]
-        return ConformalClassifier(scores, self._window, 1 / (len(scores) + 1), self.score, self.adjustment)
+        return ConformalClassifier(
+            scores, self._window, 1 / (len(scores) + 1), self.score, self.adjustment, self.ways
+        )
 
     def without(self, score: float) -> ConformalClassifier:
         """The same, had a benign run of that score not been among those it was learnt from; by the same rate,
@@ -124,19 +151,28 @@ class ConformalClassifier:
         at = int(np.searchsorted(self._scores, score))
         rest = np.delete(self._scores, at)
         rate = max(self.rate, 1 / (len(rest) + 1))
-        return ConformalClassifier(rest.tolist(), self._window, rate, self.score, self.adjustment)
+        return ConformalClassifier(rest.tolist(), self._window, rate, self.score, self.adjustment, self.ways)
 
     def state(self) -> dict[str, Any]:
         state = {"window": self._window, "rate": self.rate, "scores": self.scores, "score": self.score}
         if self.adjustment is not None:
             state["adjustment"] = msgspec.to_builtins(self.adjustment)
+        if self.ways is not None:
+            state["ways"] = msgspec.to_builtins(self.ways)
         return state
 
     def _score(self, run: Run) -> float:
         score = _score(run, self.score)
         if self.adjustment is None:
             return score
-        return float(self.adjustment.adjusted(*_columns([run]))[0])
+        adjusted = self.adjustment.adjusted(*_columns([run]))
+        if self.ways is None:
+            return float(adjusted[0])
+        ways = [
+            (np.array(self.ways.novelty), np.array([score])),
+            (np.array(self.ways.adjusted), adjusted),
+        ]
+        return float(fisher.combined(ways)[0])
 
 
 class Conformal:
@@ -170,9 +206,12 @@ class Conformal:
         read = msgspec.convert(state, _State)
         if not read.scores or not bool(np.isfinite(read.scores).all()):
             raise msgspec.ValidationError("it has no usable calibration scores")
-        if (read.adjustment is not None) != (read.score == "adjusted"):
+        adjusts, combines = read.score in ("adjusted", "combined"), read.score == "combined"
+        if (read.adjustment is not None) != adjusts or (read.ways is not None) != combines:
             raise msgspec.ValidationError("its score and its adjustment do not fit")
-        return ConformalClassifier(read.scores, read.window, read.rate, read.score, read.adjustment)
+        return ConformalClassifier(
+            read.scores, read.window, read.rate, read.score, read.adjustment, read.ways
+        )
 
     def _known(self, runs: Sequence[Run]) -> _Known:
         if not runs:
@@ -183,11 +222,25 @@ class Conformal:
             calibration = _calibration(runs[0])
             return _Known(list(calibration.scores), scores, calibration.window)
         learnt = runs[0].calibration.runs if runs[0].calibration is not None else ()
-        if self._score == "surprisal" or not (benign or learnt):
+        if self._score == "surprisal":
             return _Known([run.surprisal for run in learnt], scores)
+        window, novelty = 1, scores
+        if self._score == "combined":
+            calibration = _calibration(runs[0])
+            window = calibration.window
+            # those that were not learnt in folds have but one of the two
+            novelty = [*calibration.scores, *scores] if len(learnt) == len(calibration.scores) else scores
+            learnt = learnt if len(learnt) == len(calibration.scores) else ()
+        if not (benign or learnt):
+            return _Known([], [])
         columns = _columns([*learnt, *benign])
-        adjusted: list[float] = adjust.left_out(*columns).tolist()
-        return _Known(adjusted[: len(learnt)], adjusted[len(learnt) :], adjustment=adjust.learn(*columns))
+        adjustment, found = adjust.learn(*columns), adjust.left_out(*columns)
+        ways = None
+        if self._score == "combined":
+            ways = Ways(tuple(novelty), tuple(found.tolist()))
+            found = fisher.combined([(np.array(novelty), np.array(novelty)), (found, found)], own=True)
+        listed: list[float] = found.tolist()
+        return _Known(listed[: len(learnt)], listed[len(learnt) :], window, adjustment, ways)
 
     def _fitted(self, known: _Known) -> ConformalClassifier:
         scores = [*known.training, *known.here]
@@ -202,7 +255,7 @@ class Conformal:
                 f"here are {len(scores)}: use "
                 f"--false-alarm-rate {_up(least):g} or more, or learn from more runs"
             )
-        return ConformalClassifier(scores, known.window, rate, self._score, known.adjustment)
+        return ConformalClassifier(scores, known.window, rate, self._score, known.adjustment, known.ways)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +267,7 @@ class _Known:
     here: list[float]
     window: int = 1
     adjustment: adjust.Adjustment | None = None
+    ways: Ways | None = None
 
 
 def _columns(runs: Sequence[Run | LeftOut]) -> tuple[F64, F64, F64]:
@@ -242,16 +296,16 @@ def _calibration(run: Run) -> Calibration:
 
 
 def _score(run: Run, score: Score) -> float:
-    if score != "novelty":
-        if run.surprisal is None:
-            raise EvaluationError(
-                f"conformal: the evaluation of {run.label}-{run.sample} holds no surprisal to judge by: "
-                "evaluate with --eval-format parquet, or use --method svm"
-            )
-        return run.surprisal
-    if run.novelty_window is None:
+    """What the evaluation itself tells; of ``combined`` the novelty."""
+    if score != "novelty" and run.surprisal is None:
+        raise EvaluationError(
+            f"conformal: the evaluation of {run.label}-{run.sample} holds no surprisal to judge by: "
+            "evaluate with --eval-format parquet, or use --method svm"
+        )
+    its = run.novelty_window if score in ("novelty", "combined") else run.surprisal
+    if its is None:
         raise _no_novelty(run)
-    return run.novelty_window
+    return its
 
 
 def _no_novelty(run: Run) -> EvaluationError:

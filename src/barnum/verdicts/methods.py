@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -16,8 +16,7 @@ from barnum.files import read_bounded, write_whole
 from barnum.verdicts.features import Run
 
 # what conformal goes by
-Score = Literal["novelty", "surprisal", "adjusted"]
-SCORES: tuple[Score, ...] = get_args(Score)
+Score = Literal["novelty", "surprisal", "adjusted", "combined"]
 SCHEMA = 2
 METHODS = ("conformal", "logistic", "svm")
 _LARGEST = 64 << 20
