@@ -428,8 +428,10 @@ def test_a_larger_bound_keeps_more_until_all_is_kept(run):
     assert len(set(kept)) > 3
     assert kept[-1] == whole.network.counts.contexts
     assert all(model.network.counts.bytes <= limit for model, limit in zip(models, bounds, strict=True))
-    rights = [float(columns(model, run(9))["correct"].mean()) for model in models]
-    assert all(larger > smaller - 0.01 for smaller, larger in pairwise(rights))
+    # what was learnt is predicted the better the longer the contexts are
+    rights = [float(columns(model, runs[0])["correct"].mean()) for model in models]
+    assert all(larger > smaller - 0.03 for smaller, larger in pairwise(rights))
+    assert rights[-1] > 0.9
 
 
 @pytest.mark.parametrize("threads", [1, 3, 9])
