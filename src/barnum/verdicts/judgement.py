@@ -191,7 +191,7 @@ def refusal_of(run: Run, max_lost: float) -> str | None:
     if not run.transfers:
         return "nothing was executed before the first other process was started"
     if source is not None and source.truncated:
-        return "a time limit ended its decoding: give it more time"
+        return "it breaks off: a time limit ended its decoding: give more time; or its report is not whole"
     if source is None or source.lost is None or source.lost <= max_lost:
         return None
     missing = f", code without an image was met {source.unmapped:,} times" if source.unmapped else ""
