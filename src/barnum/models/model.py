@@ -70,7 +70,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     score: str
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
     scores: tuple[Annotated[float, msgspec.Meta(ge=0, le=1e12)], ...]
-    runs: tuple[LeftOut, ...] = ()
+    runs: Annotated[tuple[LeftOut, ...], msgspec.Meta(max_length=1 << 20)] = ()
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -66,7 +66,7 @@ class Calibration(msgspec.Struct, frozen=True, omit_defaults=True):
     score: str
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
     scores: tuple[float, ...]
-    runs: tuple[LeftOut, ...] = ()
+    runs: Annotated[tuple[LeftOut, ...], msgspec.Meta(max_length=1 << 20)] = ()
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
