@@ -446,6 +446,45 @@ def test_line_numbers_count_blank_lines(tmp_path):
     assert "line 6 is" in refusal(write(tmp_path / "r", "A\n\n\nA\n\nB=C\n"))
 
 
+def rows_of(head, row, count=100):
+    packer = zlib.compressobj(1, wbits=31)
+    return packer.compress(head) + b"".join(packer.compress(row(n)) for n in range(count)) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        (
+            b"",
+            lambda n: (
+                b'{"Plugin":"syscall","PID":1,"ProcessName":"%d%s","Method":"A"}\n' % (n, b"a" * (1 << 20))
+            ),
+        ),
+        # one letter makes each of the others take four bytes
+        (b"api,pid\n", lambda n: "A,{}-{}\U0001f600\n".format(n, "1" * 130_000).encode()),
+        (b"api,process\n", lambda n: b"A,%d%s\n" % (n, b"p" * 130_000)),
+    ],
+    ids=["drakvuf", "pid", "process"],
+)
+def test_processes_with_long_names_fill_no_memory(tmp_path, head, row):
+    file = write(tmp_path / "r", rows_of(head, row))
+    tracemalloc.start()
+    try:
+        calls = read_calls(file, process="pid:1" if not head else None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(calls.call) >= 1
+    assert len(calls.processes) + len(calls.others) == 100
+    # untruncated they take 13 MB at least beside what is read at once
+    assert peak < 12 << 20
+
+
+def test_what_tells_processes_of_a_table_apart_is_counted(tmp_path):
+    file = write(tmp_path / "r", "api,pid\n" + "".join(f"A,{n:040}\n" for n in range(30)))
+    assert "more than 1,000 characters" in refusal(file, limits=Limits(texts=1000))
+
+
 @pytest.mark.parametrize("threads", [False, True])
 def test_a_few_bytes_that_stand_for_many_calls_are_refused_before_they_take_memory(tmp_path, threads):
     runs = [Run(1, READER, [(thread % 3, "A") for thread in range(2000)])]

@@ -302,6 +302,121 @@ def test_names_without_end_take_seconds(tmp_path):
         read_calls(tmp_path / "r", limits=Limits(texts=1000))
 
 
+def test_command_lines_that_are_slow_to_search_take_seconds(tmp_path, caplog):
+    # each place looks like the name's beginning and end
+    paths = ["a" * (94 - number) + "b" + "a" * (3 + number) for number in range(16)]
+    processes = [
+        {"pid": 1 + n, "process_name": "x.exe", "command_line": "a" * 29_990, "calls": [{"api": "A"}]}
+        for n in range(1080)
+    ]
+    report = {"behavior": {"processes": processes}, "target": {"file": {"guest_paths": paths}}}
+    began = time.perf_counter()
+    assert len(read_calls(write(tmp_path / "r", report)).call) == 1
+    assert time.perf_counter() - began < 10
+    [line, _] = said(caplog)
+    assert "command lines are not searched for the document" in line
+
+
+def test_short_command_lines_are_searched_after_one_that_is_too_long(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("barnum.calls.target._SEARCHED", 5000)
+    runs = [
+        Run(1, "C:\\x.exe", ["X"], command_line="x" * 6000),
+        Run(2, READER, ["A"], command_line="AcroRd32.exe invoice.pdf"),
+    ]
+    assert names(read_calls(write(tmp_path / "r", cuckoo(runs)))) == ["A"]
+    [line] = said(caplog)
+    assert "1 command lines are not searched for the document" in line
+
+
+SYSTEM = "C:\\Windows\\System32\\"
+SYSTEM_PROGRAMS = [f"{SYSTEM}svchost.exe", f"{SYSTEM}lsass.exe", CMD, "C:\\Windows\\explorer.exe"]
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("system", SYSTEM_PROGRAMS)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_that_is_named_like_a_program_of_windows(tmp_path, caplog, form, system, known):
+    name = system.rpartition("\\")[2]
+    runs = [Run(4, system, ["X"] * 9, 1, name), Run(5, TEMP + name, ["A"], 4, TEMP + name)]
+    paths = {"guest_paths": [(TEMP + name).replace("\\", "/").upper()]} if known else {}
+    file = write(tmp_path / "r", sent(form, runs, name=name, **paths))
+    assert names(read_calls(file, document=name)) == ["A"]
+    if known:
+        assert not said(caplog)
+    else:
+        [line] = said(caplog)
+        assert (
+            f"programs at 2 different paths have the document's name; taken is one of them, {name} (pid 5)"
+            in (line)
+        )
+
+
+def test_the_path_that_the_report_says_goes_before_all_else(tmp_path, caplog):
+    runs = [Run(4, "C:\\a\\bad.exe", ["X"], 1), Run(5, "C:\\b\\bad.exe", ["A"], 4)]
+    for paths, wanted in ((["c:/B/bad.exe"], "A"), ("C:\\a\\bad.exe", "X")):
+        report = sent("cape", runs, name="bad.exe", guest_paths=paths)
+        assert names(read_calls(write(tmp_path / "r", report))) == [wanted]
+    assert not said(caplog)
+    # what made no call is not another one
+    runs[1].calls = []
+    report = sent("cape", [*runs, Run(6, "C:\\c.exe", ["X"])], name="bad.exe", path="C:\\b\\bad.exe")
+    read_calls(write(tmp_path / "r", report))
+    assert "what was given the document, bad.exe (pid 5), made no call" in said(caplog)[0]
+
+
+def test_a_name_with_a_folder_is_no_path(tmp_path):
+    # who sends the file chooses its name
+    runs = [Run(4, f"{SYSTEM}svchost.exe", ["X"], 1), Run(5, f"{TEMP}svchost.exe", ["A"], 4)]
+    report = sent("cuckoo", runs, name=f"{SYSTEM}svchost.exe")
+    assert names(read_calls(write(tmp_path / "r", report))) == ["A"]
+
+
+def test_programs_of_one_name_at_different_paths_are_a_warning(tmp_path, caplog):
+    runs = [Run(4, "C:\\a\\bad.exe", ["A"], 1), Run(5, "C:\\b\\bad.exe", ["X"], 4)]
+    assert names(read_calls(write(tmp_path / "r", sent("cuckoo", runs, name="bad.exe")))) == ["A"]
+    [line] = said(caplog)
+    assert "programs at 2 different paths have the document's name" in line
+    caplog.clear()
+    # the same one, as a log of DRAKVUF may write it
+    lines = [
+        start(1, 4, 6, "bad.exe", "bad.exe"),
+        call(2, 4, 0, "System", "X"),
+        call(3, 5, 4, "bad.exe", "A"),
+    ]
+    assert names(read_calls(write(tmp_path / "s", log_of(*lines)), document="bad.exe")) == ["A"]
+    assert not said(caplog)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Run(4, "D:\\doc.exe", ["X"], more={"track": False}),
+        Run(4, "cmd.exe", ["X"], command_line="cmd.exe /c start x"),
+        Run(4, f"{SYSTEM}doc.exe", ["X"]),
+    ],
+    ids=["not tracked", "hands on", "of Windows"],
+)
+def test_what_is_hardly_the_file_is_taken_where_nothing_else_is_it(tmp_path, first):
+    other = Run(3, "C:\\other.exe", ["Y"])
+    report = sent("cuckoo", [other, first], name=first.name)
+    assert names(read_calls(write(tmp_path / "r", report))) == ["X"]
+    second = Run(5, f"E:\\x\\{first.name}", ["A"])
+    report = sent("cuckoo", [other, first, second], name=first.name)
+    assert names(read_calls(write(tmp_path / "r", report))) == ["A"]
+
+
+def test_a_very_short_name_is_looked_for_only_where_info_txt_says_it(tmp_path, caplog):
+    line = "wscript.exe /e helper"
+    runs = around(Run(7, "C:\\Windows\\System32\\wscript.exe", ["A"], command_line=line))
+    file = write(tmp_path / "r", sent("cuckoo", runs, name="e"))
+    calls = read_calls(file)
+    assert (names(calls), calls.document) == (["X"], "e")
+    assert "no process was given the document" in said(caplog)[0]
+    caplog.clear()
+    assert names(read_calls(file, document="e")) == ["A"]
+    assert not said(caplog)
+
+
 def test_what_a_link_leads_to_is_not_quoted(tmp_path, caplog):
     runs = [
         Run(number, "C:\\secret.exe", [call], 1, "x invoice.pdf") for number, call in ((5, "A"), (6, "B"))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from barnum.calls.found import Found, last_part
+from barnum.calls.found import Found, last_part, plain_path
 from barnum.calls.target import Target
 from barnum.calls.tree import Tree
 from barnum.errors import SampleError
@@ -22,6 +22,8 @@ _NOT_STARTED = "lsass.exe"
 _SHELL = "explorer.exe"
 _PROMPT = "cmd.exe"
 _START = re.compile(r"/[ck][\s\"]*start\b", re.IGNORECASE)
+# where programs of Windows are, and no sandbox puts a file that it was sent
+_SYSTEM = re.compile(r"/(?:windows|systemroot)(?:/(?:system32|syswow64))?/[^/]*")
 
 
 class Choice:
@@ -77,16 +79,31 @@ class Choice:
             return active
         processes = self._tree.processes
         everywhere = range(len(processes))
-        given = [place for place in everywhere if target.is_program(processes[place])]
+        programs = self._programs(target)
+        given = [place for place in programs if not _of_system(processes[place])] or programs
         if not given:
             named = [place for place in everywhere if target.is_named(processes[place])]
             given = [place for place in named if not _hands_on(processes[place])] or named
+            if target.unsearched:
+                _log.warning(
+                    "%s: %s command lines are not searched for the document, as all together are too long",
+                    self._file,
+                    f"{target.unsearched:,}",
+                )
         active_places = {place for place in everywhere if processes[place].count}
         heard = self._tree.with_calls() if self._children else active_places
         those = [place for place in given if place in heard]
         if those:
             place = self._tree.topmost(those[0], set(those))
-            if len(those) > 1:
+            paths = {plain_path(processes[one].path) for one in programs} - {""}
+            if len(paths) > 1:
+                _log.warning(
+                    "%s: programs at %s different paths have the document's name; taken is one of them%s",
+                    self._file,
+                    f"{len(paths):,}",
+                    self._shown(processes[place]),
+                )
+            elif len(those) > 1:
                 self._say_several(place, those)
             return self._with_calls([place])
         why = "no process was given the document"
@@ -100,6 +117,12 @@ class Choice:
         which = "first" if len(active) > 1 else "only one with calls"
         _log.warning("%s: %s; taken is the %s%s", self._file, why, which, self._shown(first))
         return self._with_calls([place for place in active_places if processes[place] is first])
+
+    def _programs(self, target: Target) -> list[int]:
+        """Places of those that run the target; where the report says its path, only those at that path."""
+        programs = [place for place, found in enumerate(self._tree.processes) if target.is_program(found)]
+        # a file may have the name of a program of Windows, which runs too
+        return [place for place in programs if target.is_at_path(self._tree.processes[place])] or programs
 
     def _say_several(self, place: int, given: list[int]) -> None:
         # that it starts others with the same file is usual
@@ -147,6 +170,14 @@ class Choice:
         if len(most) > _LISTED:
             shown.append(f"{len(most) - _LISTED:,} more")
         return f"its processes are {', '.join(shown)}"
+
+
+def _of_system(found: Found) -> bool:
+    """Whether a program that is named like the document is rather one of Windows that was there before."""
+    path = plain_path(found.path)
+    if not found.tracked or _SYSTEM.fullmatch(path):
+        return True
+    return "/" not in path and _hands_on(found)
 
 
 def _hands_on(found: Found) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from barnum.calls.found import Found, integer, last_part
-from barnum.calls.recording import Recording
+from barnum.calls.recording import LONGEST_TEXT, Recording
 from barnum.calls.source import Source
 from barnum.calls.surrogates import may_have, mended
 from barnum.samples import printable
@@ -107,6 +107,9 @@ def read_log(source: Source, recording: Recording) -> str | None:
                 if type(pid) is not int or type(path) is not str:
                     recording.skip("calls that name no process")
                     continue
+                if len(path) > LONGEST_TEXT:
+                    # keys are kept, so they must not be longer than what is counted
+                    path = path[:LONGEST_TEXT]
                 found = processes.get((pid, path))
                 if found is None:
                     found = recording.process()

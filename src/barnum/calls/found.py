@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from barnum.calls.calls import Process
 from barnum.samples import printable
 
+# sandboxes write the same drive in several ways
+_DRIVE = re.compile(r"\A(?:(?:/[/?]\?/)?[a-z]:|/device/[^/]*)(?=/)")
+
 
 @dataclass(slots=True, eq=False)
 class Found:
@@ -48,7 +51,12 @@ class Found:
 
 def last_part(path: str) -> str:
     """File name at the end of a path of Windows or Unix."""
-    return re.split(r"[\\/]", path)[-1]
+    return path[max(path.rfind("\\"), path.rfind("/")) + 1 :]
+
+
+def plain_path(path: str) -> str:
+    """A path so that it can be compared: without its drive, in small letters, with one kind of slash."""
+    return _DRIVE.sub("", path.replace("\\", "/").lower(), count=1)
 
 
 def integer(value: object) -> int | None:

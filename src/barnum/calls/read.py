@@ -43,8 +43,9 @@ def read_calls(
             or ``pid:`` and a number. All processes that match are taken, each as a stream of its own. By
             default the one that runs the document, else the one that was given it (its command line names
             it); of several the first in the tree of processes, and one that only hands it on (``cmd.exe /c
-            start``, the Explorer) after all others. Where there is none, the first that has calls, with a
-            warning; an error for DRAKVUF, which records the whole machine.
+            start``, the Explorer) after all others. Of several programs of its name those at a path that the
+            report gives of it are taken first, those of Windows last. Where there is none, the first that has
+            calls, with a warning; an error for DRAKVUF, which records the whole machine.
         document: file name of what was opened. Names, paths and hashes that the report says of it count, too.
         threads: make each thread a stream of its own; else calls stay in the order that they were recorded.
         limits: bounds on what the report may hold.
@@ -74,7 +75,9 @@ def read_calls(
 def _read(
     source: Source, recording: Recording, process: str | None, document: str | None, children: bool
 ) -> Calls:
-    recording.document = document
+    if document is not None:
+        recording.document = document
+        recording.target.add(document, sure=True)
     head = source.head(_HEAD)
     start = head.lstrip(_BLANK)
     if not start:

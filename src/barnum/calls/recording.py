@@ -17,7 +17,7 @@ from barnum.errors import SampleError
 
 _log = logging.getLogger(__name__)
 # Windows allows no longer command line
-_LONGEST_TEXT = 32767
+LONGEST_TEXT = 32767
 _LONGEST_THREAD = 64
 _LISTED = 8
 _STEP = 1 << 20
@@ -64,7 +64,7 @@ class Recording:
         """A text that is kept; None for what is no text."""
         if not isinstance(value, str):
             return None
-        value = value[:_LONGEST_TEXT]
+        value = value[:LONGEST_TEXT]
         self._texts += len(value)
         if self._texts > self.limits.texts:
             raise self.too_much(f"{self.limits.texts:,} characters of names and command lines")
@@ -195,8 +195,6 @@ class Recording:
         choice = Choice(self.file, form, self.found, self.silent, children, self._quotable)
         if process is not None:
             return choice.called(process)
-        if self.document is not None:
-            self.target.add(self.document, sure=True)
         return choice.given(self.target)
 
     def _count(self, found: Found, calls: int) -> None:

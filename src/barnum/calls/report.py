@@ -183,6 +183,8 @@ class Report:
             return
         if key == "name" and self._recording.document is None:
             self._recording.document = text
+        if key != "name":
+            self._recording.target.add_path(text)
         self._recording.target.add(text)
 
     def _calls(self, found: Found) -> None:

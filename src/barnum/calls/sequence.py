@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 
 from barnum.calls.found import Found, integer, last_part
-from barnum.calls.recording import Recording
+from barnum.calls.recording import LONGEST_TEXT, Recording
 from barnum.calls.source import Source
 from barnum.errors import SampleError
 
 _PIECE = 1 << 20
 _HEAD = 1 << 18
 _LONGEST_ROW = 1 << 20
+# no number of a process is longer
+_LONGEST_PID = 64
 _SEPARATORS = ",;\t"
 _COMMAS = bytes.maketrans(b",", b" ")
 # what a column may be headed with, best first; "_name" behind it does not matter
@@ -214,13 +216,14 @@ def _rows(
             else:
                 recording.blank()
             continue
-        key = (_cell(row, process), _cell(row, pid))
+        # keys are kept, so they must not be longer than what is counted
+        key = (_cell(row, process)[:LONGEST_TEXT], _cell(row, pid)[:_LONGEST_PID])
         found = processes.get(key)
         if found is None:
             found = processes[key] = recording.process()
             found.path = recording.text(key[0]) or ""
             found.name = last_part(found.path)
-            number = integer(key[1])
+            number = integer(recording.text(key[1]))
             found.pid = -1 if number is None else number
         recording.call(found, row[call].strip(), _cell(row, thread))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from barnum.calls.found import Found, last_part
+from barnum.calls.found import Found, last_part, plain_path
 
 # no file system holds a longer name
 _LONGEST = 260
@@ -28,6 +28,8 @@ _BEHIND = re.compile(r"(?:\.\w{1,5})?(?![\w~.-])")
 _ADDED = re.compile(r"\.\w{1,5}")
 # of a text that repeats a name without end
 _PLACES = 64
+# of characters in command lines, times names looked for: texts can be made up in which each costs 30 ns
+_SEARCHED = 1 << 26
 # characters that short names of Windows cannot have
 _DROPPED = re.compile(r"[ .]")
 _REPLACED = re.compile(r"[+,;=\[\]]")
@@ -36,10 +38,17 @@ _COUNTED = "1234"
 
 
 class Target:
-    """Names and hashes of the file; upper and lower case alike."""
+    """Names and hashes of the file; upper and lower case alike.
+
+    Attributes:
+        unsearched: command lines in which no name was looked for, as that would take too long.
+    """
 
     def __init__(self) -> None:
+        self.unsearched = 0
         self._named = 0
+        self._searched = 0
+        self._paths: set[str] = set()
         self._forms: set[str] = set()
         self._hashes: set[str] = set()
 
@@ -55,13 +64,19 @@ class Target:
         small = name.lower()
         if not small.strip() or len(small) > _LONGEST:
             return
-        if not sure and (len(small) < _SHORTEST or self._named == _NAMES):
-            return
-        self._named += 1
+        if not sure:
+            if len(small) < _SHORTEST or self._named == _NAMES:
+                return
+            self._named += 1
         self._forms |= {small, *_escaped(name), *_short(small)}
         stem = small.partition(".")[0]
         if len(stem) in _LENGTHS_OF_HASHES:
             self.add_hash(stem)
+
+    def add_path(self, path: str) -> None:
+        """A path of the file, which tells it from others of its name."""
+        if len(self._paths) < _NAMES:
+            self._paths.add(plain_path(path))
 
     def add_hash(self, digits: str) -> None:
         """Its MD5, SHA-1, SHA-256 or the like, in hexadecimal digits; anything else is passed."""
@@ -73,11 +88,20 @@ class Target:
         """Whether a process runs the file itself."""
         return any(map(self._is_file, {found.name.lower(), last_part(found.path).lower()}))
 
+    def is_at_path(self, found: Found) -> bool:
+        """Whether its program is at a path of the file."""
+        return bool(found.path) and plain_path(found.path) in self._paths
+
     def is_named(self, found: Found) -> bool:
-        """Whether its command line holds the file's name."""
+        """Whether its command line holds the file's name; False where it is not searched (see unsearched)."""
         text = found.command_line.lower()
         if not text:
             return False
+        cost = len(text) * (len(self._forms) + len(self._hashes))
+        if self._searched + cost > _SEARCHED:
+            self.unsearched += 1
+            return False
+        self._searched += cost
         if any(self._stands_in(form, text) for form in self._forms):
             return True
         return bool(self._hashes) and any(map(self._is_hash, _DIGITS.findall(text)))
