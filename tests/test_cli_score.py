@@ -288,6 +288,37 @@ def test_names_need_not_be_utf_8(made, tmp_path):
     assert "\\xff" in lines[0]["sample"] or "\\udcff" in lines[0]["sample"]
 
 
+def test_an_empty_name_is_not_the_current_folder(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(write_sample(tmp_path, "same.doc", "benign", nominal_path(3)))
+    assert score(made / "detector", ".")[0].code == 0
+    for words in ((made / "detector", ""), (made / "detector", ".", ""), ("", ".")):
+        ended, lines = score(*words)
+        assert (ended.code, lines) == (2, [])
+        assert "the name is empty: give that of a file or a folder" in ended.err
+    ended, lines = score("--bin-dir", "", made / "detector", ".")
+    assert (ended.code, lines) == (2, [])
+
+
+def test_what_is_neither_file_nor_folder_is_no_sample(made, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/null")):
+        ended, (line,) = score(made / "detector", place)
+        assert ended.code == 22
+        assert line["error"].startswith(f"{place}: is no sample folder")
+        assert "give the folder of a sample" in line["error"] and "report" not in line["error"]
+
+
+def test_a_detector_of_traces_is_none_of_calls(detector):
+    file = detector / "detector.json"
+    told = json.loads(file.read_text())
+    for calls in ({}, {"by_thread": True}, {"apart": 4}):
+        file.write_text(json.dumps(told | {"calls": calls}))
+        ended, lines = score(detector, detector)
+        assert (ended.code, lines) == (20, [])
+        assert "its `calls` does not fit the model" in ended.err
+        assert len(ended.err.strip().splitlines()) == 1
+
+
 def test_a_part_that_never_ends_is_refused(detector):
     (detector / "weights").unlink()
     os.mkfifo(detector / "weights")

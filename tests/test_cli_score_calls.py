@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -168,6 +170,16 @@ def test_verdicts_are_those_of_the_classifier(made, tree):
     assert {line["by"] for line in lines} == {"novelty"}
 
 
+def test_two_ways_to_be_strange_are_judged_as_by_the_classifier(tree, tmp_path):
+    rate = ("--false-alarm-rate", "0.2")
+    folder = learn(tmp_path, tree, "--folds", "4", classifier=("--score", "combined", *rate))
+    saved = json.loads((folder / "class.json").read_text())
+    # training runs, judged in folds, and those held out
+    assert len(saved["state"]["scores"]) == len(saved["state"]["ways"]["novelty"]) > 6
+    for line in check_like_the_classifier(folder, tree, None):
+        assert (line["method"], line["by"]) == ("conformal", "combined")
+
+
 @pytest.mark.parametrize(("by", "scored"), [("surprisal", "surprisal"), ("adjusted", None)])
 def test_surprisal_is_what_is_printed_where_it_is_judged_by(tree, tmp_path, by, scored):
     folder = learn(tmp_path, tree, classifier=("--score", by, "--false-alarm-rate", "0.2"))
@@ -291,6 +303,58 @@ def test_what_cannot_be_judged_does_not_stop_the_others(made, traced, tmp_path):
         assert score(detector, trace)[1][0]["verdict"] == "nominal"
 
 
+# without its capabilities, root may read no more than others
+POWERLESS = """
+import ctypes
+from barnum.cli.main import main
+head, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capset(head, none) == 0
+main()
+"""
+
+
+def powerless(closed, *arguments):
+    """Score, while nobody may read a file or folder."""
+    words = [sys.executable, "-c", POWERLESS, "score", *map(str, arguments)]
+    mode = closed.stat().st_mode
+    closed.chmod(0)
+    try:
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    finally:
+        closed.chmod(mode)
+    assert "Traceback" not in ended.stderr
+    return ended, [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("traces", [False, True])
+def test_what_may_not_be_read_does_not_stop_the_others(made, traced, tmp_path, traces):
+    if traces:
+        detector = traced / "detector"
+        good, closed = (write_sample(tmp_path, f"{n}.doc", "benign", nominal_path(n)) for n in (3, 4))
+        inner = closed / "inner"
+    else:
+        detector = made / "detector"
+        good, closed = (write(tmp_path / f"{n}", report_of("x.doc", calls_of(n))) for n in (519, 520))
+        inner = reported(tmp_path, "x.doc", None, "", "nothing")
+        (inner / "report.json").hardlink_to(closed)
+    ended, lines = powerless(closed, detector, closed, good, inner)
+    assert ended.returncode == 22, ended.stderr
+    for line, place in zip((lines[0], lines[2]), (closed, inner), strict=True):
+        assert line["folder"] == str(place)
+        assert line["error"].startswith(str(place)) and "cannot be read (Permission denied)" in line["error"]
+    assert lines[1]["verdict"] == "nominal"
+
+
+@pytest.mark.parametrize("closed", [".", "detector.json", "weights", ".."])
+def test_a_detector_that_may_not_be_read(made, tmp_path, closed):
+    detector = tmp_path / "outer" / "detector"
+    shutil.copytree(made / "detector", detector)
+    ended, lines = powerless((detector / closed).resolve(), detector, tmp_path)
+    assert (ended.returncode, lines) == (20, [])
+    assert "cannot be read (Permission denied)" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
 def test_a_report_that_breaks_off_is_not_judged(made, tmp_path):
     content = report_of("x.doc", calls_of(504, evil=3, jumps=0))
     half = write(tmp_path / "half.json", content[: len(content) * 9 // 10])
@@ -335,6 +399,72 @@ def test_names_are_shown_as_json(made, tmp_path):
     assert "\x1b" not in ended.out
     assert line["where"]["call"] == "Nt\x1b[31m\ufffd"
     assert "\\xff" in line["sample"] or "\\udcff" in line["sample"]
+
+
+def test_nothing_that_a_terminal_obeys_is_printed(made, tmp_path):
+    odd = "Nt\u009b31m\u202e\u2066\x7f\U000e0041 ä文😀"
+    file = write(tmp_path / "r\u202efdp.json", report_of("x.doc", [*calls_of(512, jumps=0), *[odd] * 3]))
+    ended, (line,) = score(made / "detector", file)
+    assert ended.code == 0, ended.out
+    assert ended.out[:-1].isprintable()
+    assert line["where"]["call"] == odd
+    assert line["folder"] == str(file)
+    for readable in ("ä文😀", "\\u202e", "\\u009b", "\\udb40\\udc41"):
+        assert readable in ended.out
+
+
+def test_an_info_that_is_a_link_is_not_shown(made, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("hash\nbenign\n")
+    calls = "\n".join(calls_of(513))
+    folder = reported(tmp_path, "y.doc", None, calls, "calls.txt")
+    for target in (secret, tmp_path / "none", tmp_path):
+        (folder / "info.txt").symlink_to(target)
+        ended, (line,) = score(made / "detector", folder)
+        (folder / "info.txt").unlink()
+        assert (ended.code, line["name"], line["verdict"]) == (0, None, "nominal")
+        assert "hash" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_an_info_may_begin_with_a_byte_order_mark(made, tmp_path, start):
+    # the document's name is what tells whose calls are taken
+    report = json.loads(report_of("y.doc", calls_of(514)))
+    del report["target"]
+    folder = reported(tmp_path, "y.doc", None, json.dumps(report))
+    (folder / "info.txt").write_bytes(start + b"y.doc\r\n")
+    ended, (line,) = score(made / "detector", folder)
+    assert (ended.code, line["name"], ended.err) == (0, "y.doc", "")
+    assert line["processes"] == [{"name": "reader.exe", "pid": 12}]
+
+
+def test_names_are_cut(made, tmp_path):
+    report = report_of("x.doc", calls_of(515)).replace("reader.exe", "r" * 30_000)
+    _, (line,) = score("--process", "pid:12", made / "detector", write(tmp_path / "r.json", report))
+    assert line["processes"] == [{"name": "r" * 260, "pid": 12}]
+    folder = reported(tmp_path, "y.doc", None, "\n".join(calls_of(516)), "calls.txt")
+    (folder / "info.txt").write_text("n" * 100_000)
+    assert score(made / "detector", folder)[1][0]["name"] == "n" * 4096
+
+
+def test_how_calls_are_read_fits_the_model(made, tmp_path):
+    other = tmp_path / "detector"
+    shutil.copytree(made / "detector", other)
+    told = json.loads((other / "detector.json").read_text())
+    file = write(tmp_path / "r.json", report_of("x.doc", calls_of(517)))
+    for calls, code in (({"apart": 1}, 0), ({"apart": 4}, 20), ({"children": True}, 0)):
+        (other / "detector.json").write_text(json.dumps(told | {"calls": calls}))
+        ended, _ = score(other, file)
+        assert ended.code == code
+        assert ("its `calls` does not fit the model" in ended.err) == (code == 20)
+
+
+def test_an_empty_process_is_refused(made, tmp_path):
+    file = write(tmp_path / "r.json", report_of("x.doc", calls_of(518)))
+    for process in ("", " "):
+        ended, lines = score("--process", process, made / "detector", file)
+        assert (ended.code, lines) == (2, [])
+        assert "--process is empty: give a program's name" in ended.err
 
 
 def test_options_that_make_no_sense_are_refused(made, traced, tmp_path):

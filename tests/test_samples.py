@@ -125,6 +125,21 @@ def test_any_text_is_a_map_or_a_named_error(text):
         assert all(a.end <= b.base for a, b in itertools.pairwise(modules))
 
 
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_info_may_begin_with_a_byte_order_mark(tmp_path, start):
+    (tmp_path / "info.txt").write_bytes(start + "ä.pdf\r\nbenign\r\n".encode())
+    assert read_info(tmp_path / "info.txt") == Info("ä.pdf", "benign")
+
+
+def test_a_wrong_label_is_shown_in_short_and_never_that_of_a_link(tmp_path):
+    (tmp_path / "target").write_text("root\nsecret" + "x" * 1000)
+    with pytest.raises(SampleError, match=r"label 'secretx{94}' is neither"):
+        read_info(tmp_path / "target")
+    (tmp_path / "info.txt").symlink_to(tmp_path / "target")
+    with pytest.raises(SampleError, match=r"info\.txt: label is neither 'benign' nor 'malicious': correct"):
+        read_info(tmp_path / "info.txt")
+
+
 def test_info_keeps_name_label_and_further_lines(tmp_path):
     info = Info("a b.pdf", "malicious", ("pdfka",))
     write_info(tmp_path / "info.txt", info)

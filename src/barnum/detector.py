@@ -132,7 +132,11 @@ def load_detector(folder: Path, cut: bool | None = None) -> Detector:
     Raises:
         ModelError, EvaluationError: a part is missing, broken, changed, or of another version.
     """
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    if not is_folder:
         raise ModelError(f"{folder}: is no folder of a detector: make one with `barnum pack`")
     file = folder / MANIFEST
     try:
@@ -151,8 +155,13 @@ def load_detector(folder: Path, cut: bool | None = None) -> Detector:
     model = load_model(folder / DOCUMENT, folder / WEIGHTS)
     if model.identity != manifest.model:
         raise ModelError(f"{file}: names another model than the folder holds: pack the detector anew")
-    if manifest.calls is None and _is_of_calls(model):
-        manifest = msgspec.structs.replace(manifest, calls=Reading())
+    try:
+        # an older one does not say that it judges calls
+        manifest = msgspec.structs.replace(manifest, calls=_reading_of(model, file, manifest.calls))
+    except ModelError:
+        raise ModelError(
+            f"{file}: its `calls` does not fit the model in the folder: pack the detector anew"
+        ) from None
     classifier = _classifier_of(model, folder / CLASSIFIER, cut if manifest.calls is None else None)
     if classifier.name != manifest.method:
         raise ModelError(f"{file}: names another method than its classifier has: pack the detector anew")

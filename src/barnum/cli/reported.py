@@ -18,10 +18,14 @@ from barnum.samples import BENIGN, Info, Sample
 _LARGEST_INFO = 1 << 20
 # processes of a report that are remembered
 _REMEMBERED = 64
+# characters of a document's and of a process's name that are kept to be shown
+LONGEST_NAME = 4096
+_LONGEST_PROCESS = 260
 
 
 class ToJudge(Sample):
-    """A report that is only judged: the label is not asked for, and the name may be empty."""
+    """A report that is only judged: the label is not asked for, and the name may be empty. An ``info.txt``
+    that is a link does not count: what it leads to is not to be read through us."""
 
     def __init__(self, place: Path) -> None:
         """``place`` is the report, or a folder that holds one.
@@ -40,9 +44,9 @@ class ToJudge(Sample):
             if self.report is None:
                 raise SampleError(f"{place}: {self._lack()}")
             info = place / "info.txt"
-            if info.exists():
-                text = read_bounded(info, _LARGEST_INFO, SampleError).decode("utf-8", errors="replace")
-                self.info = Info("".join(text.splitlines()[:1]).strip(), BENIGN)
+            if info.exists() and not info.is_symlink():
+                text = read_bounded(info, _LARGEST_INFO, SampleError).decode("utf-8-sig", errors="replace")
+                self.info = Info("".join(text.splitlines()[:1]).strip()[:LONGEST_NAME], BENIGN)
         except OSError as error:
             raise SampleError(f"{place}: cannot be read ({error.strerror or error})") from None
 
@@ -64,7 +68,7 @@ class ToJudge(Sample):
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a report says of its run: the document's file name, and name and number (-1: not known) of the
-    first processes whose calls are taken."""
+    first processes whose calls are taken; long names are cut."""
 
     document: str | None
     processes: tuple[tuple[str, int], ...]
@@ -117,8 +121,11 @@ class Reported:
         calls = read_calls(
             sample.report, self._process, sample.name or None, self._threads, children=self._children
         )
-        processes = tuple((process.name, process.pid) for process in calls.processes[:_REMEMBERED])
-        self.told[sample.folder] = Told(calls.document, processes)
+        processes = tuple(
+            (process.name[:_LONGEST_PROCESS], process.pid) for process in calls.processes[:_REMEMBERED]
+        )
+        document = None if calls.document is None else calls.document[:LONGEST_NAME]
+        self.told[sample.folder] = Told(document, processes)
         try:
             write_path(calls, half, self._apart, {"name": sample.name, "label": sample.label})
         except MemoryError:

@@ -30,10 +30,23 @@ _ANOMALOUS = 3
 _WINDOW = 100
 
 
+class _Place(click.Path):
+    """Type of an argument that takes a file or a folder. It need not be readable: what cannot be judged is
+    told in a line of its own. An empty name is refused, as it would stand for the current folder."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(readable=False, path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("the name is empty: give that of a file or a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command("score")
 @click.option(
     "--bin-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Place(file_okay=False),
     help="Images of the recorded programs; needed where a sample is not preprocessed.",
 )
 @click.option(
@@ -54,8 +67,8 @@ _WINDOW = 100
     show_default=True,
     help="Lowest level that is logged: 10 debug, 20 info, 30 warning, 40 error.",
 )
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("samples", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SAMPLE...")
+@click.argument("model", type=_Place())
+@click.argument("samples", nargs=-1, required=True, type=_Place(), metavar="SAMPLE...")
 def command(
     bin_dir: Path | None,
     process: str | None,
@@ -78,6 +91,8 @@ def command(
     where any is anomalous, else 22 also where a verdict was refused.
     """
     set_up_logging(logging_level)
+    if process is not None and not process.strip():
+        raise click.UsageError("--process is empty: give a program's name or pid:NUMBER, or leave it out")
     from barnum.detector import load_detector
     from barnum.models.evaluate import Evaluator
 
@@ -117,14 +132,25 @@ def command(
 
 
 def _say(told: dict[str, Any]) -> None:
-    # names of files need not be UTF-8
-    whole = {key: _text(value) if isinstance(value, str) else value for key, value in told.items()}
-    click.echo(msgspec.json.encode(whole).decode())
+    line = msgspec.json.encode(_text(told)).decode()
+    # JSON leaves most of what a terminal obeys as it is; escaped, it says the same
+    click.echo(line if line.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in line))
     sys.stdout.flush()
 
 
-def _text(value: str) -> str:
-    return value.encode(errors="backslashreplace").decode()
+def _text(value: Any) -> Any:
+    """The same with texts that can be written: names of files need not be UTF-8."""
+    if isinstance(value, dict):
+        return {key: _text(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_text(inner) for inner in value]
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _escaped(character: str) -> str:
+    # above U+FFFF, JSON has two escapes
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def _name(place: Path) -> str:
@@ -150,6 +176,7 @@ class _Scorer(ABC):
         """How a block of a path is called."""
 
     def _judged(self, sample: Sample, path: PathReader) -> dict[str, Any]:
+        from barnum.cli.reported import LONGEST_NAME
         from barnum.cli.sources import header_of
         from barnum.paths import Learn
         from barnum.verdicts.evaluation import EvaluationWriter, file_name
@@ -180,7 +207,7 @@ class _Scorer(ABC):
             file.unlink(missing_ok=True)
         verdict = self._verdict(run)
         told: dict[str, Any] = {
-            "name": sample.name,
+            "name": sample.name[:LONGEST_NAME],
             "verdict": verdict.word,
             "score": verdict.score,
             "threshold": detector.classifier.threshold,
@@ -254,10 +281,6 @@ class _TraceScorer(_Scorer):
         from barnum.cli.reported import ToJudge
         from barnum.samples import Sample
 
-        if place.is_file():
-            raise SampleError(
-                f"{place}: is a file, but this detector judges recorded traces: give the folder of a sample"
-            )
         try:
             return Sample.open(place)
         except SampleError:
@@ -265,6 +288,11 @@ class _TraceScorer(_Scorer):
                 report = ToJudge(place)
             except SampleError:
                 report = None
+            if report is not None and not place.is_dir():
+                what = "is a file" if place.is_file() else "is no sample folder"
+                raise SampleError(
+                    f"{place}: {what}, but this detector judges recorded traces: give the folder of a sample"
+                ) from None
             if report is None or report.has_trace:
                 raise
             raise SampleError(

@@ -14,6 +14,8 @@ MALICIOUS = "malicious"
 LABELS = (BENIGN, MALICIOUS)
 
 _LIMIT = 1 << 20
+# characters of a wrong label that a message shows
+_SHOWN = 100
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -30,15 +32,16 @@ def read_info(file: Path) -> Info:
     Raises:
         SampleError: the file is missing, has no second line, or its label is neither of LABELS.
     """
-    text = read_bounded(file, _LIMIT, SampleError).decode("utf-8", errors="replace")
+    # editors of Windows begin a text with a byte order mark
+    text = read_bounded(file, _LIMIT, SampleError).decode("utf-8-sig", errors="replace")
     lines = text.splitlines()
     if len(lines) < 2:
         raise SampleError(f"{file}: must have the input's name in line 1 and its label in line 2")
     label = lines[1].strip()
     if label not in LABELS:
-        raise SampleError(
-            f"{file}: label {printable(label)!r} is neither 'benign' nor 'malicious': correct line 2"
-        )
+        # what a link leads to is not to be read through us
+        said = "label" if file.is_symlink() else f"label {printable(label[:_SHOWN])!r}"
+        raise SampleError(f"{file}: {said} is neither 'benign' nor 'malicious': correct line 2")
     return Info(lines[0].strip(), label, tuple(line.strip() for line in lines[2:] if line.strip()))
 
 
