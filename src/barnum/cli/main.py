@@ -24,7 +24,7 @@ _COMMANDS = {
     "syscall": "The same with calls, from reports of sandboxes.",
     "classifier": "Turn evaluations into verdicts.",
     "pack": "Put a model and a classifier into one folder.",
-    "score": "Judge recorded runs by such a folder, in one step.",
+    "score": "Judge recorded runs, or reports, by such a folder.",
     "report": "One page that shows what was anomalous, and where.",
     "cluster": "Group anomalous runs that went the same way.",
     "stats": "Count how many targets sequences of blocks lead to.",

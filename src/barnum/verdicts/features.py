@@ -105,8 +105,8 @@ def read_run(file: Path, *, cut: bool = False) -> Run:
         evaluation.close()
     if not sums.count and limit is None:
         raise EvaluationError(f"{file}: holds no prediction, so there is nothing to judge: remove it")
-    features: dict[str, Any] = {"transfers": 0, "wrong": 0.0, "wrong_confidence": 0.0}
-    features |= {"confidence": 0.0, "distinct": 0}
+    features: dict[str, Any] = dict.fromkeys(("wrong", "wrong_confidence", "confidence"), 0.0)
+    features |= {"transfers": 0, "distinct": 0}
     if sums.count:
         for each in (sums, *others):
             features |= each.features(sums.count)
