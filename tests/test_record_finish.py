@@ -454,6 +454,28 @@ def test_several_writers_of_one_folder(tmp_path):
         assert hashlib.sha256((folder / image.file).read_bytes()).hexdigest() == image.sha256
 
 
+def test_another_writer_places_the_same_image_between_two_looks(tmp_path):
+    folder = tmp_path / "extract"
+    folder.mkdir()
+    source = tmp_path / "lib.so"
+    source.write_bytes(b"x" * PAGE)
+    layout = Layout((Piece(0, 0, PAGE),), PAGE)
+    placed = []
+
+    class Overtaken(ImageStore):
+        def _holds(self, target, size, digest):
+            seen = super()._holds(target, size, digest)
+            if not placed:
+                with source.open("rb") as file:
+                    placed.append(ImageStore(folder).add(file.fileno(), layout, "/usr/lib/lib.so"))
+            return seen
+
+    with source.open("rb") as file:
+        image = Overtaken(folder).add(file.fileno(), layout, "/usr/lib/lib.so")
+    assert [image] == placed
+    assert [file.name for file in folder.iterdir()] == ["lib.so"]
+
+
 def test_what_is_no_file_is_not_read(tmp_path):
     raw = raw_folder(tmp_path / "raw")
     secret = tmp_path / "secret"

@@ -62,9 +62,10 @@ class ImageStore:
             for suffix in ("", f".{digest[:16]}", f".{digest}"):
                 candidate = _shortened(name, _NAME_LIMIT - len(suffix)) + suffix
                 target = self.folder / candidate
+                taken = os.path.lexists(target)  # before its content: another writer may place it in between
                 if self._holds(target, layout.size, digest):
                     return candidate
-                if target.is_symlink() or target.exists():
+                if taken:
                     continue  # other content has this name
                 if temporary is None:
                     temporary, written = self._write(descriptor, layout)
