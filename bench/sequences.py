@@ -217,7 +217,7 @@ def _path(trace: Trace) -> object:
     call = np.array([names[name] for name in trace], np.uint32)
     first = np.zeros(len(call), np.bool_)
     first[:1] = True
-    return as_path(Calls(tuple(names), call, first, (), (), "sequence", None, False, 0))
+    return as_path(Calls(tuple(names), call, first, (), "only", (), "sequence", None, False, 0))
 
 
 def _nearest(train: Sequence[Trace], judged: Sequence[Trace], seed: int) -> F64:

@@ -211,6 +211,7 @@ def test_folders_and_files_plain_and_packed_say_the_same(made, tmp_path):
     for line in lines:
         assert line["name"] == "x.doc"
         assert line["processes"] == [{"name": "reader.exe", "pid": 12}]
+        assert line["chosen_by"] == "command line"
         assert line["verdict"] == "anomalous"
         # the first call that training never saw, counted from 1
         assert line["where"] == {"by": "novelty", "step": 151, "call": EVIL}
@@ -224,7 +225,7 @@ def test_folders_and_files_plain_and_packed_say_the_same(made, tmp_path):
     ):
         _, (line,) = score(made / "detector", file)
         assert line["score"] == lines[0]["score"]
-        assert line["name"] is None and "processes" not in line
+        assert line["name"] is None and "processes" not in line and "chosen_by" not in line
 
 
 def test_a_name_without_a_label_is_enough(made, tmp_path):
@@ -241,10 +242,26 @@ def test_another_process_is_chosen_by_name(made, tmp_path):
     for process in ("Explorer.EXE", "pid:11"):
         _, (line,) = score("--process", process, made / "detector", file)
         assert line["processes"] == [{"name": "explorer.exe", "pid": 11}]
+        assert line["chosen_by"] == "process"
         assert (line["transfers"], line["where"]["call"]) == (50, "NtOdd")
     ended, (line,) = score("--process", "word.exe", made / "detector", file)
     assert ended.code == 22
     assert "holds no call of 'word.exe'" in line["error"] and "reader.exe" in line["error"]
+
+
+def test_a_guess_is_called_one(made, tmp_path):
+    report = json.loads(report_of("x.doc", calls_of(502), before=["NtOdd"] * 50))
+    report["target"]["file"]["name"] = "another.doc"
+    _, (line,) = score(made / "detector", write(tmp_path / "r.json", json.dumps(report)))
+    assert line["chosen_by"] == "guess"
+    report["target"]["file"]["name"] = "reader.exe"
+    _, (line,) = score(made / "detector", write(tmp_path / "r.json", json.dumps(report)))
+    assert line["chosen_by"] == "program"
+    # nothing to look for, and nothing to choose from
+    del report["target"]
+    report["behavior"]["processes"] = report["behavior"]["processes"][-1:]
+    _, (line,) = score(made / "detector", write(tmp_path / "r.json", json.dumps(report)))
+    assert line["chosen_by"] == "only"
 
 
 def test_what_was_started_counts_where_it_was_learnt_so(made, tree, tmp_path):
@@ -383,7 +400,7 @@ def test_what_a_link_leads_to_is_judged_and_not_shown(made, tmp_path):
     ended, (line,) = score(made / "detector", folder)
     assert (ended.code, line["score"], line["verdict"]) == (0, shown["score"], "anomalous")
     assert line["where"] == {"by": "novelty", "step": 151, "call": None}
-    assert line["name"] is None and "processes" not in line
+    assert line["name"] is None and "processes" not in line and "chosen_by" not in line
     assert EVIL not in ended.out and "reader" not in ended.out
     ended, (line,) = score("--process", "word.exe", made / "detector", folder)
     assert ended.code == 22 and "holds no call of 'word.exe'" in line["error"]

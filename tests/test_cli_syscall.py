@@ -416,7 +416,7 @@ def test_folds_are_the_same_whatever_the_order_and_twins_stay_together(tmp_path)
         names = tuple(dict.fromkeys(calls))
         which = np.array([names.index(call) for call in calls], np.uint32)
         first = np.arange(len(calls)) == 0
-        made = as_path(Calls(names, which, first, (), (), "sequence", None, False, 0))
+        made = as_path(Calls(names, which, first, (), "only", (), "sequence", None, False, 0))
         return lambda: nullcontext(made)
 
     rare = ["NtRare", *NAMES] * 3

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+# why these processes and no others: asked for; run what was opened; its name is in their command line; no
+# other made calls, and nothing was to be looked for; or nothing said which
+ChosenBy = Literal["process", "program", "command line", "only", "guess"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Calls:
         call: u32[n], number of each call's name.
         first: bool[n], whether a stream (a process, or one thread of it) begins here.
         processes: those whose calls these are, in the order of their streams.
+        chosen_by: why these.
         others: those of the report that were left out.
         format: ``cuckoo``, ``cape``, ``drakvuf`` or ``sequence``.
         document: file name of what was opened, as the caller or the report says.
@@ -49,6 +55,7 @@ class Calls:
     call: NDArray[np.uint32]
     first: NDArray[np.bool_]
     processes: tuple[Process, ...]
+    chosen_by: ChosenBy
     others: tuple[Process, ...]
     format: str
     document: str | None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from barnum.calls.calls import ChosenBy
 from barnum.calls.found import Found, last_part, plain_path
 from barnum.calls.target import Target
 from barnum.calls.tree import Tree
@@ -67,8 +68,9 @@ class Choice:
             raise SampleError(f"{self._file}: holds no call of {printable(process)!r}; {self._list()}")
         return chosen
 
-    def given(self, target: Target) -> list[Found]:
-        """The one that runs the target, else the first that it was given to, else the first of all.
+    def given(self, target: Target) -> tuple[list[Found], ChosenBy]:
+        """The one that runs the target, else the first that it was given to, else the first of all; and
+        which of these it is.
 
         Raises:
             SampleError: nothing says which.
@@ -76,7 +78,7 @@ class Choice:
         active = [found for found in self._found if found.count]
         if len(active) == 1 and not (active[0].known and target.known):
             # a list of calls, or nothing to look for
-            return active
+            return active, "only"
         processes = self._tree.processes
         everywhere = range(len(processes))
         programs = self._programs(target)
@@ -105,7 +107,7 @@ class Choice:
                 )
             elif len(those) > 1:
                 self._say_several(place, those)
-            return self._with_calls([place])
+            return self._with_calls([place]), "program" if programs else "command line"
         why = "no process was given the document"
         if given:
             why = f"what was given the document{self._shown(processes[given[0]])}, made no call"
@@ -116,7 +118,7 @@ class Choice:
         first = (started or active)[0]
         which = "first" if len(active) > 1 else "only one with calls"
         _log.warning("%s: %s; taken is the %s%s", self._file, why, which, self._shown(first))
-        return self._with_calls([place for place in active_places if processes[place] is first])
+        return self._with_calls([place for place in active_places if processes[place] is first]), "guess"
 
     def _programs(self, target: Target) -> list[int]:
         """Places of those that run the target; where the report says its path, only those at that path."""

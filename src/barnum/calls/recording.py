@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.calls.calls import Calls, Limits
+from barnum.calls.calls import Calls, ChosenBy, Limits
 from barnum.calls.choice import Choice
 from barnum.calls.found import Found
 from barnum.calls.target import Target
@@ -145,7 +145,7 @@ class Recording:
                 f"{self._overrepeated:,}",
                 f"{self.limits.repeats:,}",
             )
-        chosen = self._choose(form, process, children)
+        chosen, by = self._choose(form, process, children)
         kept = {id(found) for found in chosen}
         left = [found for found in self.found if id(found) not in kept]
         others = tuple(found.process() for found in left)
@@ -158,6 +158,7 @@ class Recording:
             call=call,
             first=first,
             processes=processes,
+            chosen_by=by,
             others=others,
             format=form,
             document=self.document,
@@ -185,7 +186,7 @@ class Recording:
             start += len(stream)
         return call, first
 
-    def _choose(self, form: str, process: str | None, children: bool) -> list[Found]:
+    def _choose(self, form: str, process: str | None, children: bool) -> tuple[list[Found], ChosenBy]:
         if not any(found.count for found in self.found):
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in list(self._skipped.items())[:_LISTED])
             what = f"{len(self.found):,} processes without calls" if self.found else kinds or "nothing"
@@ -194,7 +195,7 @@ class Recording:
             )
         choice = Choice(self.file, form, self.found, self.silent, children, self._quotable)
         if process is not None:
-            return choice.called(process)
+            return choice.called(process), "process"
         return choice.given(self.target)
 
     def _count(self, found: Found, calls: int) -> None:

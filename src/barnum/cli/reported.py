@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from barnum.calls import read_calls
+from barnum.calls.calls import ChosenBy
 from barnum.calls.path import write_path
 from barnum.errors import SampleError
 from barnum.files import read_bounded
@@ -68,10 +69,11 @@ class ToJudge(Sample):
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a report says of its run: the document's file name, and name and number (-1: not known) of the
-    first processes whose calls are taken; long names are cut."""
+    first processes whose calls are taken; long names are cut. And why these were taken."""
 
     document: str | None
     processes: tuple[tuple[str, int], ...]
+    chosen_by: ChosenBy
 
 
 class Reported:
@@ -125,7 +127,7 @@ class Reported:
             (process.name[:_LONGEST_PROCESS], process.pid) for process in calls.processes[:_REMEMBERED]
         )
         document = None if calls.document is None else calls.document[:LONGEST_NAME]
-        self.told[sample.folder] = Told(document, processes)
+        self.told[sample.folder] = Told(document, processes, calls.chosen_by)
         try:
             write_path(calls, half, self._apart, {"name": sample.name, "label": sample.label})
         except MemoryError:

@@ -351,7 +351,8 @@ class _CallScorer(_Scorer):
             for name, pid in told.processes
             if name or pid >= 0
         ]
-        return {"name": told.document or None, **({"processes": known} if known else {})}
+        about: dict[str, Any] = {"name": told.document or None}
+        return about | ({"processes": known, "chosen_by": told.chosen_by} if known else {})
 
     def _verdict(self, run: Run) -> Verdict:
         verdict = super()._verdict(run)
