@@ -219,6 +219,16 @@ def test_an_anomaly_is_told_whatever_else_fails(made, tmp_path):
     assert len(lines) == 2
 
 
+def test_what_a_link_leads_to_is_not_printed(made, tmp_path):
+    sample = write_sample(tmp_path, "new.doc", "malicious", attack_path(900))
+    (tmp_path / "secret").write_text("password\nmalicious\n")
+    (sample / "info.txt").unlink()
+    (sample / "info.txt").symlink_to(tmp_path / "secret")
+    ended, [line] = score(made / "detector", sample)
+    assert (line["verdict"], line["name"]) == ("anomalous", None)
+    assert "password" not in ended.out + ended.err
+
+
 def test_only_what_came_before_another_process_counts(made, tmp_path):
     bad = damaged(write_sample(tmp_path, "new.doc", "malicious", attack_path(901)), spawn=1000)
     assert score(made / "detector", bad)[1][0]["verdict"] == "anomalous"

@@ -273,7 +273,9 @@ class _TraceScorer(_Scorer):
         decoded = Decoded(options, self._scratch)
         try:
             with decoded.opener(sample)() as path:
-                return self._judged(sample, path)
+                told = self._judged(sample, path)
+            # what a link leads to is not to be read through us
+            return told | {"name": None} if (sample.folder / "info.txt").is_symlink() else told
         finally:
             decoded.forget(sample)
 
