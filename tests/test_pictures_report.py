@@ -95,6 +95,43 @@ def test_windows_by_novelty_then_by_surprisal_and_the_first_alarm(folder):
     assert by_name(report, "malicious-7.doc").first_alarm is None
 
 
+def surprised(folder):
+    """One run that is new at 100, 210 and 300, and surprising from 200 on for a window of 50."""
+    for i in range(6):
+        write(folder, "benign", i, {200: float(i % 5)})
+    surprisal = np.zeros(400, np.float32)
+    surprisal[200:250] = 2.0
+    write(folder, "malicious", 6, {100: 5.0, 210: 0.5, 300: 8.0}, surprisal=surprisal)
+    return folder
+
+
+def shown(report):
+    return [(w.chosen_by, w.begin, w.end) for w in by_name(report, "malicious-6.doc").windows]
+
+
+def test_windows_are_chosen_by_what_the_verdict_goes_by(tmp_path):
+    folder = surprised(tmp_path / "eval")
+    report = build(Request(folder=folder, windows=2))
+    assert report.classifier.by == "novelty"
+    assert shown(report) == [("novelty", 300, 350), ("novelty", 100, 150)]
+    report = build(Request(folder=folder, windows=1, score="surprisal"))
+    assert (report.classifier.by, shown(report)) == ("surprisal", [("surprisal", 200, 250)])
+    assert any("go by mean surprisal, and windows are chosen by surprisal" in note for note in report.notes)
+    # nothing is shown twice, and what surprisal leaves is shown by novelty
+    report = build(Request(folder=folder, windows=20, score="surprisal"))
+    assert shown(report) == [("surprisal", 200, 250), ("novelty", 300, 350), ("novelty", 100, 150)]
+
+
+def test_windows_of_a_combined_score_are_of_both_kinds(tmp_path):
+    folder = tmp_path / "eval"
+    for i in range(60):
+        write(folder, "benign", i, {200: float(i % 5)}, count=400 + i)
+    surprised(folder)
+    report = build(Request(folder=folder, windows=3, score="combined"))
+    assert report.classifier.by == "combined"
+    assert shown(report)[:3] == [("novelty", 300, 350), ("novelty", 100, 150), ("surprisal", 200, 250)]
+
+
 def test_transfers_say_what_was_expected_and_what_happened(folder):
     report = build(Request(folder=folder))
     window = by_name(report, "malicious-6.doc").windows[0]

@@ -17,6 +17,12 @@ from barnum.pictures.report_samples import look_at_all, sample_of, tasks_of
 from barnum.pictures.report_scan import WINDOW, Budget
 from barnum.pictures.report_texts import plain_text
 
+_BY = {
+    "surprisal": "mean surprisal",
+    "adjusted": "mean surprisal, compared with that of nominal runs of the same length and variety",
+    "combined": "novelty and adjusted surprisal together",
+}
+
 __all__ = ["Request", "anomalies", "as_json", "as_json_lines", "as_page", "build"]
 
 
@@ -99,6 +105,9 @@ def notes_of(
             "The model does not know what its training saw, so there is no novelty: windows are chosen by "
             "surprisal."
         )
+    elif judged.by in ("surprisal", "adjusted", "combined"):
+        how = "by surprisal first" if judged.by != "combined" else "half by novelty, half by surprisal"
+        notes.append(f"Verdicts go by {_BY[judged.by]}, and windows are chosen {how}.")
     if calls:
         notes.append("These runs are calls that a sandbox reported: where one came from is the call before.")
     elif request.traces is None:

@@ -145,11 +145,13 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Classifier(msgspec.Struct, frozen=True, kw_only=True):
-    """How was judged. ``threshold``: scores above it are anomalous, None where there is no single one."""
+    """How was judged. ``threshold``: scores above it are anomalous, None where there is no single one.
+    ``by``: what conformal goes by; None for other methods."""
 
     method: str
     description: str
     threshold: float | None
+    by: Literal["novelty", "surprisal", "adjusted", "combined"] | None = None
 
 
 class Roc(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from barnum.pictures.report_request import Request
 from barnum.pictures.report_texts import finite, plain_text
 from barnum.verdicts.features import Run
 from barnum.verdicts.judgement import Summary, check_model, judge, read_runs
-from barnum.verdicts.methods import Verdict
+from barnum.verdicts.methods import Score, Verdict
 from barnum.verdicts.statistics import roc_of
 
 # a score that is the largest sum within a window may differ this much from the sum: it was added up otherwise
@@ -22,11 +22,12 @@ _ROUNDING = 1e-6
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What this file needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says
-    what."""
+    what; ``by`` is what the verdicts go by, where the method goes by one score."""
 
     runs: list[Run]
     verdicts: list[Verdict] | None
     classifier: Classifier | None
+    by: Score | None = None
     summary: Summary | None
     why: str | None = None
 
@@ -35,7 +36,8 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
     """Judge all evaluations; without verdicts where none is possible and none was asked for.
 
     Raises:
-        EvaluationError: one is broken, they do not belong together, or the method asked for cannot judge them.
+        EvaluationError: one is broken, they do not belong together, or the method asked for cannot judge
+            them.
     """
     try:
         found = judge(
@@ -62,6 +64,7 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
         runs = read_runs(files, cut=request.cut, workers=request.workers)
         check_model(request.folder, runs)
         return Judged(runs=runs, verdicts=None, classifier=None, summary=None, why=str(error))
+    by: Score | None = getattr(found.classifier, "score", None)
     return Judged(
         runs=found.runs,
         verdicts=found.verdicts,
@@ -69,7 +72,9 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
             method=found.method,
             description=plain_text(found.description),
             threshold=finite(found.classifier.threshold),
+            by=by,
         ),
+        by=by,
         summary=found.summary,
     )
 

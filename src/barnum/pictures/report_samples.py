@@ -22,6 +22,7 @@ from barnum.pictures.report_places import MOST_CLASSES, Located, Wanted, locate
 from barnum.pictures.report_request import Request
 from barnum.pictures.report_scan import WINDOW, Budget, Scan, Stretch, scan
 from barnum.pictures.report_texts import finite, plain_text
+from barnum.verdicts.methods import Score
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     judged: int
     window: int
     threshold: float | None
+    by: Score | None
     budget: Budget
     folder: Path | None
     bin_dir: Path | None
@@ -50,6 +52,7 @@ def tasks_of(request: Request, judged: Judged, files: list[Path], budget: Budget
                 judged=run.transfers,
                 window=run.calibration.window if run.calibration else WINDOW,
                 threshold=alarm_threshold(judged, index),
+                by=judged.by,
                 budget=budget,
                 folder=request.traces / run.sample if request.traces and plain else None,
                 bin_dir=request.bin_dir,
@@ -102,7 +105,7 @@ def look_at_all(
 
 
 def _look(task: Task) -> tuple[Scan, Located]:
-    scanned = scan(task.file, task.count, task.window, task.threshold, task.budget, task.judged)
+    scanned = scan(task.file, task.count, task.window, task.threshold, task.budget, task.judged, task.by)
     rows = [window.rows for window in scanned.windows if len(window.rows)]
     prediction = np.concatenate([np.zeros(0, np.int64), *(each.prediction for each in rows)])
     order = np.argsort(prediction)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from barnum.pictures.report_document import Curve, Detail, Reason, Value
 from barnum.verdicts.evaluation import Evaluation, open_evaluation
+from barnum.verdicts.methods import Score
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -104,19 +105,27 @@ class Scan:
 
 
 def scan(
-    file: Path, count: int, window: int, threshold: float | None, budget: Budget, judged: int | None = None
+    file: Path,
+    count: int,
+    window: int,
+    threshold: float | None,
+    budget: Budget,
+    judged: int | None = None,
+    by: Score | None = None,
 ) -> Scan:
     """Read an evaluation of ``count`` predictions, at least 1.
 
     ``threshold``: the first alarm is where the sum of novelty within ``window`` predictions exceeds it,
-    among the first ``judged`` ones; None: there is none.
+    among the first ``judged`` ones; None: there is none. ``by``: what the verdict goes by, so that windows
+    are chosen by the same: mean surprisal, adjusted or not, by surprisal first; combined, half of them; else
+    novelty first.
 
     Raises:
         EvaluationError: it is broken.
     """
     evaluation = open_evaluation(file)
     try:
-        curve, windows, alarm = _first_pass(evaluation, count, window, threshold, budget)
+        curve, windows, alarm = _first_pass(evaluation, count, window, threshold, budget, by)
         if alarm is not None and judged is not None and alarm[0] >= judged:
             alarm = None
         _second_pass(evaluation, count, windows, budget)
@@ -163,7 +172,12 @@ def _values(part: Part) -> F64:
 
 
 def _first_pass(
-    evaluation: Evaluation, count: int, window: int, threshold: float | None, budget: Budget
+    evaluation: Evaluation,
+    count: int,
+    window: int,
+    threshold: float | None,
+    budget: Budget,
+    by: Score | None,
 ) -> tuple[Curve, list[Stretch], tuple[int, int | None] | None]:
     has = evaluation.columns
     value: Value = "surprisal" if "surprisal" in has else "mistakes"
@@ -186,9 +200,15 @@ def _first_pass(
             weights.append(part["novelty"][at].astype(np.float64))
             position.append(part["position"][at].astype(np.int64))
     news = _News(_joined(index, np.int64), _joined(weights, np.float64), _joined(position, np.int64), window)
-    windows = news.windows(budget.windows, count)
     reason: Reason = "surprisal" if value == "surprisal" else "mistakes"
+    windows: list[Stretch] = []
+    # so many by novelty before those by surprisal; what these leave is novelty's again
+    before = {"surprisal": 0, "adjusted": 0, "combined": -(-budget.windows // 2)}.get(
+        by or "", budget.windows
+    )
+    windows += news.windows(before, count, windows)
     windows += worst.windows(budget.windows - len(windows), windows, reason)
+    windows += news.windows(budget.windows - len(windows), count, windows)
     marked, left_out = news.marked(budget.news)
     curve = Curve(
         value=value,
@@ -293,10 +313,12 @@ class _News:
             return None
         return int(self._index[over[0]]), int(self._position[over[0]])
 
-    def windows(self, wanted: int, count: int) -> list[Stretch]:
-        """The windows with the largest sums, none overlapping another."""
+    def windows(self, wanted: int, count: int, taken: list[Stretch]) -> list[Stretch]:
+        """The windows with the largest sums that overlap neither each other nor those taken."""
         found: list[Stretch] = []
         weights = self._weights.copy()
+        for other in taken:
+            weights[slice(*np.searchsorted(self._index, (other.begin, other.end)))] = 0.0
         while len(found) < wanted and weights.any():
             total = np.concatenate([[0.0], np.cumsum(weights)])
             end = np.searchsorted(self._index, self._index + self._window)
@@ -304,7 +326,7 @@ class _News:
             sums = np.where(weights > 0, total[end] - total[:-1], 0.0)
             best = int(sums.argmax())
             begin = int(self._index[best])
-            after = [other.begin for other in found if other.begin > begin]
+            after = [other.begin for other in itertools.chain(found, taken) if other.begin > begin]
             stop = min([begin + self._window, count, *after])
             found.append(Stretch(begin, stop, "novelty"))
             weights[best : int(np.searchsorted(self._index, stop))] = 0.0

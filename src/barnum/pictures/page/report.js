@@ -360,7 +360,7 @@
     root.append(el("dl", { class: "facts" },
       fact("Label", sample.label),
       fact("Sample", el("span", { class: "mono" }, sample.sample)),
-      fact("Score", sample.score === null ? null : sample.score.toFixed(2)),
+      fact("Score", sample.score === null ? null : sample.score.toFixed(2) + (report.classifier && report.classifier.by ? ` (${report.classifier.by})` : "")),
       fact("p-value", sample.p_value === null ? null : sample.p_value.toFixed(3)),
       fact("First alarm", alarm ? `prediction ${count(alarm.prediction)}${alarm.position === null ? "" : `, step ${count(alarm.position)}`}, after ${percent(alarm.prediction / sample.transfers)} of the run`
         : sample.verdict === "anomalous" ? "the run is judged as a whole" : sample.verdict ? "never" : null),
