@@ -259,9 +259,11 @@ class Recorder:
     def _explain(self, path: Path, ended: Ended) -> str:
         shown = printable(str(path))
         if self.settings.start == "open":
-            within = f" within {self.settings.timeout:g} seconds" if ended.timeout else ""
+            within, more = "", ""
+            if ended.timeout:
+                within, more = f" within {self.settings.timeout:g} seconds", "give it more time, or "
             return (
-                f"{shown}: the program never opened it{within}, so nothing was recorded: "
+                f"{shown}: the program never opened it{within}, so nothing was recorded: {more}"
                 f"use --start exec to record from the first instruction{_last_words(ended)}"
             )
         return f"{shown}: nothing was recorded{_last_words(ended)}"
