@@ -7,6 +7,7 @@ import pytest
 
 from barnum.errors import EvaluationError
 from barnum.verdicts import clusters, evaluation
+from barnum.verdicts.judgement import check_model
 from test_verdicts_evaluation import columns, header
 
 MODULE = 77 << 32
@@ -337,9 +338,12 @@ def test_runs_of_different_models_are_not_compared(tmp_path):
     def read(name, **changes):
         return clusters.read_anomalies(write(tmp_path / "e", name, [columns(5)], **changes))
 
+    def by_file(run):
+        return run.file
+
     one = read("aa")
-    clusters.check_alike(tmp_path, [one, read("bb")])
+    check_model(tmp_path, [one, read("bb")], by_file)
     with pytest.raises(EvaluationError, match=r"malicious-cc\.parquet was scored by another model"):
-        clusters.check_alike(tmp_path, [one, read("cc", model="other")])
+        check_model(tmp_path, [one, read("cc", model="other")], by_file)
     with pytest.raises(EvaluationError, match=r"malicious-dd\.gz does not say which model"):
-        clusters.check_alike(tmp_path, [one, read("dd", format="gz")])
+        check_model(tmp_path, [one, read("dd", format="gz")], by_file)

@@ -130,11 +130,12 @@ def command(
     _check_outputs([csv_file, plot_file, json_file], force, eval_dir)
     from barnum.verdicts import clusters
     from barnum.verdicts.evaluation import find_evaluations
+    from barnum.verdicts.judgement import check_model
 
     files = find_evaluations(eval_dir)
     max_classes = max_classes or clusters.MAX_CLASSES
     runs, names = _read_all(files, workers, max_classes, traces, logging_level)
-    clusters.check_alike(eval_dir, runs)
+    check_model(eval_dir, runs, lambda run: run.file)
     wanted = [run for run in runs if everything or run.malicious]
     if not wanted:
         raise EvaluationError(

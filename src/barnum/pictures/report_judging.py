@@ -12,7 +12,7 @@ from barnum.pictures.report_document import CalibrationReport, Classifier, Overv
 from barnum.pictures.report_request import Request
 from barnum.pictures.report_texts import finite, plain_text
 from barnum.verdicts.features import Run
-from barnum.verdicts.judgement import Summary, check_model, judge, read_runs
+from barnum.verdicts.judgement import Summary, check_model, judge, name_of, read_runs
 from barnum.verdicts.methods import Score, Verdict
 from barnum.verdicts.statistics import roc_of
 
@@ -62,7 +62,7 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
         # a page without verdicts is still of use, but not one of broken files, or of ones that do not belong
         # together
         runs = read_runs(files, cut=request.cut, workers=request.workers)
-        check_model(request.folder, runs)
+        check_model(request.folder, runs, name_of)
         return Judged(runs=runs, verdicts=None, classifier=None, summary=None, why=str(error))
     by: Score | None = getattr(found.classifier, "score", None)
     return Judged(

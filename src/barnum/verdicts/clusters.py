@@ -206,27 +206,6 @@ class _Transfers:
         return _Transfers(source[starts], target[starts], first[order][starts], largest)
 
 
-def check_alike(folder: Path, runs: Sequence[Anomalies]) -> None:
-    """Runs can be compared only where one model scored them all, in one format.
-
-    Raises:
-        EvaluationError: they are of several.
-    """
-    for run in runs:
-        first = runs[0]
-        if (not run.model) != (not first.model):
-            unnamed, named = (run, first) if first.model else (first, run)
-            raise EvaluationError(
-                f"{folder}: {unnamed.file} does not say which model scored it (gz), {named.file} does "
-                "(Parquet): keep them in different folders"
-            )
-        if run.model != first.model or run.calibration != first.calibration:
-            raise EvaluationError(
-                f"{folder}: {run.file} was scored by another model than {first.file}: keep evaluations of "
-                "different models in different folders"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class Points:
     """``shares``: a sparse matrix f64[n, d], a distribution a row. ``keys`` u64[d] says what the columns are:

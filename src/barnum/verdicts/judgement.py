@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -77,7 +78,7 @@ def judge(
     """
     loaded = None if load is None else methods.load(load, cut)
     runs = read_runs(find_evaluations(folder), cut=cut, workers=workers, cache=cache, advance=advance)
-    check_model(folder, runs)
+    check_model(folder, runs, name_of)
     refusals = [refusal_of(run, max_lost) for run in runs]
     usable = [run for run, refusal in zip(runs, refusals, strict=True) if refusal is None]
     if not usable:
@@ -165,23 +166,42 @@ def read_runs(
     return runs
 
 
-def check_model(folder: Path, runs: Sequence[Run]) -> None:
-    """All runs of a folder are of one model.
+class Scored(Protocol):
+    """What tells which model scored a run."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def calibration(self) -> Calibration | None: ...
+
+
+_Scored = TypeVar("_Scored", bound=Scored)
+
+
+def name_of(run: Run) -> str:
+    """The name of a run's evaluation, without its ending."""
+    return f"{run.label}-{run.sample}"
+
+
+def check_model(folder: Path, runs: Sequence[_Scored], name: Callable[[_Scored], str]) -> None:
+    """All runs of a folder were scored by one model, in one format; ``name`` gives their names for messages.
 
     Raises:
-        EvaluationError: they are not.
+        EvaluationError: they were not.
     """
     for run in runs:
-        if (not run.model) != (not runs[0].model):
-            unnamed, named = (run, runs[0]) if runs[0].model else (runs[0], run)
+        first = runs[0]
+        if (not run.model) != (not first.model):
+            unnamed, named = (run, first) if first.model else (first, run)
             raise EvaluationError(
-                f"{folder}: {unnamed.label}-{unnamed.sample} does not say which model scored it (gz), "
-                f"{named.label}-{named.sample} does (Parquet): keep them in different folders"
+                f"{folder}: {name(unnamed)} does not say which model scored it (gz), {name(named)} does "
+                "(Parquet): keep them in different folders"
             )
-        if run.model != runs[0].model or run.calibration != runs[0].calibration:
+        if run.model != first.model or run.calibration != first.calibration:
             raise EvaluationError(
-                f"{folder}: {run.label}-{run.sample} was scored by another model than {runs[0].label}-"
-                f"{runs[0].sample}: keep evaluations of different models in different folders"
+                f"{folder}: {name(run)} was scored by another model than {name(first)}: keep evaluations of "
+                "different models in different folders"
             )
 
 
