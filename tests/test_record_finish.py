@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from barnum.errors import BarnumError, RecordingError
@@ -600,6 +600,13 @@ _PARTS = [
 ]
 
 
+# where the second region is painted over the first, the rest of that would lie behind all offsets
+_FAR = (
+    b"0-fffffffffffff000 r-xp fffffffffffff000 00:00 0 /usr/bin/env\n"
+    b"400000-402000 r-xp 00000000 00:00 0 /usr/bin/env\n"
+)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(
@@ -609,6 +616,7 @@ _PARTS = [
     ),
     st.integers(0, 5000),
 )
+@example({"maps_0": _FAR}, 4112)
 def test_whatever_a_program_writes_there(files, cut):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -311,6 +311,7 @@ def _read_mapped(line: bytes) -> Mapped | None:
     if not found:
         return None
     start, end, offset = (int(found[group], 16) for group in (1, 2, 6))
-    if not start < end <= 1 << 64 or (start | end | offset) % PAGE:
+    # a part of it, behind another region, must still be one that readers of maps know
+    if not start < end <= 1 << 64 or offset + end - start > 1 << 64 or (start | end | offset) % PAGE:
         return None
     return Mapped(start, end, offset, found[5] == b"x", found[8] or b"")
