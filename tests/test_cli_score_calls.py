@@ -257,6 +257,10 @@ def test_a_guess_is_called_one(made, tmp_path):
     report["target"]["file"]["name"] = "reader.exe"
     _, (line,) = score(made / "detector", write(tmp_path / "r.json", json.dumps(report)))
     assert line["chosen_by"] == "program"
+    # where processes have no names, that one was guessed is told all the same
+    nameless = {"behavior": {"processes": [{"calls": [{"api": "A"}] * 9}] * 2}}
+    _, (line,) = score(made / "detector", write(tmp_path / "r.json", json.dumps(nameless)))
+    assert "processes" not in line and line["chosen_by"] == "guess"
     # nothing to look for, and nothing to choose from
     del report["target"]
     report["behavior"]["processes"] = report["behavior"]["processes"][-1:]

@@ -95,13 +95,14 @@ def test_windows_by_novelty_then_by_surprisal_and_the_first_alarm(folder):
     assert by_name(report, "malicious-7.doc").first_alarm is None
 
 
-def surprised(folder):
-    """One run that is new at 100, 210 and 300, and surprising from 200 on for a window of 50."""
-    for i in range(6):
-        write(folder, "benign", i, {200: float(i % 5)})
+def surprised(folder, benign=60, **changes):
+    """One run that is new at 100, 180, 210 and 300, and surprising from 200 on for a window of 50."""
+    for i in range(benign):
+        write(folder, "benign", i, {200: float(i % 5)}, count=400 + i)
     surprisal = np.zeros(400, np.float32)
     surprisal[200:250] = 2.0
-    write(folder, "malicious", 6, {100: 5.0, 210: 0.5, 300: 8.0}, surprisal=surprisal)
+    news = {100: 7.0, 180: 1.0, 210: 0.5, 300: 8.0}
+    write(folder, "malicious", 6, news, surprisal=surprisal, sample="bad", **changes)
     return folder
 
 
@@ -109,27 +110,57 @@ def shown(report):
     return [(w.chosen_by, w.begin, w.end) for w in by_name(report, "malicious-6.doc").windows]
 
 
-def test_windows_are_chosen_by_what_the_verdict_goes_by(tmp_path):
-    folder = surprised(tmp_path / "eval")
-    report = build(Request(folder=folder, windows=2))
+def test_windows_by_novelty_do_not_change_with_surprisal(tmp_path):
+    report = build(Request(folder=surprised(tmp_path / "eval"), windows=3))
     assert report.classifier.by == "novelty"
-    assert shown(report) == [("novelty", 300, 350), ("novelty", 100, 150)]
-    report = build(Request(folder=folder, windows=1, score="surprisal"))
-    assert (report.classifier.by, shown(report)) == ("surprisal", [("surprisal", 200, 250)])
-    assert any("go by mean surprisal, and windows are chosen by surprisal" in note for note in report.notes)
-    # nothing is shown twice, and what surprisal leaves is shown by novelty
-    report = build(Request(folder=folder, windows=20, score="surprisal"))
-    assert shown(report) == [("surprisal", 200, 250), ("novelty", 300, 350), ("novelty", 100, 150)]
+    assert shown(report) == [("novelty", 300, 350), ("novelty", 100, 150), ("novelty", 180, 230)]
 
 
-def test_windows_of_a_combined_score_are_of_both_kinds(tmp_path):
-    folder = tmp_path / "eval"
-    for i in range(60):
-        write(folder, "benign", i, {200: float(i % 5)}, count=400 + i)
-    surprised(folder)
-    report = build(Request(folder=folder, windows=3, score="combined"))
+@pytest.mark.parametrize("score", ["surprisal", "adjusted"])
+def test_windows_are_chosen_by_what_the_verdict_goes_by(tmp_path, score):
+    folder = surprised(tmp_path / "eval")
+    report = build(Request(folder=folder, windows=1, score=score))
+    assert (report.classifier.by, shown(report)) == (score, [("surprisal", 200, 250)])
+    assert any("go by mean surprisal" in note and "by surprisal first" in note for note in report.notes)
+    # nothing is shown twice, and what surprisal leaves is shown by novelty, cut where something else begins
+    report = build(Request(folder=folder, windows=20, score=score))
+    assert shown(report) == [
+        ("surprisal", 200, 250), ("novelty", 300, 350), ("novelty", 100, 150), ("novelty", 180, 200)
+    ]  # fmt: skip
+    assert not any(window.above_threshold for sample in report.samples for window in sample.windows)
+
+
+def test_windows_of_a_combined_score_are_of_both_kinds_in_turn(tmp_path):
+    report = build(Request(folder=surprised(tmp_path / "eval"), score="combined"))
     assert report.classifier.by == "combined"
-    assert shown(report)[:3] == [("novelty", 300, 350), ("novelty", 100, 150), ("surprisal", 200, 250)]
+    assert shown(report) == [
+        ("novelty", 300, 350), ("surprisal", 200, 250), ("novelty", 100, 150), ("novelty", 180, 200)
+    ]  # fmt: skip
+    assert any("in turn by novelty and by surprisal" in note for note in report.notes)
+
+
+def test_windows_that_were_judged_come_before_others(tmp_path):
+    position = columns(400, 6)["position"]
+    source = evaluation.Source(steps=int(position[-1]) + 1, cut=int(position[195]))
+    folder = surprised(tmp_path / "eval", source=source)
+    report = build(Request(folder=folder, cut=True, windows=20))
+    # no window of what was judged reaches beyond it
+    assert shown(report) == [
+        ("novelty", 100, 150), ("novelty", 180, 195), ("novelty", 300, 350), ("novelty", 210, 260)
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in as_json_lines(report).splitlines()]
+    assert [(line["sample"], line["begin"]) for line in lines if line["label"] == "malicious"] == [
+        ("bad", 100)
+    ]
+
+
+def test_what_is_cut_off_a_window_does_not_count(tmp_path):
+    surprisal = np.zeros(20_000, np.float32)
+    surprisal[2000:7000] = 2.0
+    news = {1900: 1.0, 7100: 5.0, 7200: 4.0, 9000: 7.0}
+    file = write(tmp_path / "eval", "malicious", 0, news, count=20_000, surprisal=surprisal)
+    found = scan(file, 20_000, 10_000, None, Budget.of(1, 2), by="surprisal")
+    assert [(window.begin, window.end) for window in found.windows] == [(2000, 7000), (7100, 17_100)]
 
 
 def test_transfers_say_what_was_expected_and_what_happened(folder):

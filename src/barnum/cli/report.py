@@ -74,7 +74,7 @@ _MOST_WINDOWS = 100
     type=click.IntRange(1, _MOST_WINDOWS),
     default=5,
     show_default=True,
-    help="Most surprising windows to show of each run.",
+    help="Most telling windows to show of each run.",
 )
 @click.option(
     "-w",
@@ -111,10 +111,10 @@ def command(
 ) -> None:
     """Write one page about the evaluation files in EVAL_DIR.
 
-    It shows verdicts and how good they are, and of each run its surprisal along the trace, the most
-    surprising windows, and their transfers: from where, what was expected, what happened, whether that was
-    ever seen. The page needs no network. With --traces (and images) blocks are named by module, function and
-    offset.
+    It shows verdicts and how good they are, and of each run its surprisal along the trace, the most telling
+    windows (chosen by what the verdict goes by), and their transfers: from where, what was expected, what
+    happened, whether that was ever seen. The page needs no network. With --traces (and images) blocks are
+    named by module, function and offset.
     """
     set_up_logging(logging_level)
     if load_from and method:

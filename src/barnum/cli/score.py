@@ -265,6 +265,7 @@ class _TraceScorer(_Scorer):
         from barnum.errors import ImageError
 
         sample = self._opened(place)
+        linked = (place / "info.txt").is_symlink()
         preprocessed = sample.parsed is not None
         if not preprocessed and self._options["bin_dir"] is None:
             raise ImageError(f"{place}: is not preprocessed: give --bin-dir, or run barnum preprocess first")
@@ -275,7 +276,7 @@ class _TraceScorer(_Scorer):
             with decoded.opener(sample)() as path:
                 told = self._judged(sample, path)
             # what a link leads to is not to be read through us
-            return told | {"name": None} if (sample.folder / "info.txt").is_symlink() else told
+            return told | {"name": None} if linked else told
         finally:
             decoded.forget(sample)
 
@@ -354,7 +355,11 @@ class _CallScorer(_Scorer):
             if name or pid >= 0
         ]
         about: dict[str, Any] = {"name": told.document or None}
-        return about | ({"processes": known, "chosen_by": told.chosen_by} if known else {})
+        if known:
+            about["processes"] = known
+        if known or told.chosen_by != "only":
+            about["chosen_by"] = told.chosen_by
+        return about
 
     def _verdict(self, run: Run) -> Verdict:
         verdict = super()._verdict(run)

@@ -60,14 +60,14 @@ def build(request: Request, progress: Progress | None = None) -> Report:
         window=calibration.window if calibration else WINDOW,
         classifier=judged.classifier,
         overview=overview(judged),
-        notes=[plain_text(note) for note in notes_of(request, judged, samples, budget, calls) + unread],
+        notes=[plain_text(note) for note in _notes(request, judged, samples, budget, calls) + unread],
         places=places.all,
         samples=samples,
         calls=calls,
     )
 
 
-def notes_of(
+def _notes(
     request: Request, judged: Judged, samples: Sequence[SampleReport], budget: Budget, calls: bool
 ) -> list[str]:
     notes = []
@@ -105,8 +105,8 @@ def notes_of(
             "The model does not know what its training saw, so there is no novelty: windows are chosen by "
             "surprisal."
         )
-    elif judged.by in ("surprisal", "adjusted", "combined"):
-        how = "by surprisal first" if judged.by != "combined" else "half by novelty, half by surprisal"
+    elif judged.by in _BY:
+        how = "by surprisal first" if judged.by != "combined" else "in turn by novelty and by surprisal"
         notes.append(f"Verdicts go by {_BY[judged.by]}, and windows are chosen {how}.")
     if calls:
         notes.append("These runs are calls that a sandbox reported: where one came from is the call before.")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from barnum.verdicts.judgement import Trivial
+from barnum.verdicts.methods import Score
 from barnum.verdicts.statistics import Rate
 
 SCHEMA = 1
@@ -151,7 +152,7 @@ class Classifier(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     description: str
     threshold: float | None
-    by: Literal["novelty", "surprisal", "adjusted", "combined"] | None = None
+    by: Score | None = None
 
 
 class Roc(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from barnum.pictures.report_document import CalibrationReport, Classifier, Overv
 from barnum.pictures.report_request import Request
 from barnum.pictures.report_texts import finite, plain_text
 from barnum.verdicts.features import Run
-from barnum.verdicts.judgement import Summary, check_model, judge, name_of, read_runs
+from barnum.verdicts.judgement import Summary, check_model, evaluation_name, judge, read_runs
 from barnum.verdicts.methods import Score, Verdict
 from barnum.verdicts.statistics import roc_of
 
@@ -21,7 +21,7 @@ _ROUNDING = 1e-6
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What this file needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says
+    """What a report needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says
     what; ``by`` is what the verdicts go by, where the method goes by one score."""
 
     runs: list[Run]
@@ -62,7 +62,7 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
         # a page without verdicts is still of use, but not one of broken files, or of ones that do not belong
         # together
         runs = read_runs(files, cut=request.cut, workers=request.workers)
-        check_model(request.folder, runs, name_of)
+        check_model(request.folder, runs, evaluation_name)
         return Judged(runs=runs, verdicts=None, classifier=None, summary=None, why=str(error))
     by: Score | None = getattr(found.classifier, "score", None)
     return Judged(
@@ -123,8 +123,10 @@ def overview(judged: Judged) -> Overview:
 
 
 def alarm_threshold(judged: Judged, index: int) -> float | None:
-    """What the sum within the window must exceed for this run to be anomalous; None where it was not judged
-    by that sum, or is not anomalous."""
+    """What the sum of novelty within the window must exceed for this run to be anomalous; None where it was
+    not judged by that sum, or is not anomalous."""
+    if judged.by != "novelty":
+        return None
     if judged.verdicts is None or judged.classifier is None or judged.classifier.threshold is None:
         return None
     run, verdict = judged.runs[index], judged.verdicts[index]

@@ -19,11 +19,12 @@ NAME, NAME_OF_CALLS = "barnum_anomalous_control_flow", "barnum_anomalous_calls"
 
 def lines(report: Report) -> Iterator[dict[str, Any]]:
     """A document for each window of an anomalous run that is anomalous by itself, and for the first window
-    of those that have none; a run without windows has one about the whole."""
+    of those that have none, one that was judged if any was; a run without windows has one about the whole."""
     for sample in report.samples:
         if sample.verdict != "anomalous":
             continue
-        windows = [window for window in sample.windows if window.above_threshold] or sample.windows[:1]
+        judged = [window for window in sample.windows if window.begin < sample.judged]
+        windows = [window for window in judged if window.above_threshold] or (judged or sample.windows)[:1]
         if not windows:
             yield _line(report, sample, None)
         for window in windows:

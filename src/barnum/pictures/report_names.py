@@ -71,6 +71,8 @@ class Places:
 
 
 class Namer:
+    """Names places as one sample sees them; each name is the number of a place of the report."""
+
     def __init__(self, places: Places, located: Located, classes: int | None, calls: dict[str, str]) -> None:
         self._places = places
         self._located = located

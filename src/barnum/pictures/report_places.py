@@ -119,7 +119,8 @@ def locate(folder: Path | None, bin_dir: Path | None, wanted: Wanted) -> Located
         # the images are named in the sample, so without it there are none
         found.notes.append(f"Its sample folder cannot be used, so blocks are named by number alone: {error}.")
         return found
-    found.name = sample.name
+    # what a link leads to is not to be read through us
+    found.name = "" if (folder / "info.txt").is_symlink() else sample.name
     _read_maps(sample, found)
     reader: PathReader | None = None
     if parsed is None:

@@ -29,7 +29,7 @@ Progress = Callable[[str, int], AbstractContextManager[Any]]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What to report: ``windows`` most surprising ones a sample; how to judge, as judge() of verdicts takes
+    """What to report: ``windows`` most telling ones a sample; how to judge, as judge() of verdicts takes
     it; ``traces`` the root of the sample folders and ``bin_dir`` that of the images, where blocks are to be
     named."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,15 @@ def scan(
 
     ``threshold``: the first alarm is where the sum of novelty within ``window`` predictions exceeds it,
     among the first ``judged`` ones; None: there is none. ``by``: what the verdict goes by, so that windows
-    are chosen by the same: mean surprisal, adjusted or not, by surprisal first; combined, half of them; else
-    novelty first.
+    are chosen by the same: mean surprisal, adjusted or not, by surprisal first; combined, in turn by novelty
+    and by surprisal; else by novelty first. Those among the first ``judged`` predictions come before others.
 
     Raises:
         EvaluationError: it is broken.
     """
     evaluation = open_evaluation(file)
     try:
-        curve, windows, alarm = _first_pass(evaluation, count, window, threshold, budget, by)
+        curve, windows, alarm = _first_pass(evaluation, count, window, threshold, budget, judged, by)
         if alarm is not None and judged is not None and alarm[0] >= judged:
             alarm = None
         _second_pass(evaluation, count, windows, budget)
@@ -177,6 +178,7 @@ def _first_pass(
     window: int,
     threshold: float | None,
     budget: Budget,
+    judged: int | None,
     by: Score | None,
 ) -> tuple[Curve, list[Stretch], tuple[int, int | None] | None]:
     has = evaluation.columns
@@ -186,29 +188,24 @@ def _first_pass(
         names += ["novelty", "position"]
     bins = _Bins(count, budget.bins)
     lowest, highest = _SURPRISAL_WINDOWS
-    worst = _Worst(min(max(lowest, min(window, highest)), count))
+    middle = count if judged is None else min(judged, count)
+    length = max(lowest, min(window, highest))
+    worst = [_Worst(length, span) for span in ((0, middle), (middle, count)) if span[0] < span[1]]
     index: list[I64] = []
     weights: list[F64] = []
     position: list[I64] = []
     for begin, part in _parts(evaluation, *names):
         values = _values(part)
         bins.add(begin, values)
-        worst.add(values)
+        for each in worst:
+            each.add(begin, values)
         if "novelty" in part:
             at = np.flatnonzero(part["novelty"])
             index.append(at + begin)
             weights.append(part["novelty"][at].astype(np.float64))
             position.append(part["position"][at].astype(np.int64))
     news = _News(_joined(index, np.int64), _joined(weights, np.float64), _joined(position, np.int64), window)
-    reason: Reason = "surprisal" if value == "surprisal" else "mistakes"
-    windows: list[Stretch] = []
-    # so many by novelty before those by surprisal; what these leave is novelty's again
-    before = {"surprisal": 0, "adjusted": 0, "combined": -(-budget.windows // 2)}.get(
-        by or "", budget.windows
-    )
-    windows += news.windows(before, count, windows)
-    windows += worst.windows(budget.windows - len(windows), windows, reason)
-    windows += news.windows(budget.windows - len(windows), count, windows)
+    windows = _chosen(news, worst, budget.windows, by, "surprisal" if value == "surprisal" else "mistakes")
     marked, left_out = news.marked(budget.news)
     curve = Curve(
         value=value,
@@ -219,6 +216,27 @@ def _first_pass(
         news_left_out=left_out,
     )
     return curve, windows, None if threshold is None else news.alarm(threshold)
+
+
+def _chosen(news: _News, worst: list[_Worst], wanted: int, by: Score | None, other: Reason) -> list[Stretch]:
+    """At most ``wanted`` windows, none overlapping another; ``worst`` has one for each part of the run, that
+    which was judged before the rest."""
+    reasons: list[Reason] = [other, "novelty"] if by in ("surprisal", "adjusted") else ["novelty", other]
+    turn = 1 if by == "combined" else wanted
+    chosen: list[Stretch] = []
+    while True:
+        before = len(chosen)
+        for reason in reasons:
+            most = min(turn, wanted - len(chosen))
+            for part in worst:
+                if reason == "novelty":
+                    found = news.windows(most, part.span, chosen)
+                else:
+                    found = part.windows(most, chosen, reason)
+                chosen += found
+                most -= len(found)
+        if len(chosen) == before:
+            return chosen
 
 
 def _joined(parts: list[Any], kind: Any) -> Any:
@@ -258,16 +276,22 @@ class _Bins:
 
 
 class _Worst:
-    """Of each ``length`` neighbouring windows of that length the one with the largest sum."""
+    """In a span of predictions, of each ``length`` neighbouring windows of that length the one with the
+    largest sum; one window where the span is shorter."""
 
-    def __init__(self, length: int) -> None:
-        self._length = length
+    def __init__(self, length: int, span: tuple[int, int]) -> None:
+        self.span = span
+        self._length = min(length, span[1] - span[0])
         self._tail: F64 = np.zeros(0)
-        self._at = 0  # prediction that the tail begins with
+        self._at = span[0]  # prediction that the tail begins with
         self._begins: list[I64] = []
         self._sums: list[F64] = []
 
-    def add(self, values: F64) -> None:
+    def add(self, begin: int, values: F64) -> None:
+        """The next values, of the predictions from ``begin`` on."""
+        values = values[max(0, self.span[0] - begin) : max(0, self.span[1] - begin)]
+        if not len(values):
+            return
         joined = np.concatenate([self._tail, values])
         total = np.concatenate([[0.0], np.cumsum(joined)])
         sums = total[self._length :] - total[: -self._length] if len(joined) >= self._length else joined[:0]
@@ -285,16 +309,23 @@ class _Worst:
     def windows(self, wanted: int, taken: list[Stretch], reason: Reason) -> list[Stretch]:
         """At most ``wanted`` windows with something in them that overlap neither each other nor those
         taken, the worst first."""
-        begins, sums = _joined(self._begins, np.int64), _joined(self._sums, np.float64)
         found: list[Stretch] = []
-        for at in np.argsort(-sums, kind="stable").tolist():
-            # of sums in floating point what is this near to nothing is nothing
-            if len(found) >= wanted or sums[at] <= _ROUNDING:
-                break
-            begin, end = int(begins[at]), int(begins[at]) + self._length
+        for begin in self._ranked if wanted > 0 else ():
+            end = begin + self._length
             if all(end <= other.begin or begin >= other.end for other in itertools.chain(found, taken)):
                 found.append(Stretch(begin, end, reason))
+                if len(found) == wanted:
+                    break
         return found
+
+    @cached_property
+    def _ranked(self) -> list[int]:
+        """Where windows with something in them begin, the worst first; all must have been added."""
+        begins, sums = _joined(self._begins, np.int64), _joined(self._sums, np.float64)
+        order = np.argsort(-sums, kind="stable")
+        # of sums in floating point what is this near to nothing is nothing
+        ranked: list[int] = begins[order[sums[order] > _ROUNDING]].tolist()
+        return ranked
 
 
 class _News:
@@ -313,23 +344,26 @@ class _News:
             return None
         return int(self._index[over[0]]), int(self._position[over[0]])
 
-    def windows(self, wanted: int, count: int, taken: list[Stretch]) -> list[Stretch]:
-        """The windows with the largest sums that overlap neither each other nor those taken."""
+    def windows(self, wanted: int, span: tuple[int, int], taken: list[Stretch]) -> list[Stretch]:
+        """The windows within a span with the largest sums that overlap neither each other nor those taken."""
         found: list[Stretch] = []
-        weights = self._weights.copy()
+        weights = np.where((self._index >= span[0]) & (self._index < span[1]), self._weights, 0.0)
+        stop = np.minimum(self._index + self._window, span[1])
+
+        def leave_out(other: Stretch) -> None:
+            first, last = np.searchsorted(self._index, (other.begin, other.end))
+            weights[first:last] = 0.0
+            stop[:first] = np.minimum(stop[:first], other.begin)
+
         for other in taken:
-            weights[slice(*np.searchsorted(self._index, (other.begin, other.end)))] = 0.0
+            leave_out(other)
         while len(found) < wanted and weights.any():
             total = np.concatenate([[0.0], np.cumsum(weights)])
-            end = np.searchsorted(self._index, self._index + self._window)
             # what is in a window that was taken is 0 now, but no window begins there
-            sums = np.where(weights > 0, total[end] - total[:-1], 0.0)
+            sums = np.where(weights > 0, total[np.searchsorted(self._index, stop)] - total[:-1], 0.0)
             best = int(sums.argmax())
-            begin = int(self._index[best])
-            after = [other.begin for other in itertools.chain(found, taken) if other.begin > begin]
-            stop = min([begin + self._window, count, *after])
-            found.append(Stretch(begin, stop, "novelty"))
-            weights[best : int(np.searchsorted(self._index, stop))] = 0.0
+            found.append(Stretch(int(self._index[best]), int(stop[best]), "novelty"))
+            leave_out(found[-1])
         return found
 
     def marked(self, most: int) -> tuple[list[tuple[int, float]], int]:

@@ -78,7 +78,7 @@ def judge(
     """
     loaded = None if load is None else methods.load(load, cut)
     runs = read_runs(find_evaluations(folder), cut=cut, workers=workers, cache=cache, advance=advance)
-    check_model(folder, runs, name_of)
+    check_model(folder, runs, evaluation_name)
     refusals = [refusal_of(run, max_lost) for run in runs]
     usable = [run for run, refusal in zip(runs, refusals, strict=True) if refusal is None]
     if not usable:
@@ -179,7 +179,7 @@ class Scored(Protocol):
 _Scored = TypeVar("_Scored", bound=Scored)
 
 
-def name_of(run: Run) -> str:
+def evaluation_name(run: Run) -> str:
     """The name of a run's evaluation, without its ending."""
     return f"{run.label}-{run.sample}"
 

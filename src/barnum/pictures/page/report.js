@@ -375,7 +375,7 @@
     for (const note of sample.notes) root.append(el("p", { class: "warn" }, note));
     plot = new Plot(sample);
     root.append(el("h3", {}, isMistakes ? "Confidence of wrong predictions along the trace" : "Surprisal along the trace"), plot.node);
-    root.append(el("h3", {}, sample.windows.length ? "Most surprising windows" : "Nothing surprising"));
+    root.append(el("h3", {}, sample.windows.length ? "Most telling windows" : "Nothing surprising"));
     if (!sample.windows.length) root.append(el("p", { class: "muted" }, isMistakes ? "Every prediction was right." : "Nothing new and no surprisal: every transfer was expected with certainty."));
     sample.windows.forEach((its, number) => root.append(windowOf(sample, its, number)));
     plot.draw();
