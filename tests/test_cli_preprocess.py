@@ -282,10 +282,14 @@ def test_a_folder_without_samples(tmp_path):
     assert barnum("preprocess", tmp_path / "none", tmp_path).returncode == 2
 
 
+TURNS = 2000
+
+
 def long_sample(folder: Path) -> Path:
-    """Some seconds of work in a small file."""
+    """Twenty seconds of work in a small file, so that it is not done before it is looked at, however busy the
+    machine is."""
     turns = stream(200_000)
-    return make_sample(folder, packed=gzip.compress(turns, 1) * 300)
+    return make_sample(folder, packed=gzip.compress(turns, 1) * TURNS)
 
 
 def test_a_time_limit_keeps_a_marked_part_or_nothing(tmp_path):
@@ -296,7 +300,7 @@ def test_a_time_limit_keeps_a_marked_part_or_nothing(tmp_path):
     assert b"(1 partial)" in done.stdout
     reader = open_path(sample / "trace_parsed.parquet")
     assert reader.header["truncated"] == "timeout"
-    assert 0 < reader.rows < 300 * 400_000
+    assert 0 < reader.rows < TURNS * 400_000
     done = barnum("preprocess", "-f", "-p", "-t", 0.3, sample, images)
     assert done.returncode == 11
     assert b"was not done" in done.stderr
