@@ -888,19 +888,19 @@ def test_a_checkpoint_that_cannot_be_written(processes, tree, tmp_path):
 
 def test_a_kill_while_evaluating_leaves_whole_files(processes, model, tmp_path):
     tree = tmp_path / "many"
-    for i in range(12):
+    for i in range(40):
         write_sample(tree, f"{i}", "benign", nominal_path(i, 20_000))
     words = ["-p", "-t", "1", "--use-model", "m.json", "--use-weights", "w", "--eval-dir", "eval"]
-    words += ["--test-size-benign", "12", "--test-size-malicious", "0", tree]
+    words += ["--test-size-benign", "40", "--test-size-malicious", "0", tree]
     processes.start(*words)
     processes.wait_until(lambda: len(list((tmp_path / "eval").glob("benign-*"))) >= 3)
     assert processes.kill().code == -signal.SIGKILL
     files = find_evaluations(tmp_path / "eval")
-    assert 3 <= len(files) < 12
+    assert 3 <= len(files) < 40
     for file in files:
         assert sum(len(part["actual"]) for part in open_evaluation(file).parts("actual")) == 19_999
     done(*words, "--force")
-    assert len(find_evaluations(tmp_path / "eval")) == 12
+    assert len(find_evaluations(tmp_path / "eval")) == 40
 
 
 def test_classifier_reads_what_is_written(model, tree):

@@ -314,7 +314,14 @@ def test_an_interrupt_keeps_the_finished_and_drops_the_unfinished(tmp_path, how)
     long_sample(tmp_path / "traces" / "b")
     command = [sys.executable, "-c", "from barnum.cli.main import main; main()"]
     command += ["preprocess", "-j", "1", str(tmp_path / "traces"), str(images)]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # these tests may run behind a shell that has it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     claim = tmp_path / "traces" / "b" / "trace_parsed.parquet.part"
     deadline = time.monotonic() + 60
     while not claim.exists() and time.monotonic() < deadline:
