@@ -10,7 +10,6 @@ import msgspec
 
 from barnum.errors import ModelError
 from barnum.files import read_bounded
-from barnum.samples import printable
 
 _LARGEST_DOCUMENT = 1 << 20
 _MOST_LAYERS = 64
@@ -255,7 +254,7 @@ def load_architecture(file: Path) -> list[Layer]:
 
 def printable_text(text: str) -> str:
     """A text of somebody else's, fit for one line."""
-    return printable(text[:300])
+    return "".join(c if c.isprintable() else "?" for c in text[:300])
 
 
 def quoted(name: str) -> str:

@@ -22,18 +22,14 @@ _ROUNDING = 1e-6
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What a report needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says
-    what."""
+    what; ``by`` is what the verdicts go by, where the method goes by one score."""
 
     runs: list[Run]
     verdicts: list[Verdict] | None
     classifier: Classifier | None
+    by: Score | None = None
     summary: Summary | None
     why: str | None = None
-
-    @property
-    def by(self) -> Score | None:
-        """What the verdicts go by, where the method goes by one score."""
-        return self.classifier.by if self.classifier else None
 
 
 def judge_folder(request: Request, files: list[Path], advance: Callable[[], None]) -> Judged:
@@ -68,6 +64,7 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
         runs = read_runs(files, cut=request.cut, workers=request.workers)
         check_model(request.folder, runs, evaluation_name)
         return Judged(runs=runs, verdicts=None, classifier=None, summary=None, why=str(error))
+    by: Score | None = getattr(found.classifier, "score", None)
     return Judged(
         runs=found.runs,
         verdicts=found.verdicts,
@@ -75,8 +72,9 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
             method=found.method,
             description=plain_text(found.description),
             threshold=finite(found.classifier.threshold),
-            by=getattr(found.classifier, "score", None),
+            by=by,
         ),
+        by=by,
         summary=found.summary,
     )
 

@@ -205,7 +205,7 @@ def _first_pass(
             weights.append(part["novelty"][at].astype(np.float64))
             position.append(part["position"][at].astype(np.int64))
     news = _News(_joined(index, np.int64), _joined(weights, np.float64), _joined(position, np.int64), window)
-    windows = _chosen(news, worst, budget.windows, by, value)
+    windows = _chosen(news, worst, budget.windows, by, "surprisal" if value == "surprisal" else "mistakes")
     marked, left_out = news.marked(budget.news)
     curve = Curve(
         value=value,
