@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from barnum.models.trainer import Trainer
 from learning import (
     Ended,
     Processes,
@@ -543,7 +544,9 @@ def test_losses_of_checkpoints_are_those_of_training(clock, tree, tmp_path, monk
 
 
 def test_best_keeps_the_best(clock, tree, tmp_path, monkeypatch):
-    """With a rate that throws it about, the model is that of a checkpoint that was better than the last."""
+    """Where the last steps undo what was learnt, the model is that of a checkpoint before them."""
+    usual = Trainer._rate
+    monkeypatch.setattr(Trainer, "_rate", lambda it: usual(it) if it.progress.steps < 120 else 3.0)
     test = [word for word in SHORT if word != "--skip-test"]
     words = [
         *test,
@@ -553,7 +556,7 @@ def test_best_keeps_the_best(clock, tree, tmp_path, monkeypatch):
         "-b",
         "64",
         "--learning-rate",
-        "0.05",
+        "0.003",
         "--dropout",
         "0",
         *FILES,
@@ -568,7 +571,7 @@ def test_best_keeps_the_best(clock, tree, tmp_path, monkeypatch):
         told[name] = float(re.search(r"test: .* loss ([\d.]+) nats", ended.out)[1])
         assert set(contents(tmp_path / name)) == {"m.json", "w"}
     assert "going back to it" in ended.err
-    assert told["best"] < told["last"]
+    assert told["best"] + 0.5 < told["last"]
 
 
 def test_early_stop(clock, tree, tmp_path, monkeypatch):

@@ -187,7 +187,7 @@ options_of_training = _options(
     click.option(
         "--mixed-precision",
         is_flag=True,
-        help="paper: 16-bit products; faster where the processor has them.",
+        help="paper: 16-bit products; faster where the processor has them (with --use-cudnn on GPUs alone).",
     ),
     click.option(
         "--compile", is_flag=True, help="causal: compile it first; pays from some 20 million transfers on."

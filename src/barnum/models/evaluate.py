@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from barnum.sequences import (
 PART = 1 << 19
 # windows that a network of windows sees at once
 _WINDOWS = 512
-# windows that are looked through for distinct ones at once
+# windows that are looked through for distinct ones at once, and their products computed together
 _TOGETHER = 1 << 16
 
 Columns = dict[str, NDArray[Any]]
@@ -80,9 +80,7 @@ class Evaluator:
         elif self._rote is not None:
             yield from self._with_rote(self._rote, path, novelty)
         elif self._windows is not None:
-            for windows in iter_windows(path, self._learn, self._windows.length):
-                part = windows.transfers
-                yield self._windows.score(windows) | novelty.columns(part) | {"position": part.position}
+            yield from self._with_windows(self._windows, path, novelty)
 
     def _with_causal(self, scorer: CausalScorer, path: PathReader, novelty: _Novelty) -> Iterator[Columns]:
         names, tokens = self._model.names, self._model.tokens
@@ -112,6 +110,20 @@ class Evaluator:
                 **novelty.columns(part, encoded if names is self._model.vocabulary else None),
                 "position": part.position,
             }
+
+    def _with_windows(self, scorer: _WindowScorer, path: PathReader, novelty: _Novelty) -> Iterator[Columns]:
+        def inputs() -> Iterator[Columns]:
+            for part in iter_windows(path, self._learn, scorer.length):
+                told = novelty.columns(part.transfers) | {"position": part.transfers.position}
+                told |= scorer.targets(part)
+                for begin in range(0, len(part), _TOGETHER):
+                    rows = slice(begin, min(begin + _TOGETHER, len(part)))
+                    seen = scorer.windows(part, rows)
+                    yield {"window": seen} | {name: column[rows] for name, column in told.items()}
+
+        # what a product of matrices rounds to may depend on its shape, and that on the run alone
+        for columns in _regroup_columns(inputs(), _TOGETHER):
+            yield scorer.score(columns.pop("window"), columns.pop("target")) | columns
 
     def _with_rote(self, network: RoteNetwork, path: PathReader, novelty: _Novelty) -> Iterator[Columns]:
         tokens = self._model.tokens
@@ -180,27 +192,28 @@ class _WindowScorer:
         )
         self._device = next(iter(model.network.state_dict().values())).device
 
-    def score(self, part: Windows) -> Columns:
-        """The first five columns for the m windows of a part."""
-        actual = self._names.targets(part)
-        count = len(actual)
-        predicted = np.zeros(count, np.int64)
-        confidence, took = np.zeros(count, np.float32), np.zeros(count, np.float32)
+    def windows(self, part: Windows, rows: slice) -> NDArray[np.int64]:
+        """i64[r, length]: what the network sees of some of a part's transfers."""
+        return self._names.windows(part, self.length, rows)
 
-        for begin in range(0, count, _TOGETHER):
-            rows = slice(begin, min(begin + _TOGETHER, count))
-            windows = self._names.windows(part, self.length, rows)
-            # programs repeat themselves: each distinct window is computed once
-            distinct, which = _distinct(windows)
-            told = self._log_p(windows[distinct], which, actual[rows])
-            predicted[rows], confidence[rows], took[rows] = told
-        check_finite(confidence, took)
-        classes = self._names.tokens.targets(part.transfers.blocks)[part.transfers.target]
+    def targets(self, part: Windows) -> Columns:
+        """``target`` i64[m] the network's class, and ``actual`` as in the evaluation."""
+        blocks, target = part.transfers.blocks, part.transfers.target
         return {
-            "correct": predicted == actual,
+            "target": self._names.targets(part),
+            "actual": self._names.tokens.targets(blocks)[target],
+        }
+
+    def score(self, windows: NDArray[np.int64], target: NDArray[np.int64]) -> Columns:
+        """The other columns but novelty and position, of i64[m, length] and i64[m]."""
+        # programs repeat themselves: each distinct window is computed once
+        distinct, which = _distinct(windows)
+        predicted, confidence, took = self._log_p(windows[distinct], which, target)
+        check_finite(confidence, took)
+        return {
+            "correct": predicted == target,
             "predicted": predicted.astype(np.uint64) if self._targets is None else self._targets[predicted],
             "confidence": np.minimum(confidence, 1),
-            "actual": classes,
             "surprisal": np.maximum(-took, 0),
         }
 
@@ -229,6 +242,27 @@ class _WindowScorer:
         with pool(self._threads) as workers:
             list(workers.map(work, range(-(-len(windows) // _WINDOWS))))
         return predicted, confidence, took
+
+
+def _regroup_columns(parts: Iterable[Columns], size: int) -> Iterator[Columns]:
+    """The same rows in parts of exactly ``size``, but for the last, which may be shorter; no part that comes
+    has more."""
+    held: list[Columns] = []
+    count = 0
+    for part in parts:
+        held.append(part)
+        count += len(part["target"])
+        if count >= size:
+            whole = _joined(held)
+            yield {name: column[:size] for name, column in whole.items()}
+            held = [{name: column[size:] for name, column in whole.items()}]
+            count -= size
+    if count:
+        yield _joined(held)
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _distinct(windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -13,6 +13,7 @@ Keras 2, with which the original was built.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -70,9 +71,11 @@ class Paper(nn.Module):
         """
         x = self.embedding(windows.T)  # [L, N, E]
         if self.config.cudnn:
-            for layer in self.lstm[:-1]:
-                x = layer(x)[0].relu()
-            x = self.lstm[-1](x)[0].transpose(1, 2)
+            # not every CPU has torch's own in 16 bits: some raise an error
+            with nullcontext() if x.is_cuda else torch.autocast(x.device.type, enabled=False):
+                for layer in self.lstm[:-1]:
+                    x = layer(x)[0].relu()
+                x = self.lstm[-1](x)[0].transpose(1, 2)
         else:
             x = x.transpose(1, 2)  # [L, E, N]
             for layer in self.lstm[:-1]:

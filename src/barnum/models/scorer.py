@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from barnum._causal import Scorer
 from barnum.errors import ModelError
-from barnum.models.causal import Causal, cells_of, groups_of
+from barnum.models.causal import Causal, cells_of
 from barnum.models.causal_task import multi_sites
 from barnum.models.threads import pool
 from barnum.sequences import (
@@ -38,10 +38,8 @@ from barnum.sequences import (
     previous_targets,
 )
 
-# transfers that one thread scores at a time, and rows that it gives the network at once: what is computed
-# together depends on the run alone
+# transfers that one thread scores at a time
 _PIECE = 1 << 15
-_ROWS = 2048
 _PART = 1 << 20
 
 F32 = NDArray[np.float32]
@@ -68,22 +66,34 @@ class CausalScorer:
         self, network: Causal, vocabulary: Vocabulary, rates: Rates, memory: NDArray[np.uint32]
     ) -> None:
         config = network.config
-        network.eval()
-        self._network = network
-        self._device = network.prior.device
         self._none = config.targets + 1
         self._vocabulary = vocabulary
         self._multi = multi_sites(vocabulary)
-        self._width = np.diff(vocabulary.site_first).astype(np.int64)
         self._rank = np.minimum(vocabulary.edge_rank, config.ranks - 1)
         self._history = History(vocabulary, config.ranks, config.lengths)
         for begin in range(0, len(memory), _PART):
             before = min(LONGEST, begin)
             self._history.add(decode_edges(memory[begin - before : begin + _PART], vocabulary), before)
         self._within = _within_rank(vocabulary, config.ranks).astype(np.float32)
-        cell = rates.cell(vocabulary.site_runs.astype(np.int64), np.diff(vocabulary.site_first))
+        width = np.diff(vocabulary.site_first)
+        several = np.ones(config.sites, np.int32)  # there is one where no site has
+        several[: int((width > 1).sum())] = width[width > 1]
+        tables = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+        self._network = Scorer(
+            site=tables["site.weight"],
+            previous=tables["previous.weight"],
+            gate=tables["gate.weight"],
+            out_weight=tables["out.weight"],
+            out_bias=tables["out.bias"],
+            sure=tables["sure.weight"].ravel(),
+            further_sure=tables["further_sure.weight"].ravel(),
+            strength=tables["strength.weight"].ravel(),
+            prior=tables["prior"],
+            width=several,
+        )
+        cell = rates.cell(vocabulary.site_runs.astype(np.int64), width)
         share = rates.share[cell]
-        self._of_context = network.escape.cpu().numpy()
+        self._of_context = tables["escape"]
         self._escape = np.append(np.log(share), 0.0).astype(np.float32)
         unseen = float(rates.unseen[0])
         led = np.bincount(vocabulary.edge_target, minlength=len(vocabulary.target))
@@ -140,41 +150,25 @@ class CausalScorer:
         check_finite(scores.confidence, scores.surprisal)
         return scores
 
-    @torch.inference_mode()
     def _rows(
         self, part: Encoded, wanted: NDArray[np.bool_], asked: I32 | None
-    ) -> tuple[NDArray[np.int64], F32, F32, F32, F32]:
+    ) -> tuple[NDArray[np.uint8], F32, F32, F32 | float, F32]:
         """Likeliest rank, its log probability, that of the actual rank, that of the rank of edges ``asked``
         for (else 0), and of something new by the context, of the wanted transfers."""
         hints = self._history.look_up(part, wanted)
-        actual = self._ranks(part.edge[wanted])
-        columns: tuple[NDArray[Any], ...] = (
+        edges = [part.edge[wanted]] if asked is None else [part.edge[wanted], asked]
+        likeliest, best, log_p = self._network.score(
             self._multi[part.site[wanted]],
             previous_targets(part, self._none)[wanted],
-            *hints.arrays().values(),
-            actual[:, None] if asked is None else np.stack([actual, self._ranks(asked)], axis=1),
+            **hints.arrays(),
+            asked=np.stack([self._ranks(edge) for edge in edges], axis=1),
         )
-        chosen = np.empty(len(actual), np.int64)
-        best = np.empty(len(actual), np.float32)
-        took, wished = np.empty(len(actual), np.float32), np.zeros(len(actual), np.float32)
-        for most, group in groups_of(self._width[part.site[wanted]], self._network.config.ranks):
-            for begin in range(0, len(group), _ROWS):
-                rows = group[begin : begin + _ROWS]
-                *seen, happened = (
-                    torch.from_numpy(column[rows]).to(self._device, torch.int64) for column in columns
-                )
-                log_p = torch.log_softmax(self._network(*seen, ranks=most), dim=1)
-                top, index = log_p.max(dim=1)
-                chosen[rows] = index.cpu().numpy()
-                best[rows] = top.cpu().numpy()
-                of = log_p.gather(1, happened).cpu().numpy()
-                took[rows] = of[:, 0]
-                if asked is not None:
-                    wished[rows] = of[:, 1]
-        return chosen, best, took, wished, self._of_context[cells_of(hints.level, hints.reach)]
+        wished = 0.0 if asked is None else log_p[:, 1]
+        escape = self._of_context[cells_of(hints.level, hints.reach)]
+        return likeliest, best, log_p[:, 0], wished, escape
 
-    def _ranks(self, edge: I32) -> NDArray[np.int64]:
-        return np.where(edge >= 0, self._rank[edge], 0).astype(np.int64)
+    def _ranks(self, edge: I32) -> NDArray[np.uint8]:
+        return np.where(edge >= 0, self._rank[edge], 0).astype(np.uint8)
 
     def _log_p(
         self, target: I32, edge: I32, took: F32, escape: F32, stays: NDArray[np.float64]
