@@ -1,5 +1,5 @@
 # Each target does all the set-up it needs; see README.md.
-.PHONY: setup demo test lint bench bench-sequences clean
+.PHONY: setup demo test test-processors lint bench bench-sequences clean
 
 PYTEST_WORKERS ?= auto
 ARGS ?=
@@ -15,6 +15,10 @@ demo:
 test:
 	@sh scripts/setup.sh test
 	@.venv/bin/python -m pytest -n $(PYTEST_WORKERS) $(ARGS)
+
+# as processors of several kinds and with several numbers of threads; ARGS chooses tests
+test-processors:
+	@sh scripts/test-processors.sh $(ARGS)
 
 lint:
 	@sh scripts/setup.sh lint

@@ -26,6 +26,16 @@ def _private_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _threads():
+    """With BARNUM_TEST_THREADS commands that are not told how many threads to take find so many processors."""
+    wanted = os.environ.get("BARNUM_TEST_THREADS")
+    with pytest.MonkeyPatch.context() as patch:
+        if wanted:
+            patch.setattr(os, "sched_getaffinity", lambda _: set(range(int(wanted))))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_before():
     """Commands set logging up for a whole process; a test must not see another one's."""
