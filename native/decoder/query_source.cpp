@@ -75,12 +75,13 @@ int QuerySource::event(Event& out) {
     out.has_ip = event.ip_suppressed == 0;
     out.status_update = event.status_update != 0;
     switch (event.type) {
+        // from 2.1 on libipt tells after each PSB+ whether tracing is on, which sync() has told
         case ptev_enabled:
-            out.type = EventType::enabled;
+            out.type = out.status_update ? EventType::other : EventType::enabled;
             out.ip = event.variant.enabled.ip;
             break;
         case ptev_disabled:
-            out.type = EventType::disabled;
+            out.type = out.status_update ? EventType::other : EventType::disabled;
             out.ip = event.variant.disabled.ip;
             break;
         case ptev_async_disabled:
