@@ -5,6 +5,7 @@ Everything is plain numbers, words and lists; blocks are named once, in ``places
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Annotated, Any, Literal
 
@@ -210,6 +211,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def json_schema() -> dict[str, Any]:
     """The published JSON schema of a report (docs/report.schema.json)."""
     schema = msgspec.json.schema(Report)
+    for part in schema["$defs"].values():
+        # docstrings: their lines are indented up to Python 3.12, and not from 3.13 on
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Report of barnum",
