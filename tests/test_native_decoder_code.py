@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from barnum._native import AddressSpace, BlockTable, Decoder, instructions
-from decoding import BASE, CHANGED, START, decode, space_of, steps_of
+from decoding import BASE, CHANGED, OFF, START, decode, space_of, steps_of
 from pt_encoder import Encoder, mnt
 
 BOTH = pytest.mark.parametrize("plain", [True, False], ids=["plain", "query"])
@@ -196,3 +196,22 @@ def test_a_far_jump_into_32_bit_code(plain: bool) -> None:
     steps, decoder = steps_of(enc.bytes(), space_of(b"\xff\x28" + b"\x40\x40\xcb"), plain)
     assert steps[:2] == [(BASE, BASE, 1, 8, START), (BASE + 2, BASE + 4, 3, 7, 0)]
     assert decoder.statistics()["errors"] == 0
+
+
+@BOTH
+@pytest.mark.parametrize("told", [True, False])
+def test_leaving_what_is_traced_for_32_bit_code(plain: bool, told: bool) -> None:
+    """libipt 2.1 tells the mode before the branch that leaves, 2.0 nothing of that branch: a loss."""
+    code = b"\x48\xb8" + b"\xe9" * 8 + b"\xff\xe0" + b"\x40\xff\xe0"  # in 32-bit code a jump after 2 bytes
+    enc = Encoder()
+    enc.psb(BASE)
+    enc.mode(32)
+    enc.pgd(BASE + 0x10000 if told else None)
+    enc.pge(BASE + 12)
+    enc.tip(BASE + 12)
+    steps, decoder = steps_of(enc.bytes(), space_of(code), plain)
+    errors = decoder.statistics()["errors"]
+    first, second = (BASE, BASE + 10, 2, 3), (BASE + 12, BASE + 13, 2, 3)
+    right = [(*first, START), (*second, OFF), (*second, 0)]
+    lost = [(*second, START), (*second, 0)]
+    assert (steps, errors) in [(right, 0), (lost, 1)]

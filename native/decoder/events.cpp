@@ -15,7 +15,12 @@ Walker::Settled Walker::settle(Output& out) {
             set_epoch(event.payload);
             return Settled::done;
         case EventType::exec_mode:
-            if (!enabled_ || event.status_update || !event.has_ip || masked(event.ip) == from_) {
+            if (enabled_ && !event.status_update && !event.has_ip) {
+                // libipt 2.1 tells it before the branch that leaves what is traced, which is still to be reached
+                mode_after_ = event.mode;
+                return Settled::done;
+            }
+            if (!enabled_ || event.status_update || masked(event.ip) == from_) {
                 set_mode(event.mode);
                 return Settled::done;
             }

@@ -80,6 +80,7 @@ bool Walker::reached(uint64_t ip) {
 }
 
 void Walker::set_mode(pt_exec_mode mode) {
+    mode_after_ = ptem_unknown;
     if (mode == ptem_unknown || mode == mode_) return;
     mode_ = mode;
     cache_ = &caches_[cache_index(mode)];
@@ -207,6 +208,7 @@ void Walker::found() {
 }
 
 void Walker::resume(uint64_t ip) {
+    set_mode(mode_after_);
     enabled_ = true;
     async_ = false;
     quiet_over();

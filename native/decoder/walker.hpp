@@ -168,6 +168,7 @@ private:
     NodeCache caches_[3];
     NodeCache* cache_;
     pt_exec_mode mode_;
+    pt_exec_mode mode_after_ = ptem_unknown;  // holds where tracing begins next
     ReturnStack stack_;
 
     bool enabled_ = false;
