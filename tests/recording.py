@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from barnum.record import find_engine
 from barnum.samples import Sample, open_samples
 
 BARNUM = str(Path(sys.executable).with_name("barnum"))
@@ -154,8 +155,9 @@ def alive(pid: int) -> bool:
 
 
 def without_program(folder: Path, *names: str) -> dict[str, str]:
-    """An environment whose PATH has only links to the programs named."""
+    """An environment in which only the programs named are found, emulators included."""
+    emulators = {Path(file).name: file for file in find_engine().qemu.values()}
     folder.mkdir()
     for name in names:
-        (folder / name).symlink_to(f"/usr/bin/{name}")
-    return {**os.environ, "PATH": str(folder)}
+        (folder / name).symlink_to(emulators.get(name, f"/usr/bin/{name}"))
+    return {**os.environ, "PATH": str(folder), "BARNUM_QEMU": str(folder)}

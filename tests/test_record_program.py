@@ -1,6 +1,5 @@
-"""Programs and recorders that cannot be used: one clear line and the right exit code each."""
+"""Programs that cannot be recorded: one clear line and the right exit code each."""
 
-import importlib.util
 import os
 import shutil
 import struct
@@ -8,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from barnum.errors import EngineError, ProgramError
-from barnum.record import EngineFiles, Program, find_engine, find_program
-from barnum.record.engine import Start, command_line
+from barnum.errors import ProgramError
+from barnum.record import Program, find_program
 from barnum.record.run import original_environment
-from recording import compile_c, document, elf_header, executable, trace, without_program
+from recording import compile_c, document, elf_header, executable, trace
 
 
 def _refused(folder, program, code, *words):
@@ -113,87 +111,6 @@ def test_finds_programs_as_a_shell_does(tmp_path, monkeypatch):
     assert find_program("cat").path.endswith("/cat")
     executable(tmp_path / "mine", elf_header(3, 32))
     assert find_program("mine").mode == 32
-
-
-def _fake_qemu(folder, help_text="-plugin", version="7.2.22"):
-    for name in ("qemu-x86_64", "qemu-i386"):
-        answer = f'case "$1" in -h) echo "usage: {help_text} x";; *) echo "qemu version {version}";; esac'
-        executable(folder / name, f"#!/bin/sh\n{answer}\n")
-
-
-def test_emulator_missing(tmp_path):
-    env = without_program(tmp_path / "bin", "cat")
-    done = trace(tmp_path, "--benign", document(tmp_path), "--", "cat", "{}", env=env)
-    assert done.returncode == 15
-    assert "qemu-x86_64 is missing" in done.stderr
-    assert "make setup" in done.stderr
-
-
-def test_emulator_for_32_bit_missing(tmp_path):
-    program = executable(tmp_path / "program", elf_header(3, 32))
-    env = without_program(tmp_path / "bin", "qemu-x86_64")
-    done = trace(tmp_path, "--benign", document(tmp_path), "--", program, "{}", env=env)
-    assert done.returncode == 15
-    assert "qemu-i386 is missing" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("help_text", "version", "words"),
-    [
-        ("-cpu", "7.2.22", "without plugins"),
-        ("-plugin", "10.0.2", "is version 10.0, too new"),
-        ("-plugin", "8.2.0", "is version 8.2, too new"),
-        ("-plugin", "5.2.0", "is version 5.2, too old"),
-        ("-plugin", "of something", "does not tell its version"),
-    ],
-)
-def test_emulator_that_does_not_fit(tmp_path, help_text, version, words):
-    env = without_program(tmp_path / "bin", "cat", "sh")
-    _fake_qemu(tmp_path / "bin", help_text, version)
-    done = trace(tmp_path, "--benign", document(tmp_path), "--", "cat", "{}", env=env)
-    assert done.returncode == 15
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_emulator_that_does_not_start_the_program(tmp_path):
-    env = without_program(tmp_path / "bin", "cat", "sh")
-    _fake_qemu(tmp_path / "bin")
-    done = trace(tmp_path, "--benign", document(tmp_path), "--", "cat", "{}", env=env)
-    assert done.returncode == 15
-    assert "did not start /" in done.stderr
-    assert list((tmp_path / "traces").iterdir()) == []
-
-
-def test_plugin_missing(tmp_path, monkeypatch):
-    class Spec:
-        origin = str(tmp_path / "_native.so")
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: Spec())
-    with pytest.raises(EngineError, match=r"plugin is missing .*recorder\.so"):
-        find_engine()
-
-
-def test_processor_model(tmp_path):
-    done = trace(tmp_path, "--benign", "--cpu", "nonsense", document(tmp_path), "--", "cat", "{}")
-    assert done.returncode == 15
-    assert "processor model 'nonsense' is unknown" in done.stderr
-    assert find_engine("max").cpu_of(64) == "max"
-    assert find_engine("Haswell,-avx2").cpu_of(32) == "Haswell,-avx2"
-
-
-def test_commas_in_paths_are_doubled(tmp_path):
-    engine = EngineFiles({64: "/q,64"}, "7.2", "/plug,in=.so", "Haswell,-avx2")
-    program = Program("/bin/sh", 64, ("-e", "/script"), "script")
-    command = command_line(engine, program, ["x,y"], tmp_path / "a,b", Start("open", 5, 6), 100)
-    at = command.index("-plugin")
-    assert command[:at] == ["/q,64", "-cpu", "Haswell,-avx2"]
-    assert command[at + 2 :] == ["-0", "script", "/bin/sh", "-e", "/script", "x,y"]
-    options = command[at + 1].replace(",,", "\0").split(",")
-    assert options[0] == "file=/plug\0in=.so"
-    assert f"dir={tmp_path}/a\0b" in options
-    assert "cpu=Haswell\0-avx2" in options
-    assert {"start=open", "dev=5", "ino=6", "max=100", "parent=-1", "log=0"} <= set(options)
 
 
 def test_environment_has_nothing_of_ours(monkeypatch):

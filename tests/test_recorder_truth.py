@@ -26,16 +26,12 @@ ROW = np.dtype([("start", "<u8"), ("end", "<u8"), ("count", "<u4")])
 # direct jumps and calls costs no packet
 KILLED = 8
 
-pytestmark = pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="qemu-user is not installed")
-
 
 def _can_32() -> bool:
     return Path("/usr/lib32/ld-linux.so.2").exists() or Path("/lib/ld-linux.so.2").exists()
 
 
-needs_32 = pytest.mark.skipif(
-    not shutil.which("qemu-i386") or not _can_32(), reason="no 32-bit programs here: install gcc-multilib"
-)
+needs_32 = pytest.mark.skipif(not _can_32(), reason="no 32-bit programs here: install gcc-multilib")
 needs_musl = pytest.mark.skipif(not shutil.which("musl-gcc"), reason="musl-tools is not installed")
 
 
@@ -360,9 +356,10 @@ STARTS = re.compile(r"\d+ (clone|v?fork|execve)\((?![^()]*CLONE_THREAD)[^()]*\)(
 
 def called(program: Path, *words: object) -> int:
     """How many system calls a program makes up to the one by which it first starts another process."""
-    emulator = "qemu-i386" if program.read_bytes()[4] == 1 else "qemu-x86_64"
+    engine = find_engine()
+    mode = 32 if program.read_bytes()[4] == 1 else 64
     lines = subprocess.run(
-        [emulator, "-strace", program, *words],
+        [engine.qemu[mode], "-cpu", engine.cpu_of(mode), "-strace", program, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

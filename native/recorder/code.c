@@ -286,7 +286,11 @@ void code_translated(uint64_t id, struct qemu_plugin_tb *tb)
         if (length > 16)
             return;
         before = size;
-        memcpy(bytes + size, qemu_plugin_insn_data(insn), length);
+        uintptr_t data = qemu_plugin_insn_data(insn, bytes + size, length);
+        if (interface_version < COPIES_DATA)
+            memcpy(bytes + size, (const void *)data, length);
+        else if (data != length)
+            return;
         size += length;
     }
     block.last = block.start + before;

@@ -224,8 +224,9 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
         return;
     }
 
-    static const char *const keys[] = {"dir", "qemu64", "qemu32", "cpu"};
-    const char *values[] = {options.dir, options.qemu64, options.qemu32, options.cpu};
+    static const char *const keys[] = {"dir", "qemu64", "qemu32", "cpu64", "cpu32"};
+    const char *values[] = {options.dir, options.qemu64, options.qemu32, options.cpu64, options.cpu32};
+    char *cpu = engine == options.qemu64 ? options.cpu64 : options.cpu32;
     char *plugin = malloc(sizeof options * 2 + 4 * PATH_ROOM);
     char **all = calloc(count + variables * 2 + 16, sizeof *all), **kept = calloc(variables + 1, sizeof *kept);
     if (!plugin || !all || !kept) {
@@ -246,9 +247,9 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
     all[n++] = (char *)engine;
     all[n++] = "-0";
     all[n++] = list[first];
-    if (options.cpu[0]) {
+    if (cpu[0]) {
         all[n++] = "-cpu";
-        all[n++] = options.cpu;
+        all[n++] = cpu;
     }
     all[n++] = "-plugin";
     all[n++] = plugin;

@@ -12,7 +12,16 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* the interface that the plugin claims to be made for; what is used of it is in all, but an emulator refuses a version
+   newer than its own and one older than it supports: up to QEMU 8.2 it takes 1, from 9.0 on 2 */
 EXPORT int qemu_plugin_version = 1;
+int interface_version;
+
+__attribute__((constructor)) static void choose_version(void)
+{
+    if (dlsym(RTLD_DEFAULT, "qemu_plugin_scoreboard_new"))
+        qemu_plugin_version = 2;
+}
 
 struct options options = {.parent = -1};
 bool mode64;
@@ -99,7 +108,8 @@ static bool take_option(const char *option)
     size_t size = (size_t)(value++ - option);
     struct { const char *name; char *to; size_t room; } texts[] = {
         {"dir", options.dir, sizeof options.dir},          {"qemu64", options.qemu64, sizeof options.qemu64},
-        {"qemu32", options.qemu32, sizeof options.qemu32}, {"cpu", options.cpu, sizeof options.cpu},
+        {"qemu32", options.qemu32, sizeof options.qemu32}, {"cpu64", options.cpu64, sizeof options.cpu64},
+        {"cpu32", options.cpu32, sizeof options.cpu32},
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strlen(texts[i].name) == size && !memcmp(texts[i].name, option, size))
@@ -125,6 +135,8 @@ static bool take_option(const char *option)
         options.max = number > 0 ? (uint64_t)number : 0;
     else if (!strncmp(option, "log=", 4))
         options.log = number;
+    else if (!strncmp(option, "check=", 6))
+        options.check = number;
     else if (!strncmp(option, "parent=", 7))
         options.parent = (int)number;
     else
@@ -145,16 +157,28 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int ar
             fprintf(stderr, "recorder: bad option %s\n", argv[i]);
             return 1;
         }
+    interface_version = info->version.cur;
+    if (interface_version > NEWEST_INTERFACE)
+        return refuse("this build of QEMU is too new: take 6.0 to 10.2");
     mode64 = !strcmp(info->target_name, "x86_64");
     if (info->system_emulation || (!mode64 && strcmp(info->target_name, "i386") != 0))
         return refuse("only for qemu-x86_64 and qemu-i386");
+    walk_regions = (int (*)(void *, region_callback))dlsym(RTLD_DEFAULT, "walk_memory_regions");
+    static const char *const needed[] = {"guest_base", "thread_cpu", "exec_path"};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!dlsym(RTLD_DEFAULT, needed[i]))
+            walk_regions = NULL;
+    if (!walk_regions)
+        return refuse("this build of QEMU hides its page table: link it with --export-dynamic");
+    if (options.check) {
+        puts("recorder: fits");
+        fflush(stdout);
+        _exit(0);
+    }
     char real[PATH_ROOM];
     if (!options.dir[0] || !realpath(options.dir, real) || strlen(real) >= sizeof options.dir)
         return refuse("the work folder dir= is missing or its path is too long");
     strcpy(options.dir, real);
-    walk_regions = (int (*)(void *, region_callback))dlsym(RTLD_DEFAULT, "walk_memory_regions");
-    if (!walk_regions || !dlsym(RTLD_DEFAULT, "guest_base"))
-        return refuse("this build of QEMU does not export its page table: use Debian's qemu-user 7.2");
     Dl_info self;
     if (!dladdr((void *)qemu_plugin_install, &self) || !realpath(self.dli_fname, options.plugin))
         return refuse("the plugin's own path cannot be found");

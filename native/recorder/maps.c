@@ -1,5 +1,6 @@
 /* what is mapped where in the program's address space: looked at whenever new code has come.
    The file holds `@ EPOCH` and all lines of the map, then `+ EPOCH` and the lines that the last look lacked. */
+#include <elf.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,9 @@ uint32_t map_generation = 1;
 static uint32_t read_generation;
 static _Atomic uint32_t moved; /* times that other memory may have come to an address */
 static uint32_t read_moved;
+static uint64_t vdso; /* where the emulator put one of its own; 0: nowhere */
+static uint8_t vdso_head[64];
+static bool looked;
 
 int (*walk_regions)(void *data, region_callback callback);
 
@@ -44,6 +48,20 @@ static int add_region(void *data, uint64_t start, uint64_t end, unsigned long fl
     }
     regions[region_count++] = (struct region){start, end, (unsigned)flags};
     return 0;
+}
+
+/* newer emulators give the program a vDSO: before it has run anything, that is the one ELF image that comes from no file */
+static bool is_vdso(const struct region *r)
+{
+    uint8_t head[sizeof vdso_head];
+    if ((looked && r->start != vdso) || !(r->flags & CAN_EXECUTE) || !guest_read(r->start, head, sizeof head))
+        return false;
+    if (!looked && !vdso && !memcmp(head, ELFMAG, SELFMAG)) {
+        vdso = r->start;
+        memcpy(vdso_head, head, sizeof head);
+    }
+    /* the program may have put something else there since */
+    return r->start == vdso && !memcmp(head, vdso_head, sizeof head);
 }
 
 struct line {
@@ -92,10 +110,11 @@ static char *describe(char *host, size_t *size)
                     high = stop;
                 if (low >= high || (!named && !(r->flags & CAN_EXECUTE)))
                     continue;
+                const char *shown = named ? name : is_vdso(r) ? "[vdso]" : "";
                 struct line line = {low - guest_offset, high - guest_offset, named ? offset + (low - start) : 0,
                                     {r->flags & CAN_READ ? 'r' : '-', r->flags & (CAN_WRITE | COULD_WRITE) ? 'w' : '-',
                                      r->flags & CAN_EXECUTE ? 'x' : '-', mode[3], 0},
-                                    row + at, name, at_name - at, named ? (int)strlen(name) : 0};
+                                    row + at, shown, at_name - at, (int)strlen(shown)};
                 bool joins = pending.end == line.start && !memcmp(pending.mode, line.mode, 4) &&
                              pending.name_size == line.name_size &&
                              !memcmp(pending.name, line.name, (size_t)line.name_size) &&
@@ -121,6 +140,7 @@ static char *describe(char *host, size_t *size)
     }
     if (text && pending.end)
         *size += (size_t)print_line(text + *size, room - *size, &pending);
+    looked = true;
     return text;
 }
 

@@ -1,4 +1,5 @@
-/* the part of QEMU's plugin interface (version 1) that is used; declared by hand because no Debian package ships the header */
+/* the part of QEMU's plugin interface (versions 1 to 6: QEMU 6.0 to 10.2) that is used; declared by hand because no
+   Debian package ships the header */
 #ifndef BARNUM_QEMU_H
 #define BARNUM_QEMU_H
 
@@ -16,7 +17,9 @@ struct qemu_info {
     int vcpus[2];
 };
 
-enum { NO_REGISTERS = 0 };
+enum { NO_REGISTERS = 0, COPIES_DATA = 3, NEWEST_INTERFACE = 6 };
+
+extern int interface_version; /* that of the emulator */
 
 typedef void (*vcpu_callback)(uint64_t id, unsigned vcpu);
 typedef void (*translate_callback)(uint64_t id, struct qemu_plugin_tb *tb);
@@ -39,7 +42,9 @@ void qemu_plugin_register_atexit_cb(uint64_t id, exit_callback callback, void *d
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
+/* from version 3 on it copies the bytes and returns their number; before, it knows only the first argument and returns
+   where they are */
+uintptr_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t size);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 

@@ -113,11 +113,13 @@ struct options {
     char plugin[PATH_ROOM];
     char qemu64[PATH_ROOM];
     char qemu32[PATH_ROOM];
-    char cpu[TEXT_ROOM];
+    char cpu64[TEXT_ROOM];
+    char cpu32[TEXT_ROOM];
     bool start_open;
     uint64_t dev, ino;
     uint64_t max;
     bool log;
+    bool check; /* say whether the plugin works in this emulator, and end */
     int parent;
 };
 

@@ -5,7 +5,7 @@ ours, :mod:`engine <barnum.record.engine>` says how it is recorded, :mod:`run <b
 supervisor run it, :mod:`finish <barnum.record.finish>` turns what the recorder left into a sample.
 """
 
-from barnum.record.engine import EngineFiles, find_engine
+from barnum.record.engine import EngineFiles, find_engine, find_engines
 from barnum.record.inputs import list_inputs
 from barnum.record.jobs import Failure, record_all
 from barnum.record.program import Program, find_program
@@ -20,6 +20,7 @@ __all__ = [
     "Recorder",
     "Settings",
     "find_engine",
+    "find_engines",
     "find_program",
     "list_inputs",
     "record_all",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,15 +20,18 @@ from barnum.samples import printable
 
 QEMU64 = "qemu-x86_64"
 QEMU32 = "qemu-i386"
-# what QEMU takes where no model is asked for
+# processor models that are passed where none is asked for
 DEFAULT_CPU = {64: "qemu64", 32: "qemu32"}
+# names an emulator, or a folder of them, instead of those that are looked for
+VARIABLE = "BARNUM_QEMU"
 
-# the plugin speaks version 1 of QEMU's plugin interface
+# the plugin speaks versions 1 to 6 of QEMU's plugin interface
 _OLDEST = (6, 0)
-_TOO_NEW = (8, 2)
+_TOO_NEW = (11, 0)
+# what the plugin says when it is asked, and works in the emulator that loaded it
+_FITS = "recorder: fits"
 # seconds in which a program that does nothing ends on any machine
 _PATIENCE = 60.0
-_INSTALL = "install qemu-user 6.0 to 8.1 (Debian 12: apt install qemu-user, or run make setup)"
 
 
 class EngineFiles(msgspec.Struct, frozen=True):
@@ -59,7 +63,10 @@ class EngineFiles(msgspec.Struct, frozen=True):
             return self.qemu[program.mode]
         except KeyError:
             missing = QEMU32 if program.mode == 32 else QEMU64
-            raise EngineError(f"{missing} is missing, which records {program.path}: {_INSTALL}") from None
+            where = Path(self.qemu[64]).parent if 64 in self.qemu else "PATH"
+            raise EngineError(
+                f"{missing}, which records {program.path}, is missing in {where}: {_advice()}"
+            ) from None
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -71,28 +78,44 @@ class Start(msgspec.Struct, frozen=True):
 
 
 def find_engine(cpu: str | None = None) -> EngineFiles:
-    """Find the emulator and the plugin and see that they fit each other.
+    """Find an emulator and the plugin that fit each other.
+
+    The emulator that BARNUM_QEMU names is taken, and no other. Where it names none, the first that fits of
+    the one that the source tree has built or fetched (``build/qemu``), and those in PATH.
 
     Raises:
-        EngineError: one is missing, has no plugins, is too old or too new, or knows no such processor.
+        EngineError: none is there, or none fits: has no plugins, is too old or too new, hides what the plugin
+            needs; the plugin is missing; or the emulator knows no such processor.
     """
-    qemu = {mode: path for mode, name in ((64, QEMU64), (32, QEMU32)) if (path := shutil.which(name))}
-    if 64 not in qemu:
-        raise EngineError(f"{QEMU64} is missing: {_INSTALL}")
-    for path in qemu.values():
-        if "-plugin" not in _ask(path, "-h").split():
-            raise EngineError(f"{path} was built without plugins: {_INSTALL}")
-    said = _ask(qemu[64], "--version")
-    found = re.search(r"version (\d+)\.(\d+)(\.\d+)*", said)
-    if not found:
-        raise EngineError(f"{qemu[64]} does not tell its version: {_INSTALL}")
-    version = (int(found[1]), int(found[2]))
-    if not _OLDEST <= version < _TOO_NEW:
-        age = "old" if version < _OLDEST else "new"
-        raise EngineError(f"{qemu[64]} is version {version[0]}.{version[1]}, too {age}: {_INSTALL}")
-    if cpu is not None:
-        _check_cpu(qemu[64], cpu)
-    return EngineFiles(qemu, found[0].removeprefix("version "), str(_find_plugin()), cpu)
+    plugin = str(_find_plugin())
+    named = os.environ.get(VARIABLE)
+    unfit = []
+    for place in [Path(named)] if named else _places():
+        try:
+            engine = _engine_at(place, plugin, cpu)
+            if cpu is not None:
+                _check_cpu(engine.qemu[64], cpu)
+            return engine
+        except _UnfitError as error:
+            unfit.append(str(error))
+    found = "; ".join(unfit) or f"{QEMU64} is missing"
+    raise EngineError(f"{found}: {_advice()}")
+
+
+def find_engines() -> list[EngineFiles]:
+    """All emulators that fit: the one that BARNUM_QEMU names, the source tree's own, those in PATH.
+
+    Raises:
+        EngineError: the plugin is missing.
+    """
+    plugin = str(_find_plugin())
+    named = os.environ.get(VARIABLE)
+    engines: dict[str, EngineFiles] = {}
+    for place in [*([Path(named)] if named else []), *_places()]:
+        with contextlib.suppress(_UnfitError):
+            engine = _engine_at(place, plugin, None)
+            engines.setdefault(os.path.realpath(engine.qemu[64]), engine)
+    return list(engines.values())
 
 
 def command_line(
@@ -113,7 +136,9 @@ def command_line(
         "max": str(max_bytes),
         "qemu64": engine.qemu.get(64, ""),
         "qemu32": engine.qemu.get(32, ""),
-        "cpu": engine.cpu or "",
+        # what it starts may be of the other mode
+        "cpu64": engine.cpu_of(64),
+        "cpu32": engine.cpu_of(32),
         "log": str(int(log)),
         "parent": "-1",
     }
@@ -121,10 +146,10 @@ def command_line(
     plugin = ",".join(
         [f"file={_doubled(engine.plugin)}", *(f"{key}={_doubled(value)}" for key, value in options.items())]
     )
-    model = ["-cpu", engine.cpu] if engine.cpu else []
     return [
         engine.program_for(program),
-        *model,
+        "-cpu",
+        engine.cpu_of(program.mode),
         "-plugin",
         plugin,
         "-0",
@@ -158,6 +183,88 @@ def _doubled(value: str) -> str:
     return value.replace(",", ",,")
 
 
+class _UnfitError(Exception):
+    """An emulator cannot record, and why."""
+
+
+def _source_tree() -> Path | None:
+    """The tree of sources that this package runs from; None where it was copied out of it."""
+    package = Path(__file__).resolve().parents[1]
+    tree = package.parent.parent
+    return tree if package.parent.name == "src" and (tree / "scripts" / "setup.sh").is_file() else None
+
+
+def _advice() -> str:
+    """What to do where no emulator fits, in the words that end a message."""
+    if os.environ.get(VARIABLE):
+        return f"set {VARIABLE} to another QEMU 6.0 to 10.2 with plugins, or unset it"
+    tree = _source_tree()
+    if tree:
+        return f"run make setup in {printable(str(tree))}"
+    return (
+        "run scripts/fetch-qemu.sh in a tree of Barnum's sources and set "
+        f"{VARIABLE} to its build/qemu (Debian 12: apt install qemu-user does)"
+    )
+
+
+def _places() -> Iterator[Path]:
+    """Where an emulator may lie: the source tree's folder, then those of PATH that have one."""
+    tree = _source_tree()
+    if tree and (tree / "build" / "qemu").is_dir():
+        yield tree / "build" / "qemu"
+    for folder in dict.fromkeys(os.get_exec_path()):
+        if _executable(Path(folder) / QEMU64):
+            yield Path(folder)
+
+
+def _executable(file: Path) -> bool:
+    return file.is_file() and os.access(file, os.X_OK)
+
+
+def _engine_at(place: Path, plugin: str, cpu: str | None) -> EngineFiles:
+    """The plugin with the emulators of a folder, or with one emulator and its neighbour.
+
+    Raises:
+        _UnfitError: there is no emulator, or it does not fit.
+    """
+    qemu = {}
+    if place.is_file():
+        if place.name != QEMU32:
+            qemu[64] = place
+        place = place.parent
+    elif (place / "bin" / QEMU64).exists():
+        place = place / "bin"
+    for mode, name in ((64, QEMU64), (32, QEMU32)):
+        if mode not in qemu and _executable(place / name):
+            qemu[mode] = place / name
+    if 64 not in qemu:
+        raise _UnfitError(f"{QEMU64} is missing in {printable(str(place))}")
+    emulator = str(qemu[64].absolute())
+    shown = printable(emulator)
+    said = _ask(emulator, "--version")
+    version = re.search(r"version (\d+)\.(\d+)(\.\d+)*", said)
+    if not version:
+        raise _UnfitError(f"{shown} does not tell its version{_last_line(said)}")
+    number = (int(version[1]), int(version[2]))
+    if not _OLDEST <= number < _TOO_NEW:
+        age = "old" if number < _OLDEST else "new"
+        raise _UnfitError(f"{shown} is version {number[0]}.{number[1]}, too {age}")
+    # any program will do: it is not run
+    said = _ask(emulator, "-plugin", f"file={_doubled(plugin)},check=on", emulator)
+    if _FITS not in said.splitlines():
+        if "-plugin" not in _ask(emulator, "-h").split():
+            raise _UnfitError(f"{shown} was built without plugins")
+        ours = [line for line in said.splitlines() if line.startswith("recorder: ")]
+        raise _UnfitError(f"{shown} does not load the recorder{_last_line(ours[0] if ours else said)}")
+    files = {mode: str(file.absolute()) for mode, file in qemu.items()}
+    return EngineFiles(files, version[0].removeprefix("version "), plugin, cpu)
+
+
+def _last_line(said: str) -> str:
+    lines = said.strip().splitlines()
+    return f" ({printable(lines[-1].strip()[:200])})" if lines else ""
+
+
 def _find_plugin() -> Path:
     # beside the extension, which an editable install keeps elsewhere than the sources; it is not imported
     found = importlib.util.find_spec("barnum._native")
@@ -189,5 +296,5 @@ def _ask(*command: str) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineError(f"{command[0]} does not run ({error}): {_INSTALL}") from None
+        raise _UnfitError(f"{printable(command[0])} does not run ({error})") from None
     return asked.stdout.decode("utf-8", errors="replace")
