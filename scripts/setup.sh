@@ -11,8 +11,8 @@ root=$(pwd -P)
 part=${1:-run}
 log=$root/build/setup.log
 
-# what the program needs to be built and to record (libipt decodes, QEMU runs the recorder)
-packages="g++ cmake ninja-build libipt-dev qemu-user"
+# what the program needs to be built (libipt decodes)
+packages="g++ cmake ninja-build libipt-dev"
 extra=""
 case $part in
 run) ;;
@@ -92,6 +92,11 @@ apt_install() {
     update
     quietly "$@"
 }
+
+# QEMU runs the recorder: Debian 12's does; that of later releases has no plugins (see the end)
+if grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then
+    packages="$packages qemu-user"
+fi
 
 missing=""
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
@@ -173,4 +178,30 @@ if ! done_before "$extra" && { [ -n "$extra" ] || ! done_before "[test]"; }; the
     exec 8>&-
     quietly .venv/bin/barnum --version
     echo "$now" >".venv/.installed$extra"
+fi
+
+# --- an emulator that can record ---------------------------------------------------------------
+
+# says why none fits
+engine_fits() {
+    .venv/bin/python - <<'PYTHON' 2>&1
+import sys
+from barnum.errors import EngineError
+from barnum.record import find_engine
+try:
+    find_engine()
+except EngineError as error:
+    sys.exit(str(error))
+PYTHON
+}
+
+if ! why=$(engine_fits); then
+    [ -z "${BARNUM_QEMU:-}" ] || fail "$why"
+    if ! command -v apt-get >/dev/null; then
+        say "nothing can be recorded until QEMU 6.0 to 10.2 with plugins is in PATH or BARNUM_QEMU names it"
+    else
+        say "no emulator here can record: fetching that of Debian 12 into build/qemu"
+        PYTHON=.venv/bin/python sh scripts/fetch-qemu.sh || fail "nothing can be recorded without it; all else works"
+        why=$(engine_fits) || fail "$why"
+    fi
 fi

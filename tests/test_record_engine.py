@@ -3,6 +3,9 @@
 import importlib.util
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import lief
@@ -177,6 +180,75 @@ def test_emulator_that_hides_what_the_recorder_needs(tmp_path, monkeypatch):
     monkeypatch.setenv("BARNUM_QEMU", str(tmp_path))
     with pytest.raises(EngineError, match="hides its page table: link it with --export-dynamic"):
         find_engine()
+
+
+# --- the script that fetches one
+
+
+def fetch(tree, packages, **env):
+    """Run the script in a copy of the tree; apt-get gives out the packages in a folder."""
+    if not (tree / "scripts").exists():
+        shutil.copytree(ROOT / "scripts", tree / "scripts")
+        (tree / "bin").mkdir()
+        apt_get = 'for package; do :; done; echo "$*" >>"$CALLS"; [ "$package" = update ]'
+        executable(tree / "bin" / "apt-get", f'#!/bin/sh\n{apt_get} || cp "$PACKAGES/$package"_*.deb .\n')
+    return subprocess.run(
+        ["sh", tree / "scripts" / "fetch-qemu.sh"],
+        env={
+            **os.environ,
+            "PATH": f"{tree}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHON": sys.executable,
+            "PACKAGES": str(packages),
+            "CALLS": str(tree / "calls"),
+            **env,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """A folder with a package of the emulators that record here."""
+    folder = tmp_path_factory.mktemp("packages")
+    content = folder / "content"
+    (content / "DEBIAN").mkdir(parents=True)
+    (content / "DEBIAN" / "control").write_text(
+        "Package: qemu-user\nVersion: 1\nArchitecture: amd64\nMaintainer: us\nDescription: emulators\n"
+    )
+    (content / "usr" / "bin").mkdir(parents=True)
+    for file in find_engine().qemu.values():
+        shutil.copy(file, content / "usr" / "bin")
+    subprocess.run(["dpkg-deb", "-Znone", "--build", content, folder], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def test_a_fetched_emulator_fits_and_is_fetched_once(tree, packages, monkeypatch):
+    done = fetch(tree, packages)
+    assert done.returncode == 0, done.stderr
+    calls = (tree / "calls").read_text()
+    assert calls.splitlines()[-2:] == ["-q -y update", "-q -y download qemu-user"]
+    assert found() == tree / "build" / "qemu" / "bin" / "qemu-x86_64"
+    assert sorted(find_engine().qemu) == [32, 64]
+    # libraries that the system lacks are found beside it
+    emulator = lief.ELF.parse(str(found()))
+    paths = [row.rpath for row in emulator.dynamic_entries if row.tag == lief.ELF.DynamicEntry.TAG.RPATH]
+    assert "$ORIGIN/../lib" in paths
+    assert [entry.name for entry in (tree / "build").iterdir() if not entry.name.startswith(".")] == ["qemu"]
+    assert fetch(tree, packages).returncode == 0
+    assert (tree / "calls").read_text() == calls
+
+
+def test_a_download_that_fails_leaves_what_was_there(tree, packages, tmp_path):
+    before = fake(tree / "build" / "qemu" / "bin", flaw="no plugins")
+    done = fetch(tree, tmp_path)
+    assert done.returncode == 1
+    assert "fetch-qemu: failed: apt-get download qemu-user of Debian; run this again" in done.stderr
+    assert (before / "qemu-x86_64").read_text().startswith("#!/bin/sh")
+    assert fetch(tree, packages).returncode == 0
+    assert found() == before / "qemu-x86_64"
 
 
 # --- the processor
