@@ -9,9 +9,11 @@ cd "$(dirname "$0")/.."
 sh scripts/setup.sh test
 
 has() { grep -qw "$1" /proc/cpuinfo; }
-runs="default:1 default:8"
-if has avx2; then runs="$runs avx2:1 avx2:2"; fi
-if has avx512f; then runs="$runs avx512:2 avx512:8"; else runs="$runs avx2:8"; fi
+best=default
+! has avx2 || best=avx2
+! has avx512f || best=avx512
+runs="default:1 $best:8"
+! has avx2 || runs="$runs avx2:2"
 
 grep -m 1 '^model name' /proc/cpuinfo
 failed=0
