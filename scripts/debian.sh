@@ -52,13 +52,12 @@ Acquire::AllowInsecureRepositories "false";
 Acquire::AllowWeakRepositories "false";
 Acquire::Languages "none";
 Acquire::PDiffs "false";
-Acquire::GzipIndexes "true";
 CONFIGURATION
     } >"$debian_folder/apt.conf"
     for mirror in $(debian_mirrors); do
         echo "$3 [signed-by=$keys] $mirror $2 main" >"$debian_folder/sources.list"
         say "reading the list of packages of Debian $2 at $mirror"
-        if debian_get update >"$debian_folder/log" 2>&1; then
+        if debian_get update >>"$debian_folder/log" 2>&1; then
             return 0
         fi
         grep -E '^[EW]:' "$debian_folder/log" | tail -n 3 >&2
@@ -72,14 +71,15 @@ debian_get() {
 }
 
 debian_download() {
-    debian_get "$@" >"$debian_folder/log" 2>&1 && return
+    debian_get "$@" >>"$debian_folder/log" 2>&1 && return
     tail -n 20 "$debian_folder/log" >&2
     fail "failed: apt-get $* of Debian; run this again"
 }
 
-# bytes that were downloaded into the current folder and for the lists, in MB
+# how many MB were downloaded, as apt-get says
 debian_megabytes() {
-    du -scm "$debian_folder/lists" ./*.deb ./*.xz 2>/dev/null | tail -n 1 | cut -f 1
+    awk '/^Fetched/ { n = $2; gsub(",", "", n); sum += n * ($3 == "MB" ? 1 : $3 == "kB" ? 1e-3 : 1e-6) }
+        END { printf "%.0f", sum }' "$debian_folder/log"
 }
 
 # emulator_place NEW: a folder with bin and lib becomes build/qemu
