@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from barnum import _native
 from barnum.paths import open_path
 from barnum.paths.code import load_code
-from barnum.record.engine import Start, command_line, find_engine
+from barnum.record.engine import EngineFiles, Start, command_line, find_engines
 from barnum.record.program import find_program
 from barnum.samples import Sample
 
@@ -64,33 +65,43 @@ def _document(folder: Path) -> Path:
 
 
 def _bench_recording(document: Path, folder: Path, rounds: int) -> dict[str, float]:
-    engine = find_engine()
+    """Every emulator that fits, in turn: the first is the one that `barnum trace` takes."""
+    engines = find_engines()
     program = find_program("pdftotext")
     words = [str(document), "/dev/null"]
 
     def native() -> float:
         return _wall([program.path, *words])
 
-    def bare() -> float:
-        return _wall([engine.qemu[program.mode], program.path, *words])
+    def bare(engine: EngineFiles) -> float:
+        # the processor is the one that recorded programs see
+        model = engine.cpu_of(program.mode)
+        return _wall([engine.program_for(program), "-cpu", model, program.path, *words])
 
-    def recorded() -> float:
+    def recorded(engine: EngineFiles) -> float:
         with tempfile.TemporaryDirectory(dir=folder) as raw:
             return _wall(command_line(engine, program, words, Path(raw), Start("exec"), 1 << 32))
 
-    times = _in_turn(rounds, native=native, bare=bare, recorded=recorded)
-    ratio = _median_ratio(times["recorded"], times["bare"])
+    measured: dict[str, Callable[[], float]] = {"native": native}
+    for number, engine in enumerate(engines):
+        measured[f"bare {number}"] = partial(bare, engine)
+        measured[f"recorded {number}"] = partial(recorded, engine)
+    times = _in_turn(rounds, **measured)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    print(
-        f"recording pdftotext: native {medians['native']:.3f} s, bare QEMU {medians['bare']:.3f} s, "
-        f"recorded {medians['recorded']:.3f} s: {ratio:.2f}x bare QEMU (at most 3)"
-    )
-    return {
-        "record_native_s": medians["native"],
-        "record_bare_qemu_s": medians["bare"],
-        "record_s": medians["recorded"],
-        "record_ratio": ratio,
-    }
+    figures = {"record_native_s": medians["native"]}
+    print(f"pdftotext, native: {medians['native']:.3f} s")
+    for number, engine in enumerate(engines):
+        ratio = _median_ratio(times[f"recorded {number}"], times[f"bare {number}"])
+        bare_s, recorded_s = medians[f"bare {number}"], medians[f"recorded {number}"]
+        print(
+            f"QEMU {engine.version} ({engine.qemu[64]}): bare {bare_s:.3f} s, recorded {recorded_s:.3f} s: "
+            f"{ratio:.2f}x (at most 3)"
+        )
+        found = {"bare_qemu_s": bare_s, "s": recorded_s, "ratio": ratio}
+        if number == 0:
+            figures |= {f"record_{name}": value for name, value in found.items()}
+        figures |= {f"record_{engine.version}_{name}": value for name, value in found.items()}
+    return figures
 
 
 def _record(document: Path, folder: Path) -> Sample:

@@ -5,7 +5,8 @@ and ratios.
                                   [--folder bench-out] [--json FILE]
 
 Ratios compare two things that do the same work, in turn, in this one run. Times of recording are medians over
-the rounds. What is learnt from: two traces of Acrobat Reader, where there are any in the folder of test data
+the rounds, of each emulator here that can record (the one that BARNUM_QEMU names, build/qemu, those in PATH).
+What is learnt from: two traces of Acrobat Reader, where there are any in the folder of test data
 (BARNUM_TEST_DATA, or ../shared/data), and the demo's documents, which are recorded first if need be.
 """
 
