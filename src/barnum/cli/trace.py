@@ -72,7 +72,11 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="What records: QEMU user mode with barnum's plugin.",
 )
-@click.option("--cpu", metavar="MODEL", help="Processor that the program sees (qemu-x86_64 -cpu help).")
+@click.option(
+    "--cpu",
+    metavar="MODEL",
+    help="Processor that the program sees: a model of QEMU (default: qemu64, qemu32).",
+)
 @click.option(
     "--start",
     type=click.Choice(["open", "exec"]),

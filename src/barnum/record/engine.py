@@ -280,7 +280,7 @@ def _check_cpu(qemu: str, cpu: str) -> None:
     # lines are `x86 NAME  description`, at times `NAME` alone
     known = {word for line in _ask(qemu, "-cpu", "help").splitlines() for word in line.split()[:2]}
     if model not in known or not cpu.isprintable():
-        raise EngineError(f"processor model {printable(cpu)!r} is unknown: see {QEMU64} -cpu help")
+        raise EngineError(f"processor model {printable(cpu)!r} is unknown: see {printable(qemu)} -cpu help")
 
 
 def _ask(*command: str) -> str:
