@@ -28,7 +28,7 @@ def _private_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads():
-    """With BARNUM_TEST_THREADS commands that are not told how many threads to take find so many processors."""
+    """With BARNUM_TEST_THREADS commands that are told no number of threads find so many processors."""
     wanted = os.environ.get("BARNUM_TEST_THREADS")
     with pytest.MonkeyPatch.context() as patch:
         if wanted:

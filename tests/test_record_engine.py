@@ -171,12 +171,17 @@ def test_plugin_missing(tmp_path, monkeypatch):
 
 
 def test_emulator_that_hides_what_the_recorder_needs(tmp_path, monkeypatch):
-    emulator = lief.ELF.parse(find_engine().qemu[64])
+    whole = Path(find_engine().qemu[64])
+    emulator = lief.ELF.parse(str(whole))
     for symbol in emulator.dynamic_symbols:
         if symbol.name == "guest_base":
             symbol.name = "other_base"
-    emulator.write(str(tmp_path / "qemu-x86_64"))
-    (tmp_path / "qemu-x86_64").chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    emulator.write(str(tmp_path / "bin" / "qemu-x86_64"))
+    (tmp_path / "bin" / "qemu-x86_64").chmod(0o755)
+    # where it was fetched its libraries lie beside it
+    if (whole.parents[1] / "lib" / "libcapstone.so.4").exists():
+        (tmp_path / "lib").symlink_to(whole.parents[1] / "lib")
     monkeypatch.setenv("BARNUM_QEMU", str(tmp_path))
     with pytest.raises(EngineError, match="hides its page table: link it with --export-dynamic"):
         find_engine()
@@ -209,9 +214,18 @@ def fetch(tree, packages, **env):
     )
 
 
+# says what an emulator says that fits
+ANSWERS = (
+    "#include <stdio.h>\n#include <string.h>\n"
+    "int main(int n, char **a) { if (n < 2) return 7;"
+    ' if (!strcmp(a[1], "--version")) puts("qemu-x86_64 version 7.2.22");'
+    ' if (!strcmp(a[1], "-plugin")) puts("recorder: fits"); return 0; }'
+)
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
-    """A folder with a package of the emulators that record here."""
+    """A folder with a package of emulators."""
     folder = tmp_path_factory.mktemp("packages")
     content = folder / "content"
     (content / "DEBIAN").mkdir(parents=True)
@@ -219,8 +233,9 @@ def packages(tmp_path_factory):
         "Package: qemu-user\nVersion: 1\nArchitecture: amd64\nMaintainer: us\nDescription: emulators\n"
     )
     (content / "usr" / "bin").mkdir(parents=True)
-    for file in find_engine().qemu.values():
-        shutil.copy(file, content / "usr" / "bin")
+    program = compile_c(folder, ANSWERS)
+    for name in ("qemu-x86_64", "qemu-i386"):
+        shutil.copy(program, content / "usr" / "bin" / name)
     subprocess.run(["dpkg-deb", "-Znone", "--build", content, folder], check=True, stdout=subprocess.DEVNULL)
     return folder
 
