@@ -9,16 +9,14 @@ debian_keys() {
     fail "Debian's keys, by which downloads are checked, are missing: apt-get install debian-archive-keyring"
 }
 
-# where this system gets Debian from, then Debian's own servers
+# servers of Debian's packages: DEBIAN_MIRROR, and where this system gets Debian from
 debian_mirrors() {
     {
+        echo "${DEBIAN_MIRROR:-}"
         # by what the lists say of their origin; by their names where no list has been fetched yet
         apt-get indextargets --format '$(SITE) $(ORIGIN) $(LABEL)' 2>/dev/null | sed -n 's/ Debian Debian$//p'
         apt-get indextargets --no-release-info --format '$(SITE)' 2>/dev/null | grep -E '/debian/?$' || true
-        echo http://deb.debian.org/debian
-        # where old releases end
-        echo http://archive.debian.org/debian
-    } | sed 's,/*$,,' | awk '!seen[$0]++'
+    } | sed 's,/*$,,; /^$/d' | awk '!seen[$0]++'
 }
 
 # debian_begin FOLDER RELEASE deb|deb-src: make an empty folder in which debian_get works
@@ -54,7 +52,10 @@ Acquire::Languages "none";
 Acquire::PDiffs "false";
 CONFIGURATION
     } >"$debian_folder/apt.conf"
-    for mirror in $(debian_mirrors); do
+    mirrors=$(debian_mirrors)
+    [ -n "$mirrors" ] ||
+        fail "apt knows no server of Debian here: set DEBIAN_MIRROR to one (https://www.debian.org/mirror/list)"
+    for mirror in $mirrors; do
         echo "$3 [signed-by=$keys] $mirror $2 main" >"$debian_folder/sources.list"
         say "reading the list of packages of Debian $2 at $mirror"
         if debian_get update >>"$debian_folder/log" 2>&1; then
@@ -62,7 +63,7 @@ CONFIGURATION
         fi
         grep -E '^[EW]:' "$debian_folder/log" | tail -n 3 >&2
     done
-    fail "none of these servers has Debian $2 for us: apt's own settings for proxies are used, see /etc/apt"
+    fail "no server had Debian $2: set DEBIAN_MIRROR to another (apt's own settings for proxies are used)"
 }
 
 # apt-get in that folder; what it says is shown when it fails

@@ -8,7 +8,8 @@
 # kept for the next time, and the system that was tried for a look into it. Mounts are private to the try and
 # end with it. In it nothing of this machine can be reached but copies, and read-only the test data
 # (BARNUM_TEST_DATA, default ../shared/data) and the folders that pip's configuration names.
-# TRY_ON_MIRROR: Debian's mirror. TRY_ON_AGAIN=1: go on in the system of the last try, with what is new.
+# DEBIAN_MIRROR: a server of Debian's packages, where this system's own is not to be taken.
+# TRY_ON_AGAIN=1: go on in the system of the last try, with what is new.
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -150,7 +151,12 @@ esac
 cd "$(dirname "$0")/.."
 tree=$(pwd -P)
 data=$(realpath -m "${BARNUM_TEST_DATA:-$tree/../shared/data}")
-mirror=${TRY_ON_MIRROR:-http://deb.debian.org/debian}
+. scripts/debian.sh
+mirror=$(debian_mirrors | head -n 1)
+[ -n "$mirror" ] ||
+    fail "apt knows no server of Debian here: set DEBIAN_MIRROR to one (https://www.debian.org/mirror/list)"
+security=$(apt-get indextargets --no-release-info --format '$(SITE)' | grep -m 1 -E '/debian-security/?$' || true)
+[ -n "$security" ] || security=$(dirname "$mirror")/debian-security
 [ "$(id -u)" = 0 ] || fail "only root may change the root folder and mount: run it as root, or with sudo"
 for tool in debootstrap git unshare pivot_root; do
     command -v $tool >/dev/null || fail "$tool is missing: apt-get install debootstrap git util-linux"
@@ -198,7 +204,7 @@ if [ ! -d "$base" ]; then
     {
         echo "deb $mirror $release main"
         echo "deb $mirror $release-updates main"
-        echo "deb $mirror-security $release-security main"
+        echo "deb $security $release-security main"
     } >"$base.part/etc/apt/sources.list"
     mv "$base.part" "$base"
 fi
