@@ -205,6 +205,7 @@ def fetch(tree, packages, **env):
             "PYTHON": sys.executable,
             "PACKAGES": str(packages),
             "CALLS": str(tree / "calls"),
+            "DEBIAN_MIRROR": "http://mirror.invalid/debian",
             **env,
         },
         capture_output=True,
@@ -264,6 +265,15 @@ def test_a_download_that_fails_leaves_what_was_there(tree, packages, tmp_path):
     assert (before / "qemu-x86_64").read_text().startswith("#!/bin/sh")
     assert fetch(tree, packages).returncode == 0
     assert found() == before / "qemu-x86_64"
+
+
+def test_where_no_server_is_known_one_is_asked_for(tree, packages):
+    done = fetch(tree, packages, DEBIAN_MIRROR="")
+    assert done.returncode == 1
+    assert "apt knows no server of Debian here: set DEBIAN_MIRROR to one" in done.stderr
+    # as it says
+    assert fetch(tree, packages, DEBIAN_MIRROR="http://mirror.invalid/debian/").returncode == 0
+    assert found().is_relative_to(tree)
 
 
 # --- the processor
