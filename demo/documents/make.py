@@ -238,10 +238,12 @@ def _abuse(path: Path) -> bytes:
         return program
     carrier = _groff(found[1].decode(), int(found[2]))
     page = re.search(rb"^%%Page: " + found[3] + rb" .*?%%EndPageSetup\n(.*?)^%%", carrier, re.M | re.S)
-    # half way down the page, between two pieces of text
-    places = [piece.end() for piece in re.finditer(rb"(?<!\\)\)[^()]*?\bQ\b", page[1])] if page else []
+    # half way down the page, between two pieces of text: after one that ends a line, where any does
+    places = []
+    for end in (rb"\n", rb"\b") if page else ():
+        places = places or [piece.end() for piece in re.finditer(rb"(?<!\\)\)[^()]*?\bQ" + end, page[1])]
     if not page or not places:
         raise DocumentError(f"{path.name}: its carrier has no page {int(found[3])} with text")
     place = page.start(1) + places[len(places) // 2]
     code = b"".join(line for line in program.splitlines(keepends=True) if not line.startswith(b"%"))
-    return carrier[:place] + b"\n" + code + carrier[place:]
+    return carrier[:place] + (b"" if carrier[place - 1] == ord("\n") else b"\n") + code + carrier[place:]
