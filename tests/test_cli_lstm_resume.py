@@ -153,7 +153,7 @@ class Installed:
         return self.end()
 
     def end(self):
-        code = self.process.wait(120)
+        code = self.process.wait(600)  # a busy machine
         return Ended(code, "", (self.folder.parent / "said").read_text())
 
     def run(self, *arguments):
