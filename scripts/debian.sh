@@ -14,8 +14,10 @@ debian_mirrors() {
     {
         echo "${DEBIAN_MIRROR:-}"
         # by what the lists say of their origin; by their names where no list has been fetched yet
-        apt-get indextargets --format '$(SITE) $(ORIGIN) $(LABEL)' 2>/dev/null | sed -n 's/ Debian Debian$//p'
-        apt-get indextargets --no-release-info --format '$(SITE)' 2>/dev/null | grep -E '/debian/?$' || true
+        {
+            apt-get indextargets --format '$(SITE) $(ORIGIN) $(LABEL)' 2>/dev/null | sed -n 's/ Debian Debian$//p'
+            apt-get indextargets --no-release-info --format '$(SITE)' 2>/dev/null | grep -E '://[^/]*/debian/?$'
+        } | grep -E '^https?://[^ ]*$' || true
     } | sed 's,/*$,,; /^$/d' | awk '!seen[$0]++'
 }
 
@@ -58,7 +60,7 @@ CONFIGURATION
     for mirror in $mirrors; do
         echo "$3 [signed-by=$keys] $mirror $2 main" >"$debian_folder/sources.list"
         say "reading the list of packages of Debian $2 at $mirror"
-        if debian_get update >>"$debian_folder/log" 2>&1; then
+        if debian_get update >"$debian_folder/log" 2>&1; then
             return 0
         fi
         grep -E '^[EW]:' "$debian_folder/log" | tail -n 3 >&2

@@ -22,7 +22,9 @@ fail() {
 mkdir -p build
 exec 7>build/.qemu.lock
 flock 7
-if grep -qs '^fetched' build/qemu/origin && build/qemu/bin/qemu-x86_64 --version >/dev/null 2>&1; then
+runs() { "$1"/qemu-x86_64 --version >/dev/null 2>&1 && "$1"/qemu-i386 --version >/dev/null 2>&1; }
+if grep -qs '^fetched' build/qemu/origin && runs build/qemu/bin; then
+    rm -rf "$work"
     exit 0
 fi
 
@@ -97,7 +99,7 @@ while libraries=$(lacking) && [ -n "$libraries" ]; do
         done
     done
 done
-version=$(new/bin/qemu-x86_64 --version) || fail "the emulator does not run on this system: $version"
+version=$(new/bin/qemu-x86_64 --version 2>&1) || fail "the emulator does not run on this system: $version"
 echo "fetched from Debian $release: $(ls ./*.deb | sed 's,^./,,' | tr '\n' ' ')" >new/origin
 megabytes=$(debian_megabytes)
 cd "$root"

@@ -28,10 +28,15 @@ quietly() {
 mkdir -p build
 exec 7>build/.qemu.lock
 flock 7
-if grep -qs '^built' build/qemu/origin && build/qemu/bin/qemu-x86_64 --version >/dev/null 2>&1; then
+runs() { "$1"/qemu-x86_64 --version >/dev/null 2>&1 && "$1"/qemu-i386 --version >/dev/null 2>&1; }
+if grep -qs '^built' build/qemu/origin && runs build/qemu/bin; then
+    rm -rf "$work"
     exit 0
 fi
 
+case $root in
+*[[:space:]:]*) fail "QEMU is not built in a folder with blanks or colons in its path: move this tree" ;;
+esac
 packages=""
 need() { # need COMMAND PACKAGE
     command -v "$1" >/dev/null || packages="$packages $2"
@@ -42,7 +47,7 @@ need pkg-config pkgconf
 need dpkg-source dpkg-dev
 need patch patch
 need xz xz-utils
-need python3 python3-venv
+python3 -c 'import venv, ensurepip' 2>/dev/null || packages="$packages python3-venv"
 pkg-config --exists glib-2.0 2>/dev/null || packages="$packages libglib2.0-dev"
 [ -z "$packages" ] || fail "these packages are missing: apt-get install --no-install-recommends$packages"
 

@@ -182,26 +182,41 @@ fi
 
 # --- an emulator that can record ---------------------------------------------------------------
 
-# says why none fits
+# says why none fits, of those for 64-bit and for 32-bit programs
 engine_fits() {
     .venv/bin/python - <<'PYTHON' 2>&1
 import sys
 from barnum.errors import EngineError
 from barnum.record import find_engine
 try:
-    find_engine()
+    engine = find_engine()
+    if 32 not in engine.qemu:
+        sys.exit(f"{engine.qemu[64]} has no qemu-i386 beside it that fits")
 except EngineError as error:
-    sys.exit(str(error))
+    sys.exit(str(error).rpartition(": ")[0])
 PYTHON
 }
+# what was asked for needs no emulator: the rest is done
+unless_needed() {
+    case $part in
+    run | lint) say "$1" ;;
+    *) fail "$1" ;;
+    esac
+}
+own="build one with scripts/qemu.sh, or set BARNUM_QEMU to a QEMU 6.0 to 10.2 with plugins"
 
 if ! why=$(engine_fits); then
-    [ -z "${BARNUM_QEMU:-}" ] || fail "$why"
-    if ! command -v apt-get >/dev/null; then
-        say "nothing can be recorded until QEMU 6.0 to 10.2 with plugins is in PATH or BARNUM_QEMU names it"
+    say "no emulator here can record: $why"
+    if [ -n "${BARNUM_QEMU:-}" ]; then
+        unless_needed "nothing can be recorded before BARNUM_QEMU names another, or is unset"
+    elif ! command -v apt-get >/dev/null; then
+        unless_needed "nothing can be recorded without one: set BARNUM_QEMU to a QEMU 6.0 to 10.2 with plugins"
     else
-        say "no emulator here can record: fetching that of Debian 12 into build/qemu"
-        PYTHON=.venv/bin/python sh scripts/fetch-qemu.sh || fail "nothing can be recorded without it; all else works"
-        why=$(engine_fits) || fail "$why"
+        say "fetching that of Debian 12 into build/qemu"
+        if ! PYTHON=.venv/bin/python sh scripts/fetch-qemu.sh; then
+            unless_needed "nothing can be recorded without one: $own"
+        elif ! why=$(engine_fits); then
+            unless_needed "nothing can be recorded: $why: $own"
+        fi
     fi
 fi

@@ -105,7 +105,7 @@ def test_probabilities_are_those_of_the_network_that_was_trained(seed, units, ra
     likeliest, best, log_p = scorer_of(network, width).score(**rows)
     with torch.inference_mode():
         *seen, asked = (torch.from_numpy(column.astype(np.int64)) for column in rows.values())
-        expected = torch.log_softmax(network(*seen).double(), dim=1)
+        expected = torch.log_softmax(network.double()(*seen), dim=1)
     np.testing.assert_allclose(log_p, expected.gather(1, asked), rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(best, expected.amax(1), rtol=2e-5, atol=2e-5)
     at_likeliest = expected.gather(1, torch.from_numpy(likeliest.astype(np.int64))[:, None])[:, 0]

@@ -83,6 +83,29 @@ def test_what_does_not_fit_is_passed_over(tree, tmp_path, monkeypatch):
     assert found() == tmp_path / "fits" / "qemu-x86_64"
 
 
+def test_a_folder_of_path_that_cannot_be_looked_into_is_passed_over(tree, tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir(mode=0)
+    folders = [tmp_path / ("a" * 300), tmp_path / "closed", tmp_path / "loop", fake(tmp_path / "bin")]
+    folders[2].symlink_to("loop")
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
+    assert found() == tmp_path / "bin" / "qemu-x86_64"
+    monkeypatch.setenv("BARNUM_QEMU", str(folders[0]))
+    with pytest.raises(EngineError, match=r"qemu-x86_64 is missing in .*: set BARNUM_QEMU to another"):
+        find_engine()
+
+
+def test_an_emulator_for_32_bit_that_does_not_fit_leaves_the_other(tree, tmp_path, monkeypatch):
+    fake(tmp_path / "bin")
+    fake(tmp_path / "bin", flaw="no plugins", names=("qemu-i386",))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    engine = find_engine()
+    assert list(engine.qemu) == [64]
+    with pytest.raises(
+        EngineError, match=r"qemu-i386, .* is missing in \S+ or does not fit: run make setup"
+    ):
+        engine.program_for(Program("/bin/old", 32, (), "old"))
+
+
 # --- what is said where none fits
 
 
@@ -255,6 +278,10 @@ def test_a_fetched_emulator_fits_and_is_fetched_once(tree, packages, monkeypatch
     assert [entry.name for entry in (tree / "build").iterdir() if not entry.name.startswith(".")] == ["qemu"]
     assert fetch(tree, packages).returncode == 0
     assert (tree / "calls").read_text() == calls
+    # but again where a part is gone
+    found().with_name("qemu-i386").unlink()
+    assert fetch(tree, packages).returncode == 0
+    assert sorted(find_engine().qemu) == [32, 64]
 
 
 def test_a_download_that_fails_leaves_what_was_there(tree, packages, tmp_path):

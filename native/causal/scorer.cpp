@@ -10,11 +10,12 @@
 
 #include "../contexts/contexts.hpp"
 
-// the widest vectors that the processor has are chosen when the extension is loaded. Neither has a fused
-// multiply-add, and lanes are counted below, so that all of them give the same bits
+// vectors of 256 bits are chosen when the extension is loaded, where the processor has them. No fused multiply-add
+// is used, and lanes are counted below, so that they give the same bits as those of 128; the C library's logarithms
+// are in double precision, so that what they choose by the processor is rounded away all but always
 #if defined(WIDEST_VECTORS)
 // a test has chosen
-#elif defined(__x86_64__) && defined(__gnu_linux__)
+#elif defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define WIDEST_VECTORS __attribute__((target_clones("avx2", "default")))
 #else
 #define WIDEST_VECTORS

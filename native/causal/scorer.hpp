@@ -51,7 +51,7 @@ struct Predictions {
 
 class CausalScorer {
 public:
-    // throws std::invalid_argument where a site has less than two targets
+    // throws std::invalid_argument where sizes are none that a network can have, or a site has no target
     explicit CausalScorer(const Network& network);
 
     // throws std::out_of_range where a row names what the network does not have

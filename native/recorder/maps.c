@@ -54,7 +54,7 @@ static int add_region(void *data, uint64_t start, uint64_t end, unsigned long fl
 static bool is_vdso(const struct region *r)
 {
     uint8_t head[sizeof vdso_head];
-    if ((looked && r->start != vdso) || !(r->flags & CAN_EXECUTE) || !guest_read(r->start, head, sizeof head))
+    if ((looked && (!vdso || r->start != vdso)) || !(r->flags & CAN_EXECUTE) || !guest_read(r->start, head, sizeof head))
         return false;
     if (!looked && !vdso && !memcmp(head, ELFMAG, SELFMAG)) {
         vdso = r->start;

@@ -255,7 +255,8 @@ def _regroup_columns(parts: Iterable[Columns], size: int) -> Iterator[Columns]:
         if count >= size:
             whole = _joined(held)
             yield {name: column[:size] for name, column in whole.items()}
-            held = [{name: column[size:] for name, column in whole.items()}]
+            held = [{name: column[size:].copy() for name, column in whole.items()}]
+            del whole
             count -= size
     if count:
         yield _joined(held)

@@ -65,7 +65,7 @@ class EngineFiles(msgspec.Struct, frozen=True):
             missing = QEMU32 if program.mode == 32 else QEMU64
             where = Path(self.qemu[64]).parent if 64 in self.qemu else "PATH"
             raise EngineError(
-                f"{missing}, which records {program.path}, is missing in {where}: {_advice()}"
+                f"{missing}, which records {program.path}, is missing in {where} or does not fit: {_advice()}"
             ) from None
 
 
@@ -218,7 +218,8 @@ def _places() -> Iterator[Path]:
 
 
 def _executable(file: Path) -> bool:
-    return file.is_file() and os.access(file, os.X_OK)
+    # a folder that may not be read, or a name too long, is no error here, as it is to Path
+    return os.path.isfile(file) and os.access(file, os.X_OK)  # noqa: PTH113
 
 
 def _engine_at(place: Path, plugin: str, cpu: str | None) -> EngineFiles:
@@ -228,18 +229,33 @@ def _engine_at(place: Path, plugin: str, cpu: str | None) -> EngineFiles:
         _UnfitError: there is no emulator, or it does not fit.
     """
     qemu = {}
-    if place.is_file():
+    if os.path.isfile(place):  # noqa: PTH113
         if place.name != QEMU32:
             qemu[64] = place
         place = place.parent
-    elif (place / "bin" / QEMU64).exists():
+    elif _executable(place / "bin" / QEMU64):
         place = place / "bin"
     for mode, name in ((64, QEMU64), (32, QEMU32)):
         if mode not in qemu and _executable(place / name):
             qemu[mode] = place / name
     if 64 not in qemu:
         raise _UnfitError(f"{QEMU64} is missing in {printable(str(place))}")
-    emulator = str(qemu[64].absolute())
+    files = {mode: str(file.absolute()) for mode, file in qemu.items()}
+    version = _version(files[64], plugin)
+    if 32 in files:
+        try:
+            _version(files[32], plugin)
+        except _UnfitError:
+            del files[32]  # said where a program of that mode is to be recorded
+    return EngineFiles(files, version, plugin, cpu)
+
+
+def _version(emulator: str, plugin: str) -> str:
+    """The version of an emulator that can record.
+
+    Raises:
+        _UnfitError: it cannot.
+    """
     shown = printable(emulator)
     said = _ask(emulator, "--version")
     version = re.search(r"version (\d+)\.(\d+)(\.\d+)*", said)
@@ -256,8 +272,7 @@ def _engine_at(place: Path, plugin: str, cpu: str | None) -> EngineFiles:
             raise _UnfitError(f"{shown} was built without plugins")
         ours = [line for line in said.splitlines() if line.startswith("recorder: ")]
         raise _UnfitError(f"{shown} does not load the recorder{_last_line(ours[0] if ours else said)}")
-    files = {mode: str(file.absolute()) for mode, file in qemu.items()}
-    return EngineFiles(files, version[0].removeprefix("version "), plugin, cpu)
+    return version[0].removeprefix("version ")
 
 
 def _last_line(said: str) -> str:
