@@ -100,9 +100,7 @@ def test_an_emulator_for_32_bit_that_does_not_fit_leaves_the_other(tree, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     engine = find_engine()
     assert list(engine.qemu) == [64]
-    with pytest.raises(
-        EngineError, match=r"qemu-i386, .* is missing in \S+ or does not fit: run make setup"
-    ):
+    with pytest.raises(EngineError, match=r"qemu-i386, .* is missing in \S+ or does not fit: run make setup"):
         engine.program_for(Program("/bin/old", 32, (), "old"))
 
 
