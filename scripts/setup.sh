@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what a part of this project needs on Debian 12, and the package itself, into .venv.
+# Install what a part of this project needs on Debian 12 or 13, and the package itself, into .venv.
 #
 #     scripts/setup.sh run|demo|test|bench|lint
 #

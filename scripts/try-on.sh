@@ -3,11 +3,11 @@
 #
 #     scripts/try-on.sh bookworm|trixie [target…]      default: setup test demo
 #
-# A target is what make gets; it may be several words: "test ARGS=-x". Needs root, debootstrap and git, and
-# some 10 GB. Writes in build/try-on alone (TRY_ON_CACHE: elsewhere), where downloads and the bare system are
-# kept for the next time, and the system that was tried for a look into it. Mounts are private to the try and
-# end with it. In it nothing of this machine can be reached but copies, and read-only the test data
-# (BARNUM_TEST_DATA, default ../shared/data) and the folders that pip's configuration names.
+# A target is what make gets; it may be several words: "test ARGS='-x tests/test_files.py'". Needs root,
+# debootstrap and git, and some 10 GB. Writes in build/try-on alone (TRY_ON_CACHE: elsewhere), where downloads
+# and the bare system are kept for the next time, and the system that was tried for a look into it. Mounts are
+# private to the try and end with it. In it nothing of this machine can be reached but copies, and read-only
+# the test data (BARNUM_TEST_DATA, default ../shared/data) and the folders that pip's configuration names.
 # DEBIAN_MIRROR: a server of Debian's packages, where this system's own is not to be taken.
 # TRY_ON_AGAIN=1: go on in the system of the last try, with what is new.
 set -eu
@@ -71,8 +71,7 @@ steps() {
         say "make $target"
         begin=$(date +%s)
         result=ok
-        # shellcheck disable=SC2086
-        make $target >"$log" 2>&1 </dev/null || result=failed
+        eval "make $target" >"$log" 2>&1 </dev/null || result=failed
         seconds=$(($(date +%s) - begin))
         cp build/setup.log "$log.setup" 2>/dev/null || : >"$log.setup"
         downloaded "$log" "$log.setup" >/try-on/downloaded
@@ -284,7 +283,7 @@ apart env -i PATH="$PATH" sh "$root/try-on/try-on.sh" --enter "$cache" "$release
     echo
     printf '%-28s %-7s %8s %14s %14s\n' step result seconds 'downloads, MB' 'local, MB'
     cat "$root/try-on/bare" "$root/try-on/steps" | while IFS='|' read -r step result seconds net from; do
-        printf '%-28s %-7s %8d %14.1f %14.1f\n' "$step" "$result" "$seconds" \
+        printf '%-28.28s %-7s %8d %14.1f %14.1f\n' "$step" "$result" "$seconds" \
             "$(echo "$net" | awk '{ print $1 / 1e6 }')" "$(echo "$from" | awk '{ print $1 / 1e6 }')"
     done
     echo
