@@ -127,6 +127,11 @@ case ${1:-} in
     steps "$@"
     exit 0
     ;;
+--downloaded)
+    shift
+    downloaded "$@"
+    exit 0
+    ;;
 --enter)
     cache=$2
     release=$3
