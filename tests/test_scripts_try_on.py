@@ -22,7 +22,7 @@ def test_downloads_are_counted_by_what_apt_and_pip_say(tmp_path):
     wheel.write_bytes(bytes(12345))
     (tmp_path / "setup.log").write_text(
         "+ apt-get update\n"
-        "Get:1 http://deb.debian.org/debian trixie/main amd64 Packages [9,679 kB]\n"
+        "Get:1 http://mirror.invalid/debian trixie/main amd64 Packages [9,679 kB]\n"
         "Fetched 9,700 kB in 3s (3,000 kB/s)\n"
         "+ env apt-get install -y g++\n"
         "Need to get 40.5 MB/160 MB of archives.\n"  # the rest was in the cache
