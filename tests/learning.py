@@ -319,7 +319,7 @@ class Processes:
         self.start(*arguments, largest_file=largest_file)
         return self.end()
 
-    def wait_until(self, happened: Callable[[], bool], seconds: float = 60) -> None:
+    def wait_until(self, happened: Callable[[], bool], seconds: float = 600) -> None:
         """Wait for something, of which the process must not end."""
         end = time.monotonic() + seconds
         while not happened():
