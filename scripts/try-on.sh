@@ -142,6 +142,8 @@ esac
 
 # --- on this machine ---------------------------------------------------------------------------
 
+# read to its end before it is done: this file may change in the hour that it takes
+{
 release=${1:-}
 case $release in
 bookworm | trixie) shift ;;
@@ -297,3 +299,5 @@ apart env -i PATH="$PATH" sh "$root/try-on/try-on.sh" --enter "$cache" "$release
     grep -hE '^(SKIPPED|FAILED|ERROR) |^=+ .*(passed|failed|error).* =+$' "$root"/try-on/*.log || true
 } | tee "$cache/$release.txt"
 ! grep -q '|failed|' "$root/try-on/steps"
+exit
+}
