@@ -455,7 +455,7 @@ def test_no_process_is_started(
 
 def test_a_process_is_started_when_its_stream_is_full(build: Callable[..., Path], tmp_path: Path) -> None:
     program = build("programs/starts.c", "-m64", "-w", "-no-pie", "-pthread")
-    sample = record(tmp_path, program, "fork", max_bytes=8_000)
+    sample = record(tmp_path, program, "fork", max_bytes=4_000)
     assert sample.meta is not None
     assert sample.meta.streams[0].lost == "max-size"
     spawn, _kind, stream = spawned(sample)
