@@ -22,14 +22,16 @@ from corpora import AbsentError, Corpus, acrobat, again, cut, demo, middle, reco
 from ngram import Run, all_ngrams
 
 from barnum.errors import BarnumError
-from barnum.models.evaluate import Evaluator, mean_of
-from barnum.models.learn import Hooks, Learner, Spec, total_of
-from barnum.models.mixture_learn import learn_mixture
+from barnum.learning.mixture import learn_mixture
+from barnum.learning.network.learner import Learner, total_of
+from barnum.learning.network.spec import Hooks, Spec
+from barnum.learning.network.world import World
+from barnum.learning.rote.learner import RoteLearner, RoteSpec
+from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model
-from barnum.models.rote import lengths_up_to
-from barnum.models.rote_learn import RoteLearner, RoteSpec
-from barnum.models.trainer import TrainConfig
-from barnum.models.world import World
+from barnum.models.networks.rote import lengths_up_to
+from barnum.models.scoring import mean_of
+from barnum.models.train_config import TrainConfig
 from barnum.paths import Learn, Path, transfers
 from barnum.sequences import Selection, Tokens
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from barnum.paths import Blocks, Chunk, Gap, GapDetails, Kind, Learn, open_path
 from barnum.paths.parquet import Ending, write_parquet
-from barnum.pictures.histories import Histories
-from barnum.pictures.novelty_curve import KnownSequences
-from barnum.pictures.sequence_targets import count_targets
+from barnum.sequences.curve import KnownSequences
+from barnum.sequences.following import count_targets
+from barnum.sequences.histories import Histories
 
 Result = TypeVar("Result")
 

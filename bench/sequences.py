@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 
 from barnum.calls import Calls
 from barnum.calls.path import LEARN, as_path
+from barnum.learning.rote.learner import RoteLearner, RoteSpec
 from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model
-from barnum.models.rote import lengths_up_to
-from barnum.models.rote_learn import RoteLearner, RoteSpec
+from barnum.models.networks.rote import lengths_up_to
 from barnum.sequences import Tokens
 from barnum.verdicts import adjust, fisher
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from barnum import __version__
-from barnum.verdicts.evaluation import SCHEMA, Calibration, EvaluationWriter, Header, file_name
+from barnum.evaluations.header import SCHEMA, Calibration, Header, file_name
+from barnum.evaluations.parquet import EvaluationWriter
 
 BARNUM = Path(sys.executable).with_name("barnum")
 # files that differ; the others are links to them

@@ -149,8 +149,8 @@ class Cut:
 
 def spec_of(network: str = "causal", vocabulary: str = "learnt", **changes: Any) -> Any:
     """What a small network learns; ``changes`` are fields of Spec, of its training, or of its tokens."""
-    from barnum.models.learn import Spec
-    from barnum.models.trainer import TrainConfig
+    from barnum.learning.network.spec import Spec
+    from barnum.models.train_config import TrainConfig
     from barnum.paths import Learn
     from barnum.sequences import Selection, Tokens
 
@@ -180,8 +180,9 @@ def fit(
     world: Any = None,
 ) -> tuple[Any, Any]:
     """The model, and the epochs, of paths in memory."""
-    from barnum.models.learn import Hooks, Learner
-    from barnum.models.world import World
+    from barnum.learning.network.learner import Learner
+    from barnum.learning.network.spec import Hooks
+    from barnum.learning.network.world import World
 
     learner = Learner(spec, world or World())
     samples = [(f"run-{i}", partial(nullcontext, run)) for i, run in enumerate(runs)]
@@ -351,7 +352,7 @@ def serve() -> None:
     import torch._meta_registrations  # noqa: F401
 
     import barnum.cli.lstm
-    import barnum.cli.lstm_run  # noqa: F401
+    import barnum.learning.session_network  # noqa: F401
     from barnum.cli.main import main
 
     print("ready", flush=True)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from barnum.paths import Kind, Learn, open_path
-from barnum.pictures import histories
-from barnum.pictures.histories import Histories
-from barnum.pictures.novelty_curve import Brought, KnownSequences, flat_from, together_of
+from barnum.sequences import histories
+from barnum.sequences.curve import Brought, KnownSequences, flat_from, together_of
+from barnum.sequences.histories import Histories
 from learning import barnum, blocks_of, unchanged
 from paths_tools import barnum as barnum_alone
 from test_cli_stats import (

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from barnum import evaluations
 from barnum.cli.classifier import command
 from barnum.errors import BarnumError, EvaluationError, OutputError, OutputExistsError, SomeFailedError
-from barnum.verdicts import evaluation
-from barnum.verdicts.evaluation import Source
+from barnum.evaluations.header import Source
 from test_verdicts_evaluation import columns, header
 
-CALIBRATION = evaluation.Calibration("novelty", 50, tuple(float(i % 7) for i in range(40)))
+CALIBRATION = evaluations.Calibration("novelty", 50, tuple(float(i % 7) for i in range(40)))
 
 
 def run(*arguments, code=0):
@@ -44,8 +44,8 @@ def write(folder, label, number, novelty, wrong=0.1, format="parquet", **changes
     parts = columns(400, number, novelty=weights, correct=np.arange(400) >= 400 * wrong)
     name = f"s{number}"
     fields = {"name": f"{label}-{number}.doc", "sample": name, "calibration": CALIBRATION, **changes}
-    file = folder / evaluation.file_name(label, name, format)
-    with evaluation.writer_for(format, file, header(label, **fields)) as writer:
+    file = folder / evaluations.file_name(label, name, format)
+    with evaluations.writer_for(format, file, header(label, **fields)) as writer:
         writer.write(parts)
     return file
 
@@ -381,7 +381,7 @@ def test_rates_are_numbers(folder, option):
 
 
 def test_a_run_with_nothing_before_the_cut_does_not_stop_the_others(folder):
-    write(folder, "malicious", 50, 30.0, source=evaluation.Source(steps=5000, cut=0))
+    write(folder, "malicious", 50, 30.0, source=evaluations.Source(steps=5000, cut=0))
     output = run("--cut", folder)
     assert "refused: nothing was executed before" in output
     assert "refused: 1 of 13 runs" in output
@@ -393,7 +393,7 @@ def test_a_gate_does_not_let_refused_runs_through(tmp_path):
     made.mkdir()
     for i in range(3):
         write(made, "benign", i, 0.0)
-    write(made, "malicious", 9, 0.0, source=evaluation.Source(steps=5000, lost=0.3))
+    write(made, "malicious", 9, 0.0, source=evaluations.Source(steps=5000, lost=0.3))
     run(made)
     with pytest.raises(SomeFailedError, match="1 of 4"):
         run("--fail-on-anomaly", made)

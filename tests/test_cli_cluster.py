@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from barnum import evaluations
 from barnum.cli.cluster import command
 from barnum.errors import BarnumError, EvaluationError, OutputExistsError, ParsedTraceError
 from barnum.paths import Blocks, Chunk, GapDetails
 from barnum.paths.parquet import Ending, write_parquet
-from barnum.pictures import symbols
 from barnum.pictures.radar import HEIGHT, WIDTH, draw_radar
-from barnum.verdicts import evaluation
+from barnum.report import symbols
 from paths_tools import barnum
 from test_verdicts_evaluation import columns, header
 
@@ -68,8 +68,8 @@ def write(folder, label, number, family, format="parquet", steps=None, **changes
     )
     sample = f"s{number:02}"
     fields = {"name": f"{label}-{number}.doc", "sample": sample, **changes}
-    file = folder / evaluation.file_name(label, sample, format)
-    with evaluation.writer_for(format, file, header(label, **fields)) as writer:
+    file = folder / evaluations.file_name(label, sample, format)
+    with evaluations.writer_for(format, file, header(label, **fields)) as writer:
         writer.write(parts)
     return file
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from barnum import evaluations
+from barnum.evaluations import parquet
 from barnum.pictures.pixels import DARKEST, draw, surprisal_colours
-from barnum.verdicts import evaluation
 from learning import barnum, unchanged
 from test_verdicts_evaluation import columns, header
 
@@ -37,9 +38,9 @@ def plain(rows, width, colour=None):
 def write(folder, count, seed=0, format="parquet", calibration=True, **changes):
     folder.mkdir(parents=True, exist_ok=True)
     fields = {} if calibration else {"calibration": None}
-    file = folder / evaluation.file_name("benign", "aa", format)
+    file = folder / evaluations.file_name("benign", "aa", format)
     made = columns(count, seed, **changes)
-    with evaluation.writer_for(format, file, header(**fields)) as writer:
+    with evaluations.writer_for(format, file, header(**fields)) as writer:
         writer.write(made)
     return file, list(zip(made["correct"].tolist(), made["actual"].tolist(), strict=True))
 
@@ -53,7 +54,7 @@ def seen(file):
     return [[tuple(pixel) for pixel in line] for line in pixels.tolist()]
 
 
-@pytest.mark.parametrize("format", evaluation.FORMATS)
+@pytest.mark.parametrize("format", evaluations.FORMATS)
 @pytest.mark.parametrize("colour", [None, "md5", "adler32"])
 def test_a_pixel_a_prediction(tmp_path, format, colour):
     file, rows = write(tmp_path, 1000, format=format)
@@ -73,8 +74,8 @@ def test_parts_of_any_size(tmp_path_factory, count, width, colour, rows):
     targets = np.random.default_rng(count).choice(few, count)
     file, expected = write(tmp_path_factory.mktemp("parts"), count, count, actual=targets)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "_ROWS", rows)
-        opened = evaluation.open_evaluation(file)
+        patch.setattr(parquet, "_ROWS", rows)
+        opened = evaluations.open_evaluation(file)
         picture, shown = draw(opened, width, colour)
         opened.close()
     assert shown == count
@@ -145,7 +146,7 @@ def test_input_that_is_wrong(tmp_path):
         assert not output.exists()
         return ended.error
 
-    for format in evaluation.FORMATS:
+    for format in evaluations.FORMATS:
         file, _ = write(tmp_path / f"empty-{format}", 0, format=format)
         for colour in ([], ["-c", "md5"]):
             assert "no prediction" in refused(file, *colour)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from barnum.cli.processes import start_processes
+from barnum.learning.network.processes import start_processes
 from barnum.paths import Kind, open_path, transfers
 from learning import (
     attack_path,

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
+from barnum.evaluations.folder import find_evaluations, open_evaluation
 from barnum.models.arrays import write_arrays
 from barnum.paths import Kind
-from barnum.verdicts.evaluation import find_evaluations, open_evaluation
 from learning import (
     Processes,
     barnum,

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from barnum.models.trainer import Trainer
+from barnum.learning.network.trainer import Trainer
 from learning import (
     Ended,
     Processes,
@@ -523,7 +523,7 @@ def clock(monkeypatch):
     steps in every run."""
     seconds = iter(range(10**9))
     stub = SimpleNamespace(monotonic=lambda: float(next(seconds)), perf_counter=time.perf_counter)
-    monkeypatch.setattr("barnum.models.trainer.time", stub)
+    monkeypatch.setattr("barnum.learning.network.trainer.time", stub)
 
 
 def losses(ended, pattern):
@@ -609,7 +609,7 @@ def test_training_that_was_stopped_early_is_not_gone_on_with(clock, tree, tmp_pa
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr("barnum.cli.lstm_run.save_weights", kill)
+        patched.setattr("barnum.learning.session_network.save_weights", kill)
         with pytest.raises(KilledError):
             lstm(*words)
     ended = lstm(*words, "--resume")
@@ -623,7 +623,7 @@ def test_training_that_was_stopped_early_is_not_gone_on_with(clock, tree, tmp_pa
 # starts two processes as --multi-gpu does, each of which writes its number and waits
 _PARENT = """
 import sys
-from barnum.cli.processes import start_processes
+from barnum.learning.network.processes import start_processes
 sys.executable, sys.argv = sys.argv[1], ["barnum"]
 sys.exit(start_processes(2))
 """

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from barnum.errors import OutputError
-from barnum.models.model import load_whole
-from barnum.models.rote_redis import RedisStore
+from barnum.learning.rote.store import RedisStore
+from barnum.models.saved import load_whole
 from learning import attack_path, barnum, nominal_path, unchanged, write_sample, write_tree
 from test_models_rote_redis import Server
 

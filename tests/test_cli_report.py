@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from barnum import evaluations
 from barnum.cli.preprocess import command as preprocess
 from barnum.cli.report import command
 from barnum.errors import BarnumError, EvaluationError, OutputError, OutputExistsError
 from barnum.paths import iter_transfers, open_path
 from barnum.samples import Sample
-from barnum.verdicts import evaluation
 from paths_tools import make_images, make_sample, stream
 from test_pictures_report import CALIBRATION, HOSTILE, originals, write
 from test_verdicts_evaluation import columns, header
@@ -141,9 +141,9 @@ def evaluate(root, number, format="parquet", classes=None, **changes):
         made |= {name: made[name] % np.uint64(classes) for name in ("actual", "predicted")}
     label = "malicious" if number == 2 else "benign"
     (root / "eval").mkdir(exist_ok=True)
-    file = root / "eval" / evaluation.file_name(label, f"s{number}", format)
+    file = root / "eval" / evaluations.file_name(label, f"s{number}", format)
     fields = {"name": f"{number}.pdf", "sample": f"s{number}", "calibration": CALIBRATION}
-    with evaluation.writer_for(format, file, header(label, **fields, **changes)) as writer:
+    with evaluations.writer_for(format, file, header(label, **fields, **changes)) as writer:
         writer.write(made)
 
 
@@ -204,7 +204,7 @@ def test_another_number_of_predictions_than_transfers_is_told(traced):
 
 
 def test_functions_are_named_by_the_images(traced, monkeypatch):
-    from barnum.pictures import symbols
+    from barnum.report import symbols
 
     def read(image, file=None):
         assert (image.name, file) == ("tiny", "/usr/bin/tiny")

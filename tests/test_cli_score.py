@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from barnum.detector import load_detector
+from barnum.detector.folder import load_detector
 from barnum.errors import ModelError
 from learning import attack_path, barnum, lstm, nominal_path, unchanged, write_sample, write_tree
 from paths_tools import make_images, make_sample

@@ -13,9 +13,11 @@ from barnum import _sequences
 from barnum.paths import Gap, GapDetails, Kind, Learn, open_path
 from barnum.paths.blocks import Chunk
 from barnum.paths.parquet import Ending, write_parquet
-from barnum.pictures import histories, results, sequence_targets
-from barnum.pictures.histories import Histories
-from barnum.pictures.sequence_targets import count_targets
+from barnum import files
+from barnum.sequences import following as sequence_targets
+from barnum.sequences import histories
+from barnum.sequences.following import count_targets
+from barnum.sequences.histories import Histories
 from learning import barnum, blocks_of, unchanged
 from test_paths_formats import row, to_parquet, write_gz
 
@@ -307,7 +309,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     def full(file, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results, "write_whole", full)
+    monkeypatch.setattr(files, "write_whole", full)
     ended = barnum("stats", "-r", sample, tmp_path / "out.csv")
     assert ended.code == 17
     assert "disk is full" in ended.error

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from barnum.calls import Calls, read_calls
+from barnum.calls.opened import Reported
 from barnum.calls.path import LEARN, START, as_path, write_path
-from barnum.cli.decoded import Decoded
-from barnum.cli.reported import Reported
 from barnum.errors import SampleError, SetsError
-from barnum.models.rote import lengths_up_to
-from barnum.models.rote_folds import judge_in_folds
-from barnum.models.rote_learn import RoteSpec
+from barnum.learning.rote.folds import judge_in_folds
+from barnum.learning.rote.learner import RoteSpec
+from barnum.models.networks.rote import lengths_up_to
 from barnum.paths import open_path, transfers
+from barnum.paths.opened import Decoded
 from barnum.samples import Sample
 from barnum.sequences import Tokens
 from learning import barnum

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from barnum.models import scorer as scorer_module
-from barnum.models.causal import NEVER, Causal, CausalConfig, cells_of, favoured_by
-from barnum.models.causal_task import CausalData, multi_sites, prior_of
-from barnum.models.scorer import CausalScorer, last_of
-from barnum.models.trainer import TrainConfig, Trainer, set_up
+from barnum.learning.network.trainer import Trainer
+from barnum.models.networks import causal_scorer as scorer_module
+from barnum.models.networks.causal import NEVER, Causal, CausalConfig, cells_of, favoured_by
+from barnum.models.networks.causal_scorer import CausalScorer, last_of
+from barnum.models.networks.causal_task import CausalData, multi_sites, prior_of
+from barnum.models.threads import set_up
+from barnum.models.train_config import TrainConfig
 from barnum.paths import Kind
 from barnum.sequences import (
     LEVELS,

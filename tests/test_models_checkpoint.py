@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from barnum.errors import ModelError
-from barnum.models.checkpoint import CheckpointFolder, split_optimiser
-from barnum.models.model import identity_of, load_model
-from barnum.models.trainer import Epoch, Progress
+from barnum.learning.network.checkpoint import CheckpointFolder, split_optimiser
+from barnum.models.model import identity_of
+from barnum.models.saved import load_model
+from barnum.models.train_config import Epoch, Progress
 from barnum.paths import Kind
 from learning import blocks_of, fit, nominal_path, path_of, spec_of
 

@@ -6,7 +6,9 @@ import torch
 
 from barnum.errors import ModelError
 from barnum.models import evaluate as evaluate_module
-from barnum.models.evaluate import Evaluator, mean_of
+from barnum.models.evaluate import Evaluator
+from barnum.models.networks import paper_scorer
+from barnum.models.scoring import mean_of
 from barnum.paths import Gap, Kind, Learn, transfers
 from barnum.sequences import Tokens
 from learning import Cut, attack_path, blocks_of, fit, nominal_path, path_of, spec_of
@@ -111,8 +113,8 @@ def test_a_trace_without_a_learnt_transfer(models, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("together", [1 << 16, 150])
 def test_threads_and_chunks_change_nothing(models, monkeypatch, kind, together):
-    monkeypatch.setattr(evaluate_module, "_WINDOWS", 64)
-    monkeypatch.setattr(evaluate_module, "_TOGETHER", together)
+    monkeypatch.setattr(paper_scorer, "_WINDOWS", 64)
+    monkeypatch.setattr(evaluate_module, "TOGETHER", together)
     found = columns(models[kind], JUDGED)
     paths = [JUDGED, *(Cut(JUDGED, steps) for steps in (1000, 150, 50, 13, 7))]
     for threads, path in zip((3, 1, 2, 1, 8, 1), paths, strict=True):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barnum.errors import ModelError
-from barnum.models.keras import KerasNetwork, is_keras, read_keras
+from barnum.models.keras.read import KerasNetwork, is_keras, read_keras
 from barnum.paths import open_path
 
 

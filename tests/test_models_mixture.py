@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barnum.errors import ModelError, SetsError
+from barnum.learning.mixture import check_partner, learn_mixture
+from barnum.learning.rote.learner import RoteLearner, RoteSpec
 from barnum.models import evaluate as evaluate_module
 from barnum.models.evaluate import Evaluator
-from barnum.models.mixture import CELLS, Both, MixtureScorer, Weighing, mixed
-from barnum.models.mixture_learn import check_partner, learn_mixture
-from barnum.models.model import Model, load_model, model_of, save_document, save_weights
-from barnum.models.rote_learn import RoteLearner, RoteSpec
-from barnum.models.scorer import CausalScorer
+from barnum.models.model import Model
+from barnum.models.networks.causal_scorer import CausalScorer
+from barnum.models.networks.mixture import CELLS, Both, MixtureScorer, Weighing, mixed
+from barnum.models.saved import load_model, model_of, save_document, save_weights
 from barnum.paths import Gap, Kind, Learn, transfers
 from barnum.sequences import Tokens
 from learning import Cut, attack_path, blocks_of, fit, nominal_path, path_of, spec_of, transfers_of

@@ -14,14 +14,8 @@ from hypothesis import strategies as st
 from barnum.errors import ModelError
 from barnum.models.arrays import read_arrays, write_arrays
 from barnum.models.evaluate import Evaluator
-from barnum.models.model import (
-    SCHEMA,
-    identity_of,
-    load_document,
-    load_model,
-    save_document,
-    save_weights,
-)
+from barnum.models.model import SCHEMA, identity_of
+from barnum.models.saved import load_document, load_model, save_document, save_weights
 from barnum.paths import Kind, Learn
 from barnum.sequences import Selection
 from learning import attack_path, blocks_of, fit, nominal_path, path_of, spec_of

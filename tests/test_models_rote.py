@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barnum.errors import ModelError, SetsError, TraceError
-from barnum.models import rote_learn
+from barnum.learning.rote import learner as rote_learn
+from barnum.learning.rote.learner import RoteLearner, RoteSpec, check_goes_on
 from barnum.models.arrays import read_arrays, write_arrays
 from barnum.models.evaluate import Evaluator
-from barnum.models.model import Model, identity_of, load_model, model_of, save_document, save_weights
-from barnum.models.rote import LADDER, LONGEST, RoteConfig, RoteNetwork, lengths_up_to
-from barnum.models.rote_learn import RoteLearner, RoteSpec, check_goes_on
+from barnum.models.model import Model, identity_of
+from barnum.models.networks.rote import LADDER, LONGEST, RoteConfig, RoteNetwork, lengths_up_to
+from barnum.models.saved import load_model, model_of, save_document, save_weights
 from barnum.paths import Kind, Learn, iter_transfers
 from barnum.sequences import FEW_RUNS, Tokens
 from learning import Cut, attack_path, blocks_of, fit, nominal_path, path_of, spec_of

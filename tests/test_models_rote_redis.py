@@ -17,10 +17,11 @@ import pytest
 from safetensors.numpy import load, save
 
 from barnum.errors import InputError, ModelError, OutputError, TraceError
-from barnum.models import rote_learn, rote_redis
-from barnum.models.rote import RoteNetwork, lengths_up_to
-from barnum.models.rote_learn import RoteLearner, RoteSpec
-from barnum.models.rote_redis import RedisStore
+from barnum.learning.rote import learner as rote_learn
+from barnum.learning.rote import store as rote_redis
+from barnum.learning.rote.learner import RoteLearner, RoteSpec
+from barnum.learning.rote.store import RedisStore
+from barnum.models.networks.rote import RoteNetwork, lengths_up_to
 from barnum.paths import Kind, Learn
 from barnum.sequences import Tokens
 from learning import blocks_of, nominal_path, path_of

@@ -19,22 +19,17 @@ import torch
 from torch import nn
 
 from barnum.errors import InputError, ModelError
-from barnum.models import trainer as trainer_module
-from barnum.models.causal_task import CausalTask
-from barnum.models.checkpoint import CheckpointFolder
-from barnum.models.learn import Keeping
-from barnum.models.model import load_model
-from barnum.models.paper_task import PaperTask
-from barnum.models.task import Loss
-from barnum.models.trainer import (
-    Checkpoints,
-    InterruptedTrainingError,
-    Progress,
-    TrainConfig,
-    Trainer,
-    set_up,
-)
-from barnum.models.world import World, launched
+from barnum.learning.network import trainer as trainer_module
+from barnum.learning.network.checkpoint import CheckpointFolder
+from barnum.learning.network.spec import Keeping
+from barnum.learning.network.task import Loss
+from barnum.learning.network.trainer import Checkpoints, InterruptedTrainingError, Trainer
+from barnum.learning.network.world import World, launched
+from barnum.models.networks.causal_task import CausalTask
+from barnum.models.networks.paper_task import PaperTask
+from barnum.models.saved import load_model
+from barnum.models.threads import set_up
+from barnum.models.train_config import Progress, TrainConfig
 from barnum.paths import Kind
 from barnum.sequences import Selection, Spool
 from learning import blocks_of, fit, nominal_path, path_of, spec_of
@@ -551,7 +546,7 @@ def test_a_process_without_a_part_in_a_batch_adds_nothing(monkeypatch, network):
             tasks.append(task)
             super().__init__(task, *arguments, **options)
 
-    monkeypatch.setattr("barnum.models.learn.Trainer", Watched)
+    monkeypatch.setattr("barnum.learning.network.learner.Trainer", Watched)
     fit(spec(network, epochs=1, selection=Selection(max_transfers=40)), RUNS[:1])
     parameters = list(tasks[0].network.parameters())
     loss = tasks[0].loss(np.zeros(0, np.int64), torch.Generator())
@@ -566,11 +561,11 @@ PROCESS = textwrap.dedent(
     from pathlib import Path
     from barnum.errors import InputError, ModelError
     from barnum.models import trainer
-    from barnum.models.checkpoint import CheckpointFolder
-    from barnum.models.learn import Keeping
+    from barnum.learning.network.checkpoint import CheckpointFolder
+    from barnum.learning.network.learner import Keeping
     from barnum.models.model import save_document, save_weights
-    from barnum.models.trainer import InterruptedTrainingError
-    from barnum.models.world import World
+    from barnum.learning.network.trainer import InterruptedTrainingError
+    from barnum.learning.network.world import World
     from test_models_trainer import RUNS, Stops, fit, spec
 
     folder = Path(sys.argv[1])

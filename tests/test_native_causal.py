@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barnum._causal import Scorer
-from barnum.models.causal import NEVER, Causal, CausalConfig
+from barnum.models.networks.causal import NEVER, Causal, CausalConfig
 from barnum.sequences import FURTHER, LEVELS
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from barnum.pictures.report import Request, as_page, build
-from barnum.pictures.report_document import Place
+from barnum.report.build import Request, as_page, build
+from barnum.report.document import Place
 from test_pictures_report import HOSTILE, originals, write
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -11,20 +11,21 @@ import msgspec
 import numpy as np
 import pytest
 
+from barnum import evaluations
 from barnum.errors import EvaluationError
+from barnum.evaluations import parquet
 from barnum.files import open_regular
-from barnum.pictures.report import Request, as_json, as_json_lines, as_page, build
-from barnum.pictures.report_document import Report, schema_text
-from barnum.pictures.report_page import embedded
-from barnum.pictures.report_scan import Budget, scan
-from barnum.pictures.symbols import Function, Symbols, as_file, functions_of, read_symbols, same_code
 from barnum.record.elf import read_elf
 from barnum.record.layout import elf_layout
-from barnum.verdicts import evaluation
+from barnum.report.build import Request, as_json, as_json_lines, as_page, build
+from barnum.report.document import Report, schema_text
+from barnum.report.html import embedded
+from barnum.report.scan import Budget, scan
+from barnum.report.symbols import Function, Symbols, as_file, functions_of, read_symbols, same_code
 from test_verdicts_evaluation import columns, header
 
 ROOT = Path(__file__).resolve().parent.parent
-CALIBRATION = evaluation.Calibration("novelty", 50, tuple(float(i % 7) for i in range(40)))
+CALIBRATION = evaluations.Calibration("novelty", 50, tuple(float(i % 7) for i in range(40)))
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028'\"&<!--"
 
 
@@ -35,12 +36,12 @@ def write(folder, label, number, novelty=None, count=400, format="parquet", **ch
         weights[at] = nats
     fields = {"name": f"{label}-{number}.doc", "sample": f"s{number}", "calibration": CALIBRATION}
     fields |= {
-        name: changes.pop(name) for name in list(changes) if name in evaluation.Header.__struct_fields__
+        name: changes.pop(name) for name in list(changes) if name in evaluations.Header.__struct_fields__
     }
     parts = columns(count, number, novelty=weights, **changes)
     folder.mkdir(exist_ok=True)
-    file = folder / evaluation.file_name(label, fields["sample"], format)
-    with evaluation.writer_for(format, file, header(label, **fields)) as writer:
+    file = folder / evaluations.file_name(label, fields["sample"], format)
+    with evaluations.writer_for(format, file, header(label, **fields)) as writer:
         writer.write(parts)
     return file
 
@@ -141,7 +142,7 @@ def test_windows_of_a_combined_score_are_of_both_kinds_in_turn(tmp_path):
 
 def test_windows_that_were_judged_come_before_others(tmp_path):
     position = columns(400, 6)["position"]
-    source = evaluation.Source(steps=int(position[-1]) + 1, cut=int(position[195]))
+    source = evaluations.Source(steps=int(position[-1]) + 1, cut=int(position[195]))
     folder = surprised(tmp_path / "eval", source=source)
     report = build(Request(folder=folder, cut=True, windows=20))
     # no window of what was judged reaches beyond it
@@ -232,7 +233,7 @@ def test_parts_of_a_file_make_no_difference(tmp_path, monkeypatch):
     file = write(tmp_path / "eval", "malicious", 0, {700: 3.0, 740: 2.0, 1500: 4.0, 1501: 4.0}, count=3001)
     budget = Budget(bins=90, windows=4, transfers=7, detail=60, news=5)
     whole = scan(file, 3001, 50, 7.5, budget)
-    monkeypatch.setattr(evaluation, "_ROWS", 37)
+    monkeypatch.setattr(parquet, "_ROWS", 37)
     parts = scan(file, 3001, 50, 7.5, budget)
     assert whole.curve.highest == parts.curve.highest
     assert whole.curve.mean == pytest.approx(parts.curve.mean, abs=2e-3)
@@ -352,7 +353,7 @@ def test_a_model_without_memory_is_shown_by_surprisal(tmp_path):
 
 
 def test_what_was_refused_and_why(folder):
-    lost = evaluation.Source(steps=1000, lost=0.3, unmapped=7)
+    lost = evaluations.Source(steps=1000, lost=0.3, unmapped=7)
     write(folder, "malicious", 8, {100: 50.0}, source=lost)
     report = build(Request(folder=folder))
     sample = by_name(report, "malicious-8.doc")
@@ -364,7 +365,7 @@ def test_what_was_refused_and_why(folder):
 
 
 def test_nothing_but_refused_runs_has_no_verdicts(tmp_path):
-    write(tmp_path / "eval", "benign", 0, source=evaluation.Source(steps=9, lost=0.5))
+    write(tmp_path / "eval", "benign", 0, source=evaluations.Source(steps=9, lost=0.5))
     report = build(Request(folder=tmp_path / "eval"))
     assert report.samples[0].verdict is None
     assert "no run can be judged" in report.notes[0]
@@ -372,7 +373,7 @@ def test_nothing_but_refused_runs_has_no_verdicts(tmp_path):
 
 def test_only_what_came_before_another_process_is_judged(tmp_path):
     position = columns(400, 0)["position"]
-    source = evaluation.Source(steps=int(position[-1]) + 1, cut=int(position[200]))
+    source = evaluations.Source(steps=int(position[-1]) + 1, cut=int(position[200]))
     write(tmp_path / "eval", "malicious", 0, {100: 30.0, 300: 90.0}, source=source)
     whole = build(Request(folder=tmp_path / "eval")).samples[0]
     cut = build(Request(folder=tmp_path / "eval", cut=True)).samples[0]
@@ -425,7 +426,7 @@ def test_the_document_reads_back_and_the_schema_is_published(folder):
     assert msgspec.json.decode(document, type=Report) == report
     assert json.loads(document)["schema"] == 1
     assert (ROOT / "docs" / "report.schema.json").read_bytes() == schema_text(), (
-        "write it anew: python -m barnum.pictures.report_document > docs/report.schema.json"
+        "write it anew: python -m barnum.report.document > docs/report.schema.json"
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from barnum.errors import ModelError
+from barnum.evaluations import worst_window
 from barnum.paths import Kind
 from barnum.sequences import (
     REACH,
@@ -19,7 +20,6 @@ from barnum.sequences import (
     edges_of,
     fit_novelty,
     units_of,
-    worst_window,
 )
 from learning import attack_path, blocks_of, nominal_path, part, transfers_of
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barnum.errors import EvaluationError
+from barnum.evaluations.header import Calibration, LeftOut
 from barnum.verdicts import adjust, methods
 from barnum.verdicts.conformal import Conformal
-from barnum.verdicts.evaluation import Calibration, LeftOut
 from barnum.verdicts.features import Run
 
 

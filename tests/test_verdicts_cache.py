@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from barnum import evaluations
 from barnum.errors import EvaluationError
 from barnum.verdicts import cache as module
-from barnum.verdicts import evaluation
 from barnum.verdicts.cache import RunCache
 from barnum.verdicts.features import read_run
 from test_verdicts_evaluation import columns, header, write
@@ -28,8 +28,8 @@ def file(tmp_path):
 
 
 def gz(folder, label="benign", sample="aa"):
-    made = folder / evaluation.file_name(label, sample, "gz")
-    with evaluation.writer_for("gz", made, header(label)) as writer:
+    made = folder / evaluations.file_name(label, sample, "gz")
+    with evaluations.writer_for("gz", made, header(label)) as writer:
         writer.write(columns(50))
     return made
 

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from barnum import evaluations
 from barnum.errors import EvaluationError
-from barnum.verdicts import clusters, evaluation
+from barnum.verdicts import clusters
 from barnum.verdicts.judgement import check_model
 from test_verdicts_evaluation import columns, header
 
@@ -15,8 +16,8 @@ MODULE = 77 << 32
 
 def write(folder, name, parts, format="parquet", label="malicious", **changes):
     folder.mkdir(exist_ok=True)
-    file = folder / evaluation.file_name(label, name, format)
-    with evaluation.writer_for(format, file, header(label, sample=name, **changes)) as writer:
+    file = folder / evaluations.file_name(label, name, format)
+    with evaluations.writer_for(format, file, header(label, sample=name, **changes)) as writer:
         for part in parts:
             writer.write(part)
     return file

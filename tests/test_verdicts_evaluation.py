@@ -10,24 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from barnum import evaluations
 from barnum.errors import EvaluationError
-from barnum.verdicts import evaluation
 from barnum.verdicts.features import _Surprisal, read_run
 
 
 def header(label="benign", **changes):
     fields = {
-        "schema": evaluation.SCHEMA,
+        "schema": evaluations.SCHEMA,
         "version": "0.1.0",
         "name": "a.doc",
         "label": label,
         "sample": "aa",
         "model": "m",
         "options": {},
-        "calibration": evaluation.Calibration("novelty", 50, (1.0, 2.0)),
+        "calibration": evaluations.Calibration("novelty", 50, (1.0, 2.0)),
         "transfers": 0,
     }
-    return evaluation.Header(**{**fields, **changes})
+    return evaluations.Header(**{**fields, **changes})
 
 
 def columns(count, seed=0, **changes):
@@ -46,8 +46,8 @@ def columns(count, seed=0, **changes):
 
 
 def write(folder, *parts, label="benign", **changes):
-    file = folder / evaluation.file_name(label, "aa")
-    with evaluation.writer_for("parquet", file, header(label, **changes)) as writer:
+    file = folder / evaluations.file_name(label, "aa")
+    with evaluations.writer_for("parquet", file, header(label, **changes)) as writer:
         for each in parts:
             writer.write(each)
     return file
@@ -56,7 +56,7 @@ def write(folder, *parts, label="benign", **changes):
 def test_what_is_written_is_read_in_order(tmp_path):
     parts = [columns(700, 1), columns(0), columns(3, 2)]
     file = write(tmp_path, *parts)
-    read = evaluation.open_evaluation(file)
+    read = evaluations.open_evaluation(file)
     assert len(read) == read.header.transfers == 703
     assert read.header.name == "a.doc"
     assert read.columns == tuple(parts[0])
@@ -87,7 +87,7 @@ def test_any_values_are_read_as_they_were_written(tmp_path_factory, parts):
         {name: np.array([row[i] for row in rows], kind) for i, (name, kind) in enumerate(kinds)}
         for rows in parts
     ]
-    read = evaluation.open_evaluation(write(tmp_path_factory.mktemp("parquet"), *arrays))
+    read = evaluations.open_evaluation(write(tmp_path_factory.mktemp("parquet"), *arrays))
     found = [part for part in read.parts(*VALUES) if len(part["correct"])]
     for i, (name, kind) in enumerate(kinds):
         assert {part[name].dtype for part in found} <= {np.dtype(kind)}
@@ -101,7 +101,7 @@ def test_a_model_without_memory_leaves_out_what_it_does_not_know(tmp_path):
     known = {name: values for name, values in whole.items() if name not in ("seen", "novelty")}
     file = write(tmp_path, known, calibration=None)
     assert pq.read_schema(file).names == list(known)
-    read = evaluation.open_evaluation(file)
+    read = evaluations.open_evaluation(file)
     assert read.columns == tuple(known)
     assert read.header.calibration is None
     assert np.array_equal(next(read.parts("position"))["position"], whole["position"])
@@ -155,7 +155,7 @@ def test_empty_values_are_refused(tmp_path, name):
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     file = tmp_path / "benign-aa.parquet"
-    with pytest.raises(RuntimeError), evaluation.EvaluationWriter(file, header()) as writer:
+    with pytest.raises(RuntimeError), evaluations.EvaluationWriter(file, header()) as writer:
         writer.write(columns(10))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -203,7 +203,7 @@ def test_windows_and_tail_do_not_depend_on_parts(tmp_path_factory, sizes, seed):
 def test_cut_is_what_came_before(tmp_path, cut):
     whole = columns(900)
     limited = int((whole["position"].astype(object) < cut).sum())
-    source = evaluation.Source(steps=5000, cut=cut)
+    source = evaluations.Source(steps=5000, cut=cut)
     file = write(tmp_path, whole, source=source)
     if not limited:
         nothing = read_run(file, cut=True)
@@ -215,7 +215,7 @@ def test_cut_is_what_came_before(tmp_path, cut):
     assert not same.cut
     assert found == msgspec.structs.replace(same, cut=True)
     # a run that started none, or does not say so, is judged whole
-    for source in (None, evaluation.Source(steps=5000)):
+    for source in (None, evaluations.Source(steps=5000)):
         file = write(tmp_path, whole, source=source)
         assert read_run(file, cut=True) == read_run(file)
 
@@ -259,33 +259,33 @@ def test_names_and_headers_must_agree(tmp_path):
 
 def test_a_folder_must_hold_evaluations_and_nothing_else(tmp_path):
     with pytest.raises(EvaluationError, match="no such folder"):
-        evaluation.find_evaluations(tmp_path / "none")
+        evaluations.find_evaluations(tmp_path / "none")
     with pytest.raises(EvaluationError, match="holds no evaluation"):
-        evaluation.find_evaluations(tmp_path)
+        evaluations.find_evaluations(tmp_path)
     write(tmp_path, columns(5))
-    assert len(evaluation.find_evaluations(tmp_path)) == 1
+    assert len(evaluations.find_evaluations(tmp_path)) == 1
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(EvaluationError, match=r"notes\.txt: is not named LABEL-SAMPLE\.parquet or .*\.gz"):
-        evaluation.find_evaluations(tmp_path)
+        evaluations.find_evaluations(tmp_path)
 
 
 def test_a_folder_may_hold_either_format_but_a_sample_once(tmp_path):
     for name in ("benign-aa.parquet", "benign-bb.gz", "malicious-cc.gz"):
         (tmp_path / name).touch()
-    found = evaluation.find_evaluations(tmp_path)
-    assert [evaluation.split_name(file) for file in found] == [
+    found = evaluations.find_evaluations(tmp_path)
+    assert [evaluations.split_name(file) for file in found] == [
         ("benign", "aa"),
         ("benign", "bb"),
         ("malicious", "cc"),
     ]
     assert [file.name for file in found] == [
-        evaluation.file_name("benign", "aa", "parquet"),
-        evaluation.file_name("benign", "bb", "gz"),
-        evaluation.file_name("malicious", "cc", "gz"),
+        evaluations.file_name("benign", "aa", "parquet"),
+        evaluations.file_name("benign", "bb", "gz"),
+        evaluations.file_name("malicious", "cc", "gz"),
     ]
     (tmp_path / "benign-aa.gz").touch()
     with pytest.raises(EvaluationError, match=r"holds both benign-aa\.gz and benign-aa\.parquet"):
-        evaluation.find_evaluations(tmp_path)
+        evaluations.find_evaluations(tmp_path)
 
 
 def test_content_tells_the_format_not_the_name(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from barnum import evaluations
 from barnum.errors import EvaluationError
-from barnum.verdicts import evaluation
 from barnum.verdicts.features import read_run
 from test_verdicts_evaluation import columns, header
 
@@ -37,8 +37,8 @@ def columns_of(rows):
 
 
 def write(folder, *parts, label="benign"):
-    file = folder / evaluation.file_name(label, "aa", "gz")
-    with evaluation.writer_for("gz", file, header(label)) as writer:
+    file = folder / evaluations.file_name(label, "aa", "gz")
+    with evaluations.writer_for("gz", file, header(label)) as writer:
         for part in parts:
             writer.write(part)
     return file
@@ -51,7 +51,7 @@ def by_hand(folder, text, label="benign"):
 
 
 def read(file, *names):
-    opened = evaluation.open_evaluation(file)
+    opened = evaluations.open_evaluation(file)
     parts = list(opened.parts(*(names or FOUR)))
     opened.close()
     return {name: np.concatenate([part[name] for part in parts]) for name in (names or FOUR) if parts}
@@ -77,7 +77,7 @@ def test_what_is_written_is_read_in_order(tmp_path_factory, parts):
 
 def test_columns_that_have_no_place_are_left_out(tmp_path):
     whole = columns(200_000)
-    opened = evaluation.open_evaluation(write(tmp_path, whole))
+    opened = evaluations.open_evaluation(write(tmp_path, whole))
     assert opened.columns == FOUR
     assert (opened.label, opened.sample, opened.header) == ("benign", "aa", None)
     found = read(opened.file, "actual", "correct")
@@ -103,7 +103,7 @@ def test_equal_rows_are_equal_files(tmp_path, monkeypatch):
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     file = tmp_path / "benign-aa.gz"
-    with pytest.raises(RuntimeError), evaluation.writer_for("gz", file, header()) as writer:
+    with pytest.raises(RuntimeError), evaluations.writer_for("gz", file, header()) as writer:
         writer.write(columns(10))
         assert not file.exists()
         raise RuntimeError
@@ -140,8 +140,8 @@ def test_files_of_several_members_are_read(tmp_path):
 def test_features_are_those_of_the_same_rows_in_parquet(tmp_path):
     parts = [columns(3000, 1), columns(200, 2)]
     run = read_run(write(tmp_path, *parts, label="malicious"))
-    file = tmp_path / evaluation.file_name("malicious", "aa")
-    with evaluation.writer_for("parquet", file, header("malicious")) as writer:
+    file = tmp_path / evaluations.file_name("malicious", "aa")
+    with evaluations.writer_for("parquet", file, header("malicious")) as writer:
         for part in parts:
             writer.write(part)
     same = read_run(file)
@@ -219,7 +219,7 @@ def test_absurd_lines_are_refused(tmp_path, text):
 
 
 def test_files_without_a_line_hold_no_prediction(tmp_path):
-    assert list(evaluation.open_evaluation(by_hand(tmp_path, "")).parts("correct")) == []
+    assert list(evaluations.open_evaluation(by_hand(tmp_path, "")).parts("correct")) == []
     with pytest.raises(EvaluationError, match="no prediction"):
         read_run(by_hand(tmp_path, ""))
     with pytest.raises(EvaluationError, match="no prediction"):

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from barnum.errors import EvaluationError
+from barnum.evaluations.header import Source
 from barnum.verdicts import judgement, methods
 from barnum.verdicts.cache import RunCache
-from barnum.verdicts.evaluation import Source
 from barnum.verdicts.features import read_run
 from test_cli_classifier import write
 from test_verdicts_methods import run

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barnum.errors import EvaluationError
+from barnum.evaluations import worst_window
+from barnum.evaluations.header import Calibration
 from barnum.paths import Kind
 from barnum.sequences import (
     WINDOW,
@@ -18,11 +20,9 @@ from barnum.sequences import (
     edges_of,
     fit_novelty,
     units_of,
-    worst_window,
 )
 from barnum.verdicts import methods
 from barnum.verdicts.conformal import Conformal, ConformalClassifier
-from barnum.verdicts.evaluation import Calibration
 from barnum.verdicts.features import Run
 from barnum.verdicts.logistic import Logistic
 from barnum.verdicts.svm import Svm, SvmClassifier

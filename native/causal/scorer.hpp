@@ -1,4 +1,4 @@
-// The causal network's predictions, one transfer after the other; see barnum/models/causal.py for the formula.
+// The causal network's predictions, one transfer after the other; see barnum/models/networks/causal.py for the formula.
 //
 // A row is computed alone and in a fixed order of operations, whatever stands beside it: its result depends on
 // no size of a batch and no number of threads, as a product of matrices from a library does.

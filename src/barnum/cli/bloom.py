@@ -13,8 +13,8 @@ from barnum.cli.sequence_options import learn_of, sequence_options
 from barnum.errors import SetsError, TraceError
 
 if TYPE_CHECKING:
-    from barnum.pictures.novelty_curve import Brought
     from barnum.samples import Sample
+    from barnum.sequences.curve import Brought
 
 _log = logging.getLogger("barnum.bloom")
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -60,10 +60,10 @@ def command(
     places = [file for file in (plot_file, json_file) if file is not None]
     if len({file.parent.resolve() / file.name for file in places}) < len(places):
         raise click.UsageError("--plot and --json name the same file")
+    from barnum.files import check_place, write_result
     from barnum.paths import open_path
-    from barnum.pictures.histories import Histories
-    from barnum.pictures.novelty_curve import KnownSequences, flat_from
-    from barnum.pictures.results import check_place, write_result
+    from barnum.sequences.curve import KnownSequences, flat_from
+    from barnum.sequences.histories import Histories
 
     for file in places:
         check_place(file, force)
@@ -115,7 +115,7 @@ def _chosen(sets_file: Path, root: Path | None) -> list[tuple[str, Sample]]:
 
 
 def _said(curve: list[Brought], chosen: list[tuple[str, Sample]], flat: int | None, share: float) -> str:
-    from barnum.pictures.novelty_curve import share_of, together_of
+    from barnum.sequences.curve import share_of, together_of
 
     together = together_of(curve)
     rule = f"of any {together} traces in a row"
@@ -144,7 +144,7 @@ def _as_json(
     import msgspec
 
     from barnum import __version__
-    from barnum.pictures.novelty_curve import together_of
+    from barnum.sequences.curve import together_of
 
     traces = [
         {

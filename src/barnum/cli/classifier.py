@@ -18,7 +18,7 @@ from barnum.errors import OutputExistsError, SomeFailedError
 if TYPE_CHECKING:
     from barnum.verdicts.features import Run
     from barnum.verdicts.judgement import Judgement
-    from barnum.verdicts.methods import Score, Verdict
+    from barnum.verdicts.method import Score, Verdict
     from barnum.verdicts.statistics import Rate
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -130,10 +130,10 @@ def command(
     classifier judges all of them; with --force one threshold does, which the benign runs have set.
     """
     set_up_logging(logging_level)
-    from barnum.pictures.results import check_place, write_result
+    from barnum.evaluations.folder import find_evaluations
+    from barnum.files import check_place, write_result
     from barnum.verdicts import methods
     from barnum.verdicts.cache import RunCache
-    from barnum.verdicts.evaluation import find_evaluations
     from barnum.verdicts.judgement import judge
 
     if load_from and (save_to or method):

@@ -37,9 +37,9 @@ def command(force: bool, width: int, color: Any, logging_level: int, eval_file: 
     Pixels run from left to right, then from top to bottom; what is left of the last row is white.
     """
     set_up_logging(logging_level)
+    from barnum.evaluations.folder import open_evaluation
+    from barnum.files import check_place, write_result
     from barnum.pictures.pixels import draw
-    from barnum.pictures.results import check_place, write_result
-    from barnum.verdicts.evaluation import open_evaluation
 
     check_place(output, force)
     if output.exists() and output.samefile(eval_file):

@@ -276,7 +276,7 @@ def command(context: click.Context, /, **options: Any) -> None:
     check_training(options)
     given = given_of(context, options)
     start_all(context, options)
-    from barnum.cli.lstm_run import LstmRun
+    from barnum.learning.session_network import LstmRun
 
     LstmRun(options, given).all()
 
@@ -307,8 +307,8 @@ def given_of(context: click.Context, options: dict[str, Any]) -> set[str]:
 def start_all(context: click.Context, options: dict[str, Any]) -> None:
     """With --multi-gpu, start that many processes, unless this is one of them."""
     if options["multi_gpu"]:
-        from barnum.cli.processes import start_processes
-        from barnum.models.world import launched
+        from barnum.learning.network.processes import start_processes
+        from barnum.learning.network.world import launched
 
         if not launched():
             context.exit(start_processes(options["multi_gpu"]))

@@ -54,7 +54,7 @@ def command(
         raise click.UsageError("give --use-model and --use-weights, or --prob")
     if sequence_len is not None and not no_overlap:
         raise click.UsageError("--sequence-len goes with --no-overlap")
-    from barnum.detector import Reading, pack
+    from barnum.detector.folder import Reading, pack
 
     calls = None
     if by_thread or children or no_overlap:

@@ -166,6 +166,6 @@ def command(context: click.Context, /, **options: Any) -> None:
         for name in options
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }
-    from barnum.cli.prob_run import ProbRun
+    from barnum.learning.session_rote import ProbRun
 
     ProbRun(options, given).all()

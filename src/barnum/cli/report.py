@@ -11,8 +11,8 @@ import click
 from barnum.cli.common import Real, progress, set_up_logging
 
 if TYPE_CHECKING:
-    from barnum.pictures.report_document import Report
-    from barnum.verdicts.methods import Score
+    from barnum.report.document import Report
+    from barnum.verdicts.method import Score
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -125,8 +125,8 @@ def command(
         raise click.UsageError("--score is conformal's, and set when it is learnt")
     files = [file for file in (output, json_file, lines_file) if file is not None]
     _check_places(files, force, eval_dir)
-    from barnum.pictures import report as pictures
-    from barnum.pictures.results import write_result
+    from barnum.files import write_result
+    from barnum.report import build as pictures
 
     request = pictures.Request(
         folder=eval_dir,
@@ -152,7 +152,7 @@ def command(
 
 def _check_places(files: list[Path], force: bool, eval_dir: Path) -> None:
     """Long reading is not to be lost to a folder that is missing."""
-    from barnum.pictures.results import check_place
+    from barnum.files import check_place
 
     if len({file.parent.resolve() / file.name for file in files}) < len(files):
         raise click.UsageError("--output, --json and --jsonl must name different files")

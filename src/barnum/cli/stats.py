@@ -41,11 +41,11 @@ def command(
     """
     set_up_logging(logging_level)
     learn = learn_of(parse_ret, parse_icall, parse_ijmp)
+    from barnum.files import check_place, write_result
     from barnum.paths import open_path
-    from barnum.pictures.histories import Histories
-    from barnum.pictures.results import check_place, write_result
-    from barnum.pictures.sequence_targets import count_targets
     from barnum.samples import Sample
+    from barnum.sequences.following import count_targets
+    from barnum.sequences.histories import Histories
 
     check_place(output, force)
     sample = Sample.open(trace_dir)

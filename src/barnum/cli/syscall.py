@@ -84,6 +84,6 @@ def command(context: click.Context, /, **options: Any) -> None:
                 raise click.UsageError(f"--{name.replace('_', '-')} is for networks: --network rote has none")
     given = given_of(context, options)
     start_all(context, options)
-    from barnum.cli.syscall_run import SyscallRun
+    from barnum.learning.session_calls import SyscallRun
 
     SyscallRun(options, given).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -15,3 +16,19 @@ def pool(threads: int) -> ThreadPoolExecutor:
     own.
     """
     return ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,))
+
+
+def set_up(seed: int) -> None:
+    """Make torch's results on a CPU depend on nothing but the seed; see threads.py.
+
+    Its switch for deterministic algorithms is not needed where each thread computes alone, and takes seconds.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+
+
+def default_device() -> torch.device:
+    """The accelerator of this process, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cpu")

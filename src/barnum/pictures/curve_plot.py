@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from barnum.pictures.novelty_curve import Brought
+from barnum.sequences.curve import Brought
 
 
 def plot_curve(curve: Sequence[Brought], trained: int, flat: int | None, share: float, length: int) -> bytes:

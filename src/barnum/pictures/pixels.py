@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
+from barnum.evaluations.files import Evaluation
 from barnum.paths.blocks import U8, U64
 from barnum.pictures.png import Png
-from barnum.verdicts.evaluation import Evaluation
 
 Colour = Literal["md5", "adler32", "surprisal"]
 

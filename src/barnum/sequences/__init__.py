@@ -12,7 +12,7 @@ from barnum.sequences.contexts import (
 )
 from barnum.sequences.edges import REACH, EdgeCounter, Edges, RunEdges, edges_of
 from barnum.sequences.kept import check_runs, pack_runs, unpack_runs
-from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of, worst_window
+from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of
 from barnum.sequences.parts import regroup
 from barnum.sequences.rates import Rates
 from barnum.sequences.selection import Picker, Selection, spread
@@ -55,5 +55,4 @@ __all__ = [
     "spread",
     "units_of",
     "unpack_runs",
-    "worst_window",
 ]

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from barnum.evaluations.windows import worst_window
 from barnum.paths import Transfers
 from barnum.sequences.edges import REACH, Edges, Entries, RunEdges
 from barnum.sequences.rates import Knowledge, Rates, Rows, flags_of, module_pair
@@ -189,12 +190,3 @@ class Weigher:
 
 def _counted(keys: I64, units: I64) -> dict[tuple[int, int], int]:
     return {(int(a), int(b)): int(count) for (a, b), count in zip(keys, units, strict=True)}
-
-
-def worst_window(position: I64, weights: F64, length: int) -> float:
-    """Largest sum of weights f64[n] within ``length`` neighbouring places; position i64[n] ascends."""
-    if not len(weights):
-        return 0.0
-    total = np.concatenate([[0.0], np.cumsum(weights)])
-    end = np.searchsorted(position, position + length)
-    return float((total[end] - total[:-1]).max())

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from barnum import __version__
+from barnum.evaluations.header import split_name
 from barnum.files import open_regular
-from barnum.verdicts.evaluation import split_name
 from barnum.verdicts.features import WINDOWS, Run, read_run
 
 # changes when Run does

@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
-from barnum.verdicts.evaluation import Calibration, Evaluation, open_evaluation
+from barnum.evaluations.files import Evaluation
+from barnum.evaluations.folder import open_evaluation
+from barnum.evaluations.header import Calibration
 
 Bool = NDArray[np.bool_]
 I64 = NDArray[np.int64]

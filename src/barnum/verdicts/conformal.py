@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
+from barnum.evaluations.header import Calibration, LeftOut
 from barnum.verdicts import adjust, fisher
-from barnum.verdicts.evaluation import Calibration, LeftOut
 from barnum.verdicts.features import Run
-from barnum.verdicts.methods import Classifier, Score, Verdict
+from barnum.verdicts.method import Classifier, Score, Verdict
 
 # share of nominal runs that may be called anomalous where nothing is asked for; with few calibration runs the
 # least that they allow

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
-from barnum.verdicts.evaluation import Calibration, Evaluation, Source, open_evaluation
+from barnum.evaluations.files import Evaluation
+from barnum.evaluations.folder import open_evaluation
+from barnum.evaluations.header import Calibration, Source
 
 F64 = NDArray[np.float64]
 Part = dict[str, NDArray[Any]]

@@ -11,11 +11,12 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from barnum.errors import EvaluationError
+from barnum.evaluations.folder import find_evaluations
+from barnum.evaluations.header import Calibration
 from barnum.verdicts import methods
 from barnum.verdicts.cache import RunCache
-from barnum.verdicts.evaluation import Calibration, find_evaluations
 from barnum.verdicts.features import Run, read_run
-from barnum.verdicts.methods import Classifier, Score, Verdict
+from barnum.verdicts.method import Classifier, Score, Verdict
 from barnum.verdicts.statistics import Auc, Rate, auc_of, rate_of
 
 # a run of which more than this share was lost is not judged

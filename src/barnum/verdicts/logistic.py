@@ -16,7 +16,7 @@ import numpy as np
 
 from barnum.errors import EvaluationError
 from barnum.verdicts.features import Run
-from barnum.verdicts.methods import Classifier, Verdict, judged_by_others
+from barnum.verdicts.method import Classifier, Verdict, judged_by_others
 
 
 def _long(value: float | None) -> float | None:

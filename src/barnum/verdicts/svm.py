@@ -14,7 +14,7 @@ import numpy as np
 
 from barnum.errors import EvaluationError
 from barnum.verdicts.features import Run
-from barnum.verdicts.methods import Classifier, Verdict, judged_by_others
+from barnum.verdicts.method import Classifier, Verdict, judged_by_others
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,1 @@
+"""A detector: a model and a classifier in one folder, and judging by it."""

@@ -1,0 +1,42 @@
+"""Evaluation files: one a sample, a row a prediction, in the order of the trace.
+
+There are two formats. Parquet holds all that is known of a prediction and names the model in a header
+(:mod:`barnum.evaluations.parquet`). The original's, gzip text of four columns
+(:mod:`barnum.evaluations.gz`), holds the predictions alone.
+"""
+
+from barnum.evaluations.files import Evaluation, Writer
+from barnum.evaluations.folder import find_evaluations, open_evaluation, writer_for
+from barnum.evaluations.header import (
+    FORMATS,
+    LABELS,
+    SCHEMA,
+    Calibration,
+    Header,
+    LeftOut,
+    Source,
+    file_name,
+    split_name,
+)
+from barnum.evaluations.parquet import EvaluationWriter, ParquetEvaluation
+from barnum.evaluations.windows import worst_window
+
+__all__ = [
+    "FORMATS",
+    "LABELS",
+    "SCHEMA",
+    "Calibration",
+    "Evaluation",
+    "EvaluationWriter",
+    "Header",
+    "LeftOut",
+    "ParquetEvaluation",
+    "Source",
+    "Writer",
+    "file_name",
+    "find_evaluations",
+    "open_evaluation",
+    "split_name",
+    "worst_window",
+    "writer_for",
+]

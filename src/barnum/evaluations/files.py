@@ -1,0 +1,69 @@
+"""What writers and readers of evaluations of any format have in common."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from barnum.evaluations.header import Header
+
+
+class Writer(ABC):
+    """Writes the file of one sample beside its name and renames it when it is complete."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._beside = file.with_name(f".{file.name}.{os.getpid()}")
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close(complete=kind is None)
+            if kind is None:
+                self._beside.replace(self._file)
+        finally:
+            self._beside.unlink(missing_ok=True)
+
+    @abstractmethod
+    def write(self, columns: dict[str, NDArray[Any]]) -> None:
+        """Append m rows: an array of length m for each column. Columns that the file has no place for are
+        left out."""
+
+    @abstractmethod
+    def _close(self, complete: bool) -> None: ...
+
+
+class Evaluation(Protocol):
+    """One evaluation file of either format, open for reading.
+
+    ``header`` is None where the format has none; ``columns`` names what the file has, and it always has
+    ``correct``, ``predicted``, ``confidence`` and ``actual``.
+    """
+
+    file: Path
+    label: str
+    sample: str
+    header: Header | None
+    columns: tuple[str, ...]
+
+    def parts(self, *columns: str) -> Iterator[dict[str, NDArray[Any]]]:
+        """The named columns part by part, in order.
+
+        Raises:
+            EvaluationError: the file is broken.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let the file go."""
+        ...

@@ -1,0 +1,95 @@
+"""What an evaluation file says of its sample, and how the file is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from barnum.errors import EvaluationError
+
+SCHEMA = 1
+LABELS = ("benign", "malicious")
+# also the suffixes of the files
+FORMATS = ("parquet", "gz")
+
+_NAME = re.compile(r"(benign|malicious)-(.+)\.(?:parquet|gz)", re.DOTALL)
+
+
+class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A training run, judged by a model that was learnt without it: mean nats a transfer, transfers, and
+    distinct targets."""
+
+    surprisal: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+    transfers: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+    distinct: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+
+
+class Calibration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Nominal runs that were left out when they were judged: ``scores``, the largest sum of ``score`` in a
+    window, of each; and ``runs``, where the model was learnt in folds, too."""
+
+    score: str
+    window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
+    scores: tuple[float, ...]
+    runs: Annotated[tuple[LeftOut, ...], msgspec.Meta(max_length=1 << 20)] = ()
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of the run, and how much of it could be read.
+
+    ``steps`` of the path; ``cut`` is how many of them the first thread took before the first other process
+    was started (None: none was, or it is not known). ``lost`` is the share that recording or decoding lost,
+    ``truncated`` says that a time limit ended decoding, ``unmapped`` how often code had no image. ``status``,
+    ``signal`` and ``timeout`` tell how the program ended and ``children`` how many other processes it
+    started; None where the sample does not say.
+    """
+
+    steps: int
+    cut: int | None = None
+    lost: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    truncated: bool = False
+    unmapped: int | None = None
+    status: int | None = None
+    signal: int | None = None
+    timeout: bool | None = None
+    children: int | None = None
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says of its sample. ``transfers`` rows; ``model`` is the identity of the model that scored
+    it; ``calibration`` is None where the model does not know what its training saw, and then the file has
+    no ``seen`` and no ``novelty``; ``source`` is None in files of earlier versions. ``calls``, where targets
+    are calls, are their names, by token in hex."""
+
+    schema: int
+    version: str
+    name: str
+    label: str
+    sample: str
+    model: str
+    options: dict[str, Any]
+    calibration: Calibration | None
+    transfers: int
+    source: Source | None = None
+    calls: dict[str, str] | None = None
+
+
+def file_name(label: str, sample: str, format: str = "parquet") -> str:
+    """Name of a sample's evaluation file."""
+    return f"{label}-{sample}.{format}"
+
+
+def split_name(file: Path) -> tuple[str, str]:
+    """Label and sample of an evaluation file's name.
+
+    Raises:
+        EvaluationError: it is no such name.
+    """
+    match = _NAME.fullmatch(file.name)
+    if match is None:
+        names = " or ".join(f"LABEL-SAMPLE.{format}" for format in FORMATS)
+        raise EvaluationError(f"{file}: is not named {names}, with LABEL one of {', '.join(LABELS)}")
+    return match[1], match[2]

@@ -1,0 +1,1 @@
+"""Training of networks: data, trainer, checkpoints, processes that train together."""

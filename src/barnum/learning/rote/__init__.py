@@ -1,0 +1,1 @@
+"""The rote learner: what followed each context, counted, and its store on a server."""

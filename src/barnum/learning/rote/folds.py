@@ -1,0 +1,88 @@
+"""Training runs judged by what was learnt from the others, in folds (cross-validation).
+
+A rote learner knows its training runs by heart, so what it says of them tells nothing of fresh ones. Held-out
+runs would, but each of them is one fewer to learn from. Learnt in folds, every run is both: it calibrates
+verdicts by surprisal, and the model of all runs judges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from barnum.errors import SetsError
+from barnum.learning.network.spec import OpenPath
+from barnum.learning.rote.learner import RoteLearner, RoteSpec
+from barnum.models.evaluate import Evaluator
+from barnum.models.model import LeftOut, Model
+from barnum.paths import iter_transfers
+
+
+def judge_in_folds(
+    spec: RoteSpec,
+    samples: Sequence[tuple[str, OpenPath]],
+    folds: int,
+    threads: int,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[LeftOut, ...]:
+    """What each run is like under a learner of the other folds, in the order of ``samples``; runs without
+    transfers are left out. Equal runs are in one fold, so that none is judged by its twin. ``advance`` is
+    called once a run and fold that it is learnt in, and once when it is judged: ``folds`` times for each.
+
+    Raises:
+        InputError: a trace cannot be read.
+        SetsError: there are no two different runs.
+    """
+    digests = [_digest(spec, opened) for _, opened in samples]
+    distinct = sorted({digest for digest in digests if digest is not None})
+    if len(distinct) < 2:
+        raise SetsError("--folds takes at least 2 different samples to learn: raise --train-size")
+    count = min(folds, len(distinct))
+    order = np.random.default_rng(0).permutation(len(distinct)).tolist()
+    fold = {digest: place % count for digest, place in zip(distinct, order, strict=True)}
+    made: dict[int, LeftOut] = {}
+    for number in range(count):
+        learner = RoteLearner(spec, threads)
+        for (name, opened), digest in zip(samples, digests, strict=True):
+            if digest is not None and fold[digest] != number:
+                learner.learn(name, opened)
+                advance()
+        evaluator = Evaluator(learner.model(), threads)
+        for place, digest in enumerate(digests):
+            if digest is not None and fold[digest] == number:
+                made[place] = _judged(evaluator, samples[place][1])
+                advance()
+    return tuple(made[place] for place in sorted(made))
+
+
+def calibrated_by(model: Model, runs: tuple[LeftOut, ...]) -> Model:
+    """The model, with these runs in its document."""
+    assert model.document is not None
+    calibration = msgspec.structs.replace(model.document.calibration, runs=runs)
+    model.document = msgspec.structs.replace(model.document, calibration=calibration)
+    return model
+
+
+def _digest(spec: RoteSpec, opened: OpenPath) -> bytes | None:
+    """What tells a run from others: the targets it took; None where it took none."""
+    made = hashlib.sha256()
+    count = 0
+    with opened() as path:
+        for part in iter_transfers(path, spec.learn):
+            made.update(spec.tokens.targets(part.blocks)[part.target].astype("<u8").tobytes())
+            count += len(part)
+    return made.digest() if count else None
+
+
+def _judged(evaluator: Evaluator, opened: OpenPath) -> LeftOut:
+    total, transfers = 0.0, 0
+    targets: set[int] = set()
+    with opened() as path:
+        for columns in evaluator.columns(path):
+            total += float(columns["surprisal"].sum(dtype=np.float64))
+            transfers += len(columns["surprisal"])
+            targets.update(np.unique(columns["actual"]).tolist())
+    return LeftOut(total / transfers, transfers, len(targets))

@@ -1,0 +1,407 @@
+"""Teaches a rote learner: run after run, each predicted first and counted then.
+
+Where memory is bounded, the longest contexts are forgotten first, all of one length at once and for good.
+What is left is what a learner of fewer lengths would have counted: no count is lost of contexts that stay, a
+larger bound leaves more lengths, and a table that is freed needs no memory to be copied to. This bounds the
+order of the model, as in J. G. Cleary, I. H. Witten, Data Compression Using Adaptive Coding and Partial
+String Matching, IEEE Trans. Communications 32 (1984). Forgetting rare contexts of all lengths instead
+predicts worse from equal memory; see docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from barnum import __version__
+from barnum.errors import ModelError, SetsError
+from barnum.learning.network.spec import OpenPath
+from barnum.models.arrays import Arrays
+from barnum.models.model import SCHEMA, Calibration, Identity, Model, ModelDocument, counted_by
+from barnum.models.networks.rote import F64, Roller, RoteConfig, RoteNetwork, Rule
+from barnum.paths import Learn, Transfers, iter_transfers
+from barnum.sequences import (
+    WINDOW,
+    EdgeCounter,
+    RunEdges,
+    Selection,
+    Tokens,
+    Vocabulary,
+    check_runs,
+    edges_of,
+    fit_novelty,
+    pack_runs,
+    regroup,
+    units_of,
+    unpack_runs,
+)
+from barnum.sequences.kept import MOST_TRANSFERS
+from barnum.sequences.parts import joined, part_of
+
+_log = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
+_Made = Generator[_Item, None, None]
+
+# transfers that are predicted by one state of the model
+_PIECE = 1 << 22
+# the first run has none before it: it is predicted piece by piece, each as long as all before it
+_FIRST = 1 << 10
+# a run weighs as the cube of its number: the last quarter has two thirds of the weight
+_POWER = 3
+# where memory is bounded: a piece is one transfer for so many bytes, and not less than so many transfers
+_BYTES_OF_PIECE = 1 << 14
+_FEWEST = 1 << 8
+# … and so many threads count at most: a table that grows is there twice meanwhile. Not the number of threads
+# that are there, for what is kept must not depend on it
+_AT_ONCE = 4
+
+
+def check_goes_on(model: Model) -> None:
+    """RoteLearner.of() would take the model.
+
+    Raises:
+        ModelError: it would not.
+    """
+    document, _, vocabulary, kept = _kept_by(model)
+    check_runs(vocabulary, kept, len(document.samples))
+
+
+def _kept_by(model: Model) -> tuple[ModelDocument, RoteNetwork, Vocabulary, Arrays]:
+    document, network, vocabulary = model.document, model.network, model.vocabulary
+    if document is None or not isinstance(network, RoteNetwork) or vocabulary is None:
+        raise ModelError("this model is not of a rote learner: only those can learn more, or be merged")
+    kept = {name.removeprefix("runs."): array for name, array in model.extra.items()}
+    return document, network, vocabulary, kept
+
+
+def fading(count: int) -> float:
+    """What escapes measured on ``count`` runs weigh when those of one more are added."""
+    return float((count / (count + 1)) ** _POWER)
+
+
+class RoteSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be learnt; ``max_memory`` bounds the counts, in bytes."""
+
+    learn: Learn
+    tokens: Tokens
+    lengths: list[int]
+    rule: Rule = "likeliest"
+    max_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that was read to its end: kept as a ``whole``, or if it is too long for that its ``edges``."""
+
+    sample: str
+    opened: OpenPath
+    transfers: int
+    whole: Transfers | None
+    edges: RunEdges | None
+
+
+@dataclass(slots=True)
+class RoteLearner:
+    """Learns runs one after the other, and gives a model of all of them.
+
+    ``samples`` are their names and ``runs`` their distinct transfers, in order; ``measured`` the escapes
+    (tried, escaped, base; see RoteNetwork) of each run that this learner has learnt itself, ``transfers``
+    how many these had.
+    """
+
+    spec: RoteSpec
+    threads: int
+    transfers: int = 0
+    network: RoteNetwork = field(init=False)
+    samples: list[str] = field(default_factory=list)
+    runs: list[RunEdges] = field(default_factory=list)
+    measured: list[tuple[F64, F64, F64]] = field(default_factory=list)
+    _before: int = field(default=0, init=False)  # transfers of runs that others have learnt
+
+    def __post_init__(self) -> None:
+        self.network = RoteNetwork(RoteConfig(lengths=self.spec.lengths, rule=self.spec.rule))
+
+    @classmethod
+    def of(cls, model: Model, threads: int, max_memory: int | None = None) -> RoteLearner:
+        """A learner that goes on from a model, and takes over its network.
+
+        Raises:
+            ModelError: it is none of a rote learner, or keeps no runs to go on from.
+        """
+        document, network, vocabulary, kept = _kept_by(model)
+        spec = RoteSpec(
+            learn=document.learn,
+            tokens=document.tokens,
+            lengths=network.config.lengths,
+            rule=network.config.rule,
+            max_memory=max_memory,
+        )
+        made = cls(spec, threads)
+        made.network = network
+        made.samples = list(document.samples)
+        made.runs = unpack_runs(vocabulary, kept, len(made.samples))
+        made._before = sum(run.whole.transfers for run in made.runs)
+        return made
+
+    @property
+    def forgotten(self) -> int:
+        """How many of the lengths, the longest, were forgotten to keep within the bound of memory."""
+        return len(self.spec.lengths) - self.network.counts.kept
+
+    @property
+    def contexts(self) -> int:
+        """Number of contexts counted."""
+        return int(self.network.counts.contexts)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the counts take."""
+        return int(self.network.counts.bytes)
+
+    def merge(self, model: Model) -> None:
+        """Add what another model has learnt from other runs.
+
+        Raises:
+            ModelError: it is not of the same kind, or has learnt the same runs.
+            SetsError: the memory allowed does not hold even single branches.
+        """
+        other = RoteLearner.of(model, self.threads)
+        for name in ("learn", "tokens", "lengths"):
+            if getattr(other.spec, name) != getattr(self.spec, name):
+                raise ModelError(f"it has learnt with other options ({name} differs): they cannot be merged")
+        twice = sorted(set(self.samples) & set(other.samples))
+        if twice:
+            raise ModelError(f"both models have learnt {twice[0]}: merged, it would count twice")
+        self._check_sum(other._before)
+        self.network.merge(other.network, self._piece(), self._make_room)
+        self.samples += other.samples
+        self.runs += other.runs
+        self._before += other._before
+
+    def keep_to_memory(self) -> None:
+        """Forget the longest contexts until what was counted fits in the memory that is allowed.
+
+        Raises:
+            SetsError: even single branches do not fit.
+        """
+        self._make_room(0)
+
+    def learn(self, sample: str, opened: OpenPath) -> int:
+        """Learn one more run; the number of its transfers. Of one that cannot be read nothing is learnt.
+
+        Raises:
+            InputError: the trace cannot be read.
+            SetsError: the memory allowed does not hold even single branches.
+        """
+        return self._count(self._read(sample, opened))
+
+    def learn_all(self, samples: Sequence[tuple[str, OpenPath]]) -> Iterator[int]:
+        """Learn several runs, the next of which is read while one is counted; as learn() for each."""
+        with closing(_ahead(self._read(*each) for each in samples)) as runs:
+            for run in runs:
+                yield self._count(run)
+
+    def _read(self, sample: str, opened: OpenPath) -> _Run:
+        """Read a run to its end before anything of it counts; kept where it is no longer than a piece."""
+        counter: EdgeCounter | None = None
+        held: list[Transfers] = []
+        total = 0
+        with opened() as path:
+            for part in iter_transfers(path, self.spec.learn):
+                if not len(part):
+                    continue
+                held.append(part)
+                total += len(part)
+                if total > _PIECE:
+                    counter = counter or EdgeCounter()
+                    for each in held:
+                        counter.add(each)
+                    held.clear()
+        whole = joined(held) if held and counter is None else None
+        if counter is not None:
+            for each in held:
+                counter.add(each)
+        return _Run(sample, opened, total, whole, counter.done() if counter is not None else None)
+
+    def _count(self, run: _Run) -> int:
+        if not run.transfers:
+            _log.warning("%s: holds no transfer that passes the filter", run.sample)
+            return 0
+        self._check_sum(run.transfers)
+        roller = Roller(self.spec.lengths, self.spec.tokens)
+        count = len(self.runs)
+        done = 0
+        network = self.network
+        threads = self.threads if self.spec.max_memory is None else min(self.threads, _AT_ONCE)
+        twice = _FIRST
+        brought = RoteNetwork(network.config)  # escapes of this run
+        with ThreadPoolExecutor(1) as beside, closing(self._pieces(run, count == 0)) as pieces:
+            edges = None if run.whole is None else beside.submit(edges_of, [run.whole])
+            for piece in pieces:
+                walk = roller.roll(piece)
+                if not done and count:
+                    network.fade(fading(count))
+                if count or done:
+                    network.settle()
+                    measured = network.counts.escapes(walk, self.threads)
+                    if not count and done >= twice:
+                        # each time that the first one has doubled it is predicted better
+                        twice *= 2
+                        network.fade(0.5)
+                        brought.fade(0.5)
+                    network.measured(*measured)
+                    brought.measured(*measured)
+                self._make_room(len(piece))
+                network.counts.add(walk, threads)
+                done += len(piece)
+            found = run.edges if edges is None else edges.result()
+        assert found is not None
+        self.samples.append(run.sample)
+        self.runs.append(found)
+        self.measured.append((brought.tried, brought.escaped, brought.base))
+        self.transfers += done
+        return done
+
+    def model(self) -> Model:
+        """The model of all that was learnt.
+
+        Raises:
+            SetsError: that is nothing.
+        """
+        if not self.runs:
+            raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
+        network = self.network
+        network.config = msgspec.structs.replace(network.config, forgotten=self.forgotten)
+        network.settle()
+        identity = Identity()
+
+        def count() -> None:
+            # its names come before all others
+            identity.add(counted_by(network))
+
+        with ThreadPoolExecutor(1) as beside:
+            counting = beside.submit(count)
+            vocabulary = Vocabulary.fit(units_of(self.runs)[0])
+            rates, scores = fit_novelty(vocabulary, self.runs)
+            extra = {f"runs.{name}": array for name, array in pack_runs(vocabulary, self.runs).items()}
+            model = Model(network, self.spec.tokens, "", None, vocabulary, vocabulary, rates, extra)
+            counting.result()
+        identity.add(model.arrays({}))
+        model.identity = str(identity)
+        model.document = ModelDocument(
+            schema=SCHEMA,
+            version=__version__,
+            network="rote",
+            config=msgspec.to_builtins(network.config),
+            tokens=self.spec.tokens,
+            learn=self.spec.learn,
+            train=None,
+            selection=Selection(),
+            samples=tuple(self.samples),
+            calibration=Calibration("novelty", WINDOW, tuple(np.round(scores, 6).tolist())),
+            identity=model.identity,
+        )
+        return model
+
+    def _pieces(self, run: _Run, first: bool) -> _Made[Transfers]:
+        """The transfers of a run in the pieces that are predicted together."""
+        most = self._piece()
+
+        def again() -> Iterator[Transfers]:
+            with run.opened() as path:
+                yield from regroup(iter_transfers(path, self.spec.learn), most)
+
+        parts = regroup([run.whole], most) if run.whole is not None else _ahead(again())
+        begin = 0
+        for part in parts:
+            if not first:
+                yield part
+                continue
+            at = 0
+            while at < len(part):
+                end = min(len(part), at + max(_FIRST, begin))
+                yield part_of(part, at, end)
+                begin += end - at
+                at = end
+
+    def _piece(self) -> int:
+        """How many transfers, or counts of another model, are added at once."""
+        if self.spec.max_memory is None:
+            return _PIECE
+        return min(_PIECE, max(_FEWEST, self.spec.max_memory // _BYTES_OF_PIECE))
+
+    def _check_sum(self, transfers: int) -> None:
+        """A model of so many transfers more can still be read."""
+        if self._before + self.transfers + transfers > MOST_TRANSFERS:
+            raise ModelError("with these runs it has learnt more transfers than can be counted")
+
+    def _make_room(self, counts: int) -> None:
+        """Forget the longest contexts until so many transfers, or counts of another model, more fit in the
+        memory that is allowed.
+
+        Raises:
+            SetsError: single branches and so many more do not fit.
+        """
+        limit = self.spec.max_memory
+        if limit is None:
+            return
+        before = self.network.counts.kept
+        while self.network.counts.bytes_with(counts, _AT_ONCE) > limit:
+            kept = self.network.counts.kept - 1
+            if kept == 0:
+                raise SetsError(
+                    f"the counts do not fit in {limit:,} bytes, even where only single branches are counted: "
+                    "raise --max-memory"
+                )
+            self.network.counts.keep(kept)
+        if self.network.counts.kept != before:
+            longest = self.spec.lengths[self.network.counts.kept - 1]
+            _log.info("memory: contexts of more than %s transfers were forgotten", f"{longest:,}")
+
+
+def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:
+    """The same items, made by a thread that is up to ``depth`` of them ahead."""
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: tuple[bool, Any]) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stopped.is_set():
+                    return
+            put((False, None))
+        except BaseException as error:  # raised where the items are used
+            put((False, error))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while True:
+            more, item = waiting.get()
+            if not more:
+                if item is not None:
+                    raise item
+                return
+            yield item
+    finally:
+        stopped.set()
+        worker.join()

@@ -1,0 +1,1 @@
+"""The networks: what each computes, learns from, and how it scores."""

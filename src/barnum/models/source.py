@@ -1,0 +1,78 @@
+"""What an evaluation says of where its run came from."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from barnum import __version__
+from barnum.errors import SampleError
+from barnum.evaluations.header import SCHEMA, Calibration, Header, Source
+from barnum.models.model import Model
+from barnum.paths import Learn, PathReader
+from barnum.samples import Sample, read_meta
+
+_log = logging.getLogger(__name__)
+
+
+def header_of(model: Model, learn: Learn, sample: Sample, path: PathReader) -> Header:
+    """The header of a sample's evaluation by a model."""
+    document = model.document
+    told: dict[str, Any] = {
+        "learn": msgspec.to_builtins(learn),
+        "tokens": msgspec.to_builtins(model.tokens),
+    }
+    calibration = None
+    if document is not None:
+        told |= {"network": document.network, "train": msgspec.to_builtins(document.train)}
+        calibration = msgspec.convert(msgspec.to_builtins(document.calibration), Calibration)
+    return Header(
+        schema=SCHEMA,
+        version=__version__,
+        name=sample.name,
+        label=sample.label,
+        sample=sample.folder.name,
+        model=model.identity,
+        options=told,
+        calibration=calibration,
+        transfers=0,
+        source=source_of(path, sample.folder),
+    )
+
+
+def source_of(path: PathReader, folder: Path) -> Source:
+    """What became of a run, from its path and its sample folder."""
+    meta = None
+    file = folder / "meta.json"
+    if file.is_file():
+        try:
+            meta = read_meta(file)
+        except SampleError as error:
+            _log.warning("%s: how the program ended is not known", error)
+    header = path.header
+    statistics = header.get("statistics")
+    if not isinstance(statistics, dict):
+        statistics = {}
+    size, lost, unmapped = (_count(statistics.get(name)) for name in ("bytes", "bytes_lost", "unmapped"))
+    share = None if size is None or lost is None else min(1.0, lost / max(size, 1))
+    if meta is not None and share is not None:
+        blocks = sum(stream.lost_blocks for stream in meta.streams)
+        share = 1 - (1 - share) * (1 - blocks / max(1, blocks + path.rows))
+    return Source(
+        steps=path.rows,
+        cut=None if path.spawn is None else min(path.spawn, path.first_stream),
+        lost=share,
+        truncated=header.get("truncated") is not None,
+        unmapped=unmapped,
+        status=meta.exit.status if meta else None,
+        signal=meta.exit.signal if meta else None,
+        timeout=meta.exit.timeout if meta else None,
+        children=meta.children if meta else None,
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

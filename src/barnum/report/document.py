@@ -1,0 +1,231 @@
+"""The document of a report: what the page shows, and what ``--json`` writes.
+
+Everything is plain numbers, words and lists; blocks are named once, in ``places``, and numbered elsewhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from barnum.verdicts.judgement import Trivial
+from barnum.verdicts.method import Score
+from barnum.verdicts.statistics import Rate
+
+SCHEMA = 1
+
+Index = Annotated[int, msgspec.Meta(ge=0, description="index into places")]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Value = Literal["surprisal", "mistakes"]
+Reason = Literal["novelty", "surprisal", "mistakes"]
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A basic block. ``block`` is its BBID in hex, None where the model knows classes alone (``block_class``
+    then is the class); ``module`` the mapped path, None where no memory map tells; ``offset`` bytes from
+    the module's base; ``function`` the symbol that the block lies in, ``function_offset`` bytes from its
+    begin."""
+
+    block: str | None = None
+    block_class: int | None = None
+    module: str | None = None
+    offset: int | None = None
+    function: str | None = None
+    function_offset: int | None = None
+
+
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """One prediction.
+
+    ``prediction`` counts those of the run from 0, ``position`` is the step of the target in the path.
+    ``source`` is the block that was left, ``kind`` and ``instruction`` (Intel syntax, at
+    ``instruction_offset`` from its module's base) what ended it: known where the parsed trace and the code
+    are there. ``confidence`` is the probability of what was expected, ``probability`` that of what happened
+    (for targets never seen that of all of them together), ``surprisal`` its -ln in nats. ``seen`` 2: the
+    transfer was seen in training, 1: its target was, 0: neither. ``novelty`` in nats. ``times`` is how often
+    in its window the same was expected and the same happened, of which this is the most telling.
+    """
+
+    prediction: int
+    position: int | None = None
+    source: Index | None = None
+    kind: str | None = None
+    instruction: str | None = None
+    instruction_offset: int | None = None
+    expected: Index
+    confidence: float
+    actual: Index
+    correct: bool
+    probability: float | None = None
+    surprisal: float | None = None
+    seen: Annotated[int, msgspec.Meta(ge=0, le=2)] | None = None
+    novelty: float | None = None
+    times: int = 1
+
+
+class Detail(msgspec.Struct, frozen=True, kw_only=True):
+    """Values around a window, one a prediction from ``begin`` on, or one for each ``each`` predictions, their
+    maximum."""
+
+    begin: int
+    each: int
+    values: list[float]
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """Neighbouring predictions begin to end (exclusive), with the sum of novelty and the mean of surprisal
+    in them, and the share that was wrong. ``transfers`` are the most telling of them in order, ``left_out``
+    the number of others that these do not stand for. ``chosen_by`` says by what it is among the most
+    surprising."""
+
+    begin: int
+    end: int
+    position: int | None
+    position_end: int | None
+    chosen_by: Reason
+    novelty: float | None
+    surprisal: float | None
+    wrong: Share
+    above_threshold: bool
+    transfers: list[Transfer]
+    left_out: int
+    detail: Detail
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole run in bins of ``each`` predictions, on average: mean and maximum of ``value`` in each, where
+    ``value`` is surprisal in nats, or the confidence of wrong predictions (0 for right ones). ``news`` are
+    pairs of a prediction and its novelty in nats, ``news_left_out`` how many smaller ones are not among
+    them."""
+
+    value: Value
+    each: float
+    mean: list[float]
+    highest: list[float]
+    news: list[tuple[int, float]] = []
+    news_left_out: int = 0
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """The first prediction, and step of the path, at which the sum within the window exceeded the
+    threshold."""
+
+    prediction: int
+    position: int | None
+
+
+class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. ``verdict`` is None where nothing could judge it. Features as in ``classifier --json``; what
+    the evaluation does not hold is None. ``judged`` of the ``transfers`` made the verdict and the features:
+    fewer where those after the start of another process were left out. ``notes`` say what is missing and
+    why."""
+
+    name: str
+    label: str
+    sample: str
+    verdict: Literal["nominal", "anomalous", "refused"] | None
+    refused: str | None
+    score: float | None
+    p_value: float | None
+    transfers: int
+    judged: int
+    wrong: Share
+    wrong_confidence: float
+    surprisal: float | None
+    surprisal_window: float | None
+    new: float | None
+    unknown: float | None
+    novelty: float | None
+    novelty_window: float | None
+    first_alarm: Alarm | None
+    curve: Curve
+    windows: list[Window]
+    notes: list[str]
+
+
+class Classifier(msgspec.Struct, frozen=True, kw_only=True):
+    """How was judged. ``threshold``: scores above it are anomalous, None where there is no single one.
+    ``by``: what conformal goes by; None for other methods."""
+
+    method: str
+    description: str
+    threshold: float | None
+    by: Score | None = None
+
+
+class Roc(msgspec.Struct, frozen=True, kw_only=True):
+    """Share of benign runs called anomalous against share of malicious ones, as the threshold falls; ``auc``
+    is the area under it, with its 0.95 interval from ``low`` to ``high``."""
+
+    auc: Share
+    low: Share
+    high: Share
+    benign: list[Share]
+    malicious: list[Share]
+
+
+class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``p_values`` of benign runs, ascending: were they exchangeable with those that calibrate, these would
+    be spread evenly. ``scores`` is how many runs came with the model to calibrate by."""
+
+    scores: int
+    p_values: list[float]
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """All runs together; error rates, with their 0.95 intervals, where there are verdicts on runs of that
+    label. ``trivial`` is how detectors do that look at how the program ended alone."""
+
+    runs: int
+    benign: int
+    malicious: int
+    anomalous: int
+    refused: int
+    false_positives: Rate | None
+    false_negatives: Rate | None
+    trivial: list[Trivial]
+    roc: Roc | None
+    calibration: CalibrationReport | None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole report. ``notes`` say what was aggregated, left out or is missing. ``calls``: the runs are
+    calls that a sandbox reported; a place then is a call, whose name is its ``module``."""
+
+    schema: int = SCHEMA
+    version: str
+    evaluations: str
+    model: str
+    window: int
+    classifier: Classifier | None
+    overview: Overview
+    notes: list[str]
+    places: list[Place]
+    samples: list[SampleReport]
+    calls: bool = False
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON schema of a report (docs/report.schema.json)."""
+    schema = msgspec.json.schema(Report)
+    for part in schema["$defs"].values():
+        # docstrings: their lines are indented up to Python 3.12, and not from 3.13 on
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report of barnum",
+        **schema,
+    }
+
+
+def schema_text() -> bytes:
+    """Content of docs/report.schema.json."""
+    return msgspec.json.format(msgspec.json.encode(json_schema()), indent=1) + b"\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(schema_text())

@@ -1,0 +1,138 @@
+"""How the runs of a report are judged; all else takes verdicts as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from barnum.errors import EvaluationError
+from barnum.report.document import CalibrationReport, Classifier, Overview, Roc
+from barnum.report.request import Request
+from barnum.report.texts import finite, plain_text
+from barnum.verdicts.features import Run
+from barnum.verdicts.judgement import Summary, check_model, evaluation_name, judge, read_runs
+from barnum.verdicts.method import Score, Verdict
+from barnum.verdicts.statistics import roc_of
+
+# a score that is the largest sum within a window may differ this much from the sum: it was added up otherwise
+_ROUNDING = 1e-6
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says
+    what; ``by`` is what the verdicts go by, where the method goes by one score."""
+
+    runs: list[Run]
+    verdicts: list[Verdict] | None
+    classifier: Classifier | None
+    by: Score | None = None
+    summary: Summary | None
+    why: str | None = None
+
+
+def judge_folder(request: Request, files: list[Path], advance: Callable[[], None]) -> Judged:
+    """Judge all evaluations; without verdicts where none is possible and none was asked for.
+
+    Raises:
+        EvaluationError: one is broken, they do not belong together, or the method asked for cannot judge
+            them.
+    """
+    try:
+        found = judge(
+            request.folder,
+            method=request.method,
+            rate=request.rate,
+            score=request.score,
+            load=request.load,
+            cut=request.cut,
+            max_lost=request.max_lost,
+            workers=request.workers,
+            advance=advance,
+        )
+    except EvaluationError as error:
+        if (
+            request.method is not None
+            or request.load is not None
+            or request.rate is not None
+            or request.score
+        ):
+            raise
+        # a page without verdicts is still of use, but not one of broken files, or of ones that do not belong
+        # together
+        runs = read_runs(files, cut=request.cut, workers=request.workers)
+        check_model(request.folder, runs, evaluation_name)
+        return Judged(runs=runs, verdicts=None, classifier=None, summary=None, why=str(error))
+    by: Score | None = getattr(found.classifier, "score", None)
+    return Judged(
+        runs=found.runs,
+        verdicts=found.verdicts,
+        classifier=Classifier(
+            method=found.method,
+            description=plain_text(found.description),
+            threshold=finite(found.classifier.threshold),
+            by=by,
+        ),
+        by=by,
+        summary=found.summary,
+    )
+
+
+def overview(judged: Judged) -> Overview:
+    """How many runs there are, and how good the verdicts are."""
+    runs, summary = judged.runs, judged.summary
+    malicious = sum(run.malicious for run in runs)
+    given = [
+        (run, verdict)
+        for run, verdict in zip(runs, judged.verdicts or [], strict=judged.verdicts is not None)
+        if verdict.refused is None
+    ]
+    scores = {
+        label: [verdict.score for run, verdict in given if run.malicious == label] for label in (False, True)
+    }
+    roc = None
+    if summary is not None and summary.auc is not None:
+        points = roc_of(scores[False], scores[True])
+        roc = Roc(
+            auc=summary.auc.auc,
+            low=summary.auc.low,
+            high=summary.auc.high,
+            benign=[round(x, 6) for x, _ in points],
+            malicious=[round(y, 6) for _, y in points],
+        )
+    p_values = sorted(
+        verdict.p_value for run, verdict in given if verdict.p_value is not None and not run.malicious
+    )
+    calibration = None
+    if p_values:
+        held = runs[0].calibration
+        calibration = CalibrationReport(scores=len(held.scores) if held else 0, p_values=p_values)
+    return Overview(
+        runs=len(runs),
+        benign=len(runs) - malicious,
+        malicious=malicious,
+        anomalous=sum(verdict.anomalous for _, verdict in given),
+        refused=summary.refused if summary is not None else 0,
+        false_positives=summary.false_positives if summary is not None else None,
+        false_negatives=summary.false_negatives if summary is not None else None,
+        trivial=summary.trivial if summary is not None else [],
+        roc=roc,
+        calibration=calibration,
+    )
+
+
+def alarm_threshold(judged: Judged, index: int) -> float | None:
+    """What the sum of novelty within the window must exceed for this run to be anomalous; None where it was
+    not judged by that sum, or is not anomalous."""
+    if judged.by != "novelty":
+        return None
+    if judged.verdicts is None or judged.classifier is None or judged.classifier.threshold is None:
+        return None
+    run, verdict = judged.runs[index], judged.verdicts[index]
+    if run.novelty_window is None or verdict.refused is not None or not verdict.anomalous:
+        return None
+    if abs(verdict.score - run.novelty_window) > _ROUNDING:
+        return None
+    # a run that was left out was judged by a threshold of its own, which may be lower than that of all
+    return min(judged.classifier.threshold, run.novelty_window - _ROUNDING)

@@ -1,0 +1,467 @@
+"""What a report shows of one evaluation: curve, windows, first alarm. Two passes over its file, in bounded
+memory whatever its length."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from barnum.evaluations.files import Evaluation
+from barnum.evaluations.folder import open_evaluation
+from barnum.report.document import Curve, Detail, Reason, Value
+from barnum.verdicts.method import Score
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Part = dict[str, NDArray[Any]]
+
+# length of a window where the evaluation names none
+WINDOW = 500
+# bounds for windows that are chosen by surprisal: shorter ones are single surprises, longer ones hide them
+_SURPRISAL_WINDOWS = (50, 5000)
+# distinct predictions of a window that are remembered while it is read
+_MOST_DISTINCT = 1 << 13
+# an integral of novelty may differ this much from that of the verdict, which adds up in another order
+_ROUNDING = 1e-6
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a run is shown: bins of its curve, windows, transfers a window, values around a window,
+    new transfers marked in the curve."""
+
+    bins: int
+    windows: int
+    transfers: int
+    detail: int
+    news: int
+
+    @classmethod
+    def of(cls, samples: int, windows: int) -> Budget:
+        """More runs show less of each, so that a page stays one that a browser opens."""
+        if samples <= 100:
+            return cls(bins=800, windows=windows, transfers=12, detail=1000, news=400)
+        if samples <= 300:
+            return cls(bins=400, windows=windows, transfers=8, detail=400, news=100)
+        return cls(bins=200, windows=windows, transfers=6, detail=150, news=40)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some predictions of an evaluation, t of them; arrays [t], ``columns`` being those of the file;
+    ``prediction`` i64 is its number. ``times`` i64 is how many predictions a row stands for: those of its
+    window in which the same was expected and the same happened."""
+
+    prediction: I64
+    times: I64
+    columns: Part
+
+    def __len__(self) -> int:
+        return len(self.prediction)
+
+    def chosen(self, at: I64) -> Rows:
+        """Those rows."""
+        columns = {name: column[at] for name, column in self.columns.items()}
+        return Rows(self.prediction[at], self.times[at], columns)
+
+    @classmethod
+    def none(cls) -> Rows:
+        """No rows."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), {})
+
+
+@dataclass(slots=True)
+class Stretch:
+    """A window: predictions begin to end, why it was chosen, and what the second pass finds in it. The sums
+    are those over the window; ``first`` and ``last`` the steps of its first and last prediction."""
+
+    begin: int
+    end: int
+    reason: Reason
+    novelty: float = 0.0
+    surprisal: float = 0.0
+    wrong: int = 0
+    first: int | None = None
+    last: int | None = None
+    rows: Rows = field(default_factory=Rows.none)
+    detail: Detail = field(default_factory=lambda: Detail(begin=0, each=1, values=[]))
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found in one evaluation; ``alarm`` is (prediction, step) or None."""
+
+    curve: Curve
+    windows: list[Stretch]
+    alarm: tuple[int, int | None] | None
+    columns: tuple[str, ...]
+    options: dict[str, Any]
+    calls: dict[str, str] | None = None
+
+
+def scan(
+    file: Path,
+    count: int,
+    window: int,
+    threshold: float | None,
+    budget: Budget,
+    judged: int | None = None,
+    by: Score | None = None,
+) -> Scan:
+    """Read an evaluation of ``count`` predictions, at least 1.
+
+    ``threshold``: the first alarm is where the sum of novelty within ``window`` predictions exceeds it,
+    among the first ``judged`` ones; None: there is none. ``by``: what the verdict goes by, so that windows
+    are chosen by the same: mean surprisal, adjusted or not, by surprisal first; combined, in turn by novelty
+    and by surprisal; else by novelty first. Those among the first ``judged`` predictions come before others.
+
+    Raises:
+        EvaluationError: it is broken.
+    """
+    evaluation = open_evaluation(file)
+    try:
+        curve, windows, alarm = _first_pass(evaluation, count, window, threshold, budget, judged, by)
+        if alarm is not None and judged is not None and alarm[0] >= judged:
+            alarm = None
+        _second_pass(evaluation, count, windows, budget)
+        return Scan(
+            curve=curve,
+            windows=windows,
+            alarm=alarm,
+            columns=evaluation.columns,
+            options=evaluation.header.options if evaluation.header else {},
+            calls=evaluation.header.calls if evaluation.header else None,
+        )
+    finally:
+        evaluation.close()
+
+
+def _parts(evaluation: Evaluation, *columns: str) -> Iterator[tuple[int, Part]]:
+    begin = 0
+    for part in evaluation.parts(*columns):
+        size = len(part[columns[0]])
+        if size:
+            yield begin, part
+        begin += size
+
+
+def _with_calls_before(parts: Iterator[tuple[int, Part]]) -> Iterator[tuple[int, Part]]:
+    """The same, and of each call the one before it, ``before`` u64[m]: 0 where none is known."""
+    actual, position = np.uint64(0), np.uint64(0)
+    for begin, part in parts:
+        before = np.concatenate([[actual], part["actual"][:-1]])
+        step = np.concatenate([[position], part["position"][:-1]])
+        next_to = part["position"] == step + np.uint64(1)
+        actual, position = part["actual"][-1], part["position"][-1]
+        yield begin, part | {"before": np.where(next_to, before, np.uint64(0))}
+
+
+def _values(part: Part) -> F64:
+    """f64[m]: what the curve is of."""
+    if "surprisal" in part:
+        return part["surprisal"].astype(np.float64)
+    return np.where(part["correct"], 0.0, part["confidence"]).astype(np.float64)
+
+
+# first pass
+
+
+def _first_pass(
+    evaluation: Evaluation,
+    count: int,
+    window: int,
+    threshold: float | None,
+    budget: Budget,
+    judged: int | None,
+    by: Score | None,
+) -> tuple[Curve, list[Stretch], tuple[int, int | None] | None]:
+    has = evaluation.columns
+    value: Value = "surprisal" if "surprisal" in has else "mistakes"
+    names = ["surprisal"] if value == "surprisal" else ["correct", "confidence"]
+    if "novelty" in has:
+        names += ["novelty", "position"]
+    bins = _Bins(count, budget.bins)
+    lowest, highest = _SURPRISAL_WINDOWS
+    middle = count if judged is None else min(judged, count)
+    length = max(lowest, min(window, highest))
+    worst = [_Worst(length, span) for span in ((0, middle), (middle, count)) if span[0] < span[1]]
+    index: list[I64] = []
+    weights: list[F64] = []
+    position: list[I64] = []
+    for begin, part in _parts(evaluation, *names):
+        values = _values(part)
+        bins.add(begin, values)
+        for each in worst:
+            each.add(begin, values)
+        if "novelty" in part:
+            at = np.flatnonzero(part["novelty"])
+            index.append(at + begin)
+            weights.append(part["novelty"][at].astype(np.float64))
+            position.append(part["position"][at].astype(np.int64))
+    news = _News(_joined(index, np.int64), _joined(weights, np.float64), _joined(position, np.int64), window)
+    windows = _chosen(news, worst, budget.windows, by, "surprisal" if value == "surprisal" else "mistakes")
+    marked, left_out = news.marked(budget.news)
+    curve = Curve(
+        value=value,
+        each=count / len(bins.sums),
+        mean=_short(bins.mean()),
+        highest=_short(bins.highest),
+        news=marked,
+        news_left_out=left_out,
+    )
+    return curve, windows, None if threshold is None else news.alarm(threshold)
+
+
+def _chosen(news: _News, worst: list[_Worst], wanted: int, by: Score | None, other: Reason) -> list[Stretch]:
+    """At most ``wanted`` windows, none overlapping another; ``worst`` has one for each part of the run, that
+    which was judged before the rest."""
+    reasons: list[Reason] = [other, "novelty"] if by in ("surprisal", "adjusted") else ["novelty", other]
+    turn = 1 if by == "combined" else wanted
+    chosen: list[Stretch] = []
+    while True:
+        before = len(chosen)
+        for reason in reasons:
+            most = min(turn, wanted - len(chosen))
+            for part in worst:
+                if reason == "novelty":
+                    found = news.windows(most, part.span, chosen)
+                else:
+                    found = part.windows(most, chosen, reason)
+                chosen += found
+                most -= len(found)
+        if len(chosen) == before:
+            return chosen
+
+
+def _joined(parts: list[Any], kind: Any) -> Any:
+    return np.concatenate(parts) if parts else np.zeros(0, kind)
+
+
+def _short(values: F64) -> list[float]:
+    """Few digits: a page holds many of them."""
+    rounded: list[float] = np.round(values, 3).tolist()
+    return rounded
+
+
+class _Bins:
+    """Sums and maxima of a series of known length in equal bins, as it comes."""
+
+    def __init__(self, count: int, bins: int) -> None:
+        self._count = count
+        bins = max(1, min(bins, count))
+        # prediction at which each bin begins, and the end
+        self._begin = -(-np.arange(bins + 1, dtype=np.int64) * count // bins)
+        self.sums = np.zeros(bins)
+        self.highest = np.zeros(bins)
+
+    def add(self, begin: int, values: F64) -> None:
+        values = values[: max(0, self._count - begin)]
+        if not len(values):
+            return
+        first = int(np.searchsorted(self._begin, begin, side="right")) - 1
+        last = int(np.searchsorted(self._begin, begin + len(values), side="left"))
+        edges = np.maximum(self._begin[first:last] - begin, 0)
+        self.sums[first:last] += np.add.reduceat(values, edges)
+        self.highest[first:last] = np.maximum(self.highest[first:last], np.maximum.reduceat(values, edges))
+
+    def mean(self) -> F64:
+        mean: F64 = self.sums / np.diff(self._begin)
+        return mean
+
+
+class _Worst:
+    """In a span of predictions, of each ``length`` neighbouring windows of that length the one with the
+    largest sum; one window where the span is shorter."""
+
+    def __init__(self, length: int, span: tuple[int, int]) -> None:
+        self.span = span
+        self._length = min(length, span[1] - span[0])
+        self._tail: F64 = np.zeros(0)
+        self._at = span[0]  # prediction that the tail begins with
+        self._begins: list[I64] = []
+        self._sums: list[F64] = []
+
+    def add(self, begin: int, values: F64) -> None:
+        """The next values, of the predictions from ``begin`` on."""
+        values = values[max(0, self.span[0] - begin) : max(0, self.span[1] - begin)]
+        if not len(values):
+            return
+        joined = np.concatenate([self._tail, values])
+        total = np.concatenate([[0.0], np.cumsum(joined)])
+        sums = total[self._length :] - total[: -self._length] if len(joined) >= self._length else joined[:0]
+        if len(sums):
+            padded = np.full(-(-len(sums) // self._length) * self._length, -1.0)
+            padded[: len(sums)] = sums
+            rows = padded.reshape(-1, self._length)
+            best = rows.argmax(axis=1)
+            self._begins.append(self._at + np.arange(len(rows)) * self._length + best)
+            self._sums.append(rows[np.arange(len(rows)), best])
+        keep = min(len(joined), self._length - 1)
+        self._at += len(joined) - keep
+        self._tail = joined[len(joined) - keep :]
+
+    def windows(self, wanted: int, taken: list[Stretch], reason: Reason) -> list[Stretch]:
+        """At most ``wanted`` windows with something in them that overlap neither each other nor those
+        taken, the worst first."""
+        found: list[Stretch] = []
+        for begin in self._ranked if wanted > 0 else ():
+            end = begin + self._length
+            if all(end <= other.begin or begin >= other.end for other in itertools.chain(found, taken)):
+                found.append(Stretch(begin, end, reason))
+                if len(found) == wanted:
+                    break
+        return found
+
+    @cached_property
+    def _ranked(self) -> list[int]:
+        """Where windows with something in them begin, the worst first; all must have been added."""
+        begins, sums = _joined(self._begins, np.int64), _joined(self._sums, np.float64)
+        order = np.argsort(-sums, kind="stable")
+        # of sums in floating point what is this near to nothing is nothing
+        ranked: list[int] = begins[order[sums[order] > _ROUNDING]].tolist()
+        return ranked
+
+
+class _News:
+    """Predictions with novelty: index i64[n] ascends, weights f64[n] in nats, position i64[n]."""
+
+    def __init__(self, index: I64, weights: F64, position: I64, window: int) -> None:
+        self._index, self._weights, self._position = index, weights, position
+        self._window = window
+
+    def alarm(self, threshold: float) -> tuple[int, int] | None:
+        """The first prediction at which the sum within the window exceeds the threshold."""
+        total = np.concatenate([[0.0], np.cumsum(self._weights)])
+        sums = total[1:] - total[np.searchsorted(self._index, self._index - self._window + 1)]
+        over = np.flatnonzero(sums > threshold)
+        if not len(over):
+            return None
+        return int(self._index[over[0]]), int(self._position[over[0]])
+
+    def windows(self, wanted: int, span: tuple[int, int], taken: list[Stretch]) -> list[Stretch]:
+        """The windows within a span with the largest sums that overlap neither each other nor those taken."""
+        found: list[Stretch] = []
+        weights = np.where((self._index >= span[0]) & (self._index < span[1]), self._weights, 0.0)
+        stop = np.minimum(self._index + self._window, span[1])
+
+        def leave_out(other: Stretch) -> None:
+            first, last = np.searchsorted(self._index, (other.begin, other.end))
+            weights[first:last] = 0.0
+            stop[:first] = np.minimum(stop[:first], other.begin)
+
+        for other in taken:
+            leave_out(other)
+        while len(found) < wanted and weights.any():
+            total = np.concatenate([[0.0], np.cumsum(weights)])
+            # what is in a window that was taken is 0 now, but no window begins there
+            sums = np.where(weights > 0, total[np.searchsorted(self._index, stop)] - total[:-1], 0.0)
+            best = int(sums.argmax())
+            found.append(Stretch(int(self._index[best]), int(stop[best]), "novelty"))
+            leave_out(found[-1])
+        return found
+
+    def marked(self, most: int) -> tuple[list[tuple[int, float]], int]:
+        """Those with the largest weights in order, and how many others there are."""
+        chosen = np.sort(np.argsort(-self._weights, kind="stable")[:most])
+        pairs = list(zip(self._index[chosen].tolist(), _short(self._weights[chosen]), strict=True))
+        return pairs, len(self._index) - len(chosen)
+
+
+# second pass
+
+
+def _second_pass(evaluation: Evaluation, count: int, windows: list[Stretch], budget: Budget) -> None:
+    """Fill the windows in."""
+    if not windows:
+        return
+    kept = [_Kept(window, budget.transfers) for window in windows]
+    around = [_around(window, count, budget.detail) for window in windows]
+    end = max(stop for _, stop, _ in around)
+    parts = _parts(evaluation, *evaluation.columns)
+    if evaluation.header is not None and evaluation.header.calls is not None:
+        parts = _with_calls_before(parts)
+    for begin, part in parts:
+        if begin >= end:
+            break
+        values: F64 | None = None
+        size = len(part["correct"])
+        for window, its, (start, stop, bins) in zip(windows, kept, around, strict=True):
+            low, high = max(start, begin), min(stop, begin + size)
+            if low < high:
+                values = _values(part) if values is None else values
+                bins.add(low - start, values[low - begin : high - begin])
+            low, high = max(window.begin, begin), min(window.end, begin + size)
+            if low < high:
+                its.add(low, {name: column[low - begin : high - begin] for name, column in part.items()})
+    for window, its, (start, stop, bins) in zip(windows, kept, around, strict=True):
+        window.rows = its.rows()
+        each = -(-(stop - start) // len(bins.highest))
+        window.detail = Detail(begin=start, each=each, values=np.round(bins.highest, 2).tolist())
+
+
+def _around(window: Stretch, count: int, values: int) -> tuple[int, int, _Bins]:
+    """A window with half its length on either side, and bins of equal length for it."""
+    margin = (window.end - window.begin) // 2
+    start, stop = max(0, window.begin - margin), min(count, window.end + margin)
+    each = -(-(stop - start) // values)
+    bins = -(-(stop - start) // each)
+    # whole bins: the last may reach beyond the end
+    return start, stop, _Bins(bins * each, bins)
+
+
+class _Kept:
+    """The most telling predictions of a window, and its sums."""
+
+    def __init__(self, window: Stretch, most: int) -> None:
+        self._window = window
+        self._most = most
+        self._rows = Rows.none()
+
+    def add(self, begin: int, part: Part) -> None:
+        window = self._window
+        size = len(part["correct"])
+        window.wrong += size - int(part["correct"].sum())
+        for name in ("novelty", "surprisal"):
+            if name in part:
+                setattr(window, name, getattr(window, name) + float(part[name].sum(dtype=np.float64)))
+        if "position" in part:
+            if window.first is None:
+                window.first = int(part["position"][0])
+            window.last = int(part["position"][-1])
+        index, times = np.arange(begin, begin + size), np.ones(size, np.int64)
+        if len(self._rows):
+            index = np.concatenate([self._rows.prediction, index])
+            times = np.concatenate([self._rows.times, times])
+            part = {name: np.concatenate([self._rows.columns[name], part[name]]) for name in part}
+        self._rows = _distinct(index, times, part, _MOST_DISTINCT)
+
+    def rows(self) -> Rows:
+        """The most telling ones, in order."""
+        rows = self._rows
+        # they are in order of rank; what was certain and happened tells nothing
+        telling = np.flatnonzero((_values(rows.columns) > 0) | (rows.columns.get("novelty", 0) > 0))
+        best = telling[: self._most]
+        return rows.chosen(best[np.argsort(rows.prediction[best])])
+
+
+def _distinct(index: I64, times: I64, part: Part, most: int) -> Rows:
+    """The most telling predictions first, each standing for all that are not new and are alike."""
+    values = _values(part)
+    ranks = (-values, -part["novelty"]) if "novelty" in part else (-values,)
+    rank = np.lexsort((index, *ranks))
+    # each new transfer stands for itself
+    own = np.where(part["novelty"] > 0, index + 1, 0) if "novelty" in part else np.zeros(len(index), np.int64)
+    pairs = np.stack([part["predicted"][rank], part["actual"][rank], own[rank].astype(np.uint64)], axis=1)
+    _, first, which = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    counted = np.bincount(which.ravel(), weights=times[rank]).astype(np.int64)
+    order = np.argsort(first)[:most]
+    chosen = rank[first[order]]
+    columns = {name: column[chosen] for name, column in part.items()}
+    return Rows(index[chosen], counted[order], columns)
