@@ -23,13 +23,14 @@ from ngram import Run, all_ngrams
 
 from barnum.errors import BarnumError
 from barnum.learning.mixture import learn_mixture
+from barnum.learning.network.hooks import Hooks
 from barnum.learning.network.learner import Learner, total_of
-from barnum.learning.network.spec import Hooks, Spec
 from barnum.learning.network.world import World
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
 from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model
 from barnum.models.networks.rote import lengths_up_to
+from barnum.models.networks.spec import Spec
 from barnum.models.scoring import mean_of
 from barnum.models.train_config import TrainConfig
 from barnum.paths import Learn, Path, transfers

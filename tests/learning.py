@@ -149,7 +149,7 @@ class Cut:
 
 def spec_of(network: str = "causal", vocabulary: str = "learnt", **changes: Any) -> Any:
     """What a small network learns; ``changes`` are fields of Spec, of its training, or of its tokens."""
-    from barnum.learning.network.spec import Spec
+    from barnum.models.networks.spec import Spec
     from barnum.models.train_config import TrainConfig
     from barnum.paths import Learn
     from barnum.sequences import Selection, Tokens
@@ -180,8 +180,8 @@ def fit(
     world: Any = None,
 ) -> tuple[Any, Any]:
     """The model, and the epochs, of paths in memory."""
+    from barnum.learning.network.hooks import Hooks
     from barnum.learning.network.learner import Learner
-    from barnum.learning.network.spec import Hooks
     from barnum.learning.network.world import World
 
     learner = Learner(spec, world or World())

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum import _sequences
+from barnum import _sequences, files
 from barnum.paths import Gap, GapDetails, Kind, Learn, open_path
 from barnum.paths.blocks import Chunk
 from barnum.paths.parquet import Ending, write_parquet
-from barnum import files
 from barnum.sequences import following as sequence_targets
 from barnum.sequences import histories
 from barnum.sequences.following import count_targets

@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from barnum.learning.network.trained import TrainedNetwork
 from barnum.learning.network.trainer import Trainer
 from barnum.models.networks import causal_scorer as scorer_module
-from barnum.models.networks.causal import NEVER, Causal, CausalConfig, cells_of, favoured_by
+from barnum.models.networks.causal import Causal
+from barnum.models.networks.causal_config import (
+    NEVER,
+    CausalConfig,
+    cells_of,
+    favoured_by,
+    multi_sites,
+    prior_of,
+)
 from barnum.models.networks.causal_scorer import CausalScorer, last_of
-from barnum.models.networks.causal_task import CausalData, multi_sites, prior_of
+from barnum.models.networks.causal_task import CausalData
 from barnum.models.threads import set_up
 from barnum.models.train_config import TrainConfig
 from barnum.paths import Kind
@@ -49,7 +58,7 @@ class Learnt:
         self.task = data.task(8, threads, ignore)
         config = TrainConfig(epochs=epochs, batch_size=1024, learning_rate=rate)
         self.epochs = Trainer(self.task, config, threads=threads).train()
-        self.network = self.task.network
+        self.network = TrainedNetwork(self.task.network)
         self.scorer = CausalScorer(self.network, self.vocabulary, self.rates, self.task.memory)
 
     def encode(self, path, first=(0,)):

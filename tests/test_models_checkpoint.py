@@ -32,8 +32,7 @@ def folder(tmp_path):
 def save(folder, model, *steps, best=()):
     """A checkpoint after each of so many steps, whose weights are told by its step."""
     for step in steps:
-        with torch.no_grad():
-            model.network.out.bias.fill_(step)
+        model.network.values["out.bias"][:] = step
         progress = Progress(epoch=2, step=step, steps=step, loss=1.5, epochs=[an_epoch()])
         folder.save(model, model.document, progress, STATE, step in best)
 
@@ -201,7 +200,7 @@ def test_a_checkpoint_is_a_model(folder, model, best):
     document, weights = files_of(folder, 4)
     read = load_model(document, weights)
     assert read.identity == identity_of(model.arrays())
-    assert read.network.out.bias.tolist() == [4.0] * len(model.network.out.bias)
+    assert read.network.values["out.bias"].tolist() == [4.0] * len(model.network.values["out.bias"])
     assert read.document.best == best
     # the optimiser's numbers are not the model's
     assert not any(name.startswith("optimiser") for name in read.arrays())

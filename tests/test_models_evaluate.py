@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from barnum.errors import ModelError
-from barnum.models import evaluate as evaluate_module
+from barnum.models import scoring
 from barnum.models.evaluate import Evaluator
 from barnum.models.networks import paper_scorer
 from barnum.models.scoring import mean_of
@@ -114,7 +113,7 @@ def test_a_trace_without_a_learnt_transfer(models, kind):
 @pytest.mark.parametrize("together", [1 << 16, 150])
 def test_threads_and_chunks_change_nothing(models, monkeypatch, kind, together):
     monkeypatch.setattr(paper_scorer, "_WINDOWS", 64)
-    monkeypatch.setattr(evaluate_module, "TOGETHER", together)
+    monkeypatch.setattr(paper_scorer, "TOGETHER", together)
     found = columns(models[kind], JUDGED)
     paths = [JUDGED, *(Cut(JUDGED, steps) for steps in (1000, 150, 50, 13, 7))]
     for threads, path in zip((3, 1, 2, 1, 8, 1), paths, strict=True):
@@ -127,7 +126,7 @@ def test_parts_of_a_long_run_remember_what_came_before(models, monkeypatch, voca
     model = models["causal", vocabulary]
     found = columns(model, JUDGED)
     for size in (1, 50, 256):
-        monkeypatch.setattr(evaluate_module, "PART", size)
+        monkeypatch.setattr(scoring, "PART", size)
         again = columns(model, JUDGED, threads=2)
         assert all(again[name].tobytes() == found[name].tobytes() for name in TYPES)
 
@@ -202,8 +201,7 @@ def test_an_attack_surprises_where_it_is(models, vocabulary):
 def test_windows_that_a_network_tells_no_finite_number_of_are_refused(vocabulary):
     runs = [path_of(nominal_path(i, 400), BLOCKS) for i in range(2)]
     model, _ = fit(spec_of("paper", vocabulary, epochs=1, units=4), runs)
-    with torch.no_grad():
-        for tensor in model.network.state_dict().values():
-            tensor.fill_(torch.finfo(torch.float32).max)
+    for array in model.network.arrays().values():
+        array[:] = np.finfo(np.float32).max
     with pytest.raises(ModelError, match=r"^its weights give no finite predictions: learn the model anew$"):
         columns(model, JUDGED)

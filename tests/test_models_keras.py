@@ -185,7 +185,7 @@ def write_model(folder, layers, weights=None):
 
 def some_windows(network, count=6, seed=0):
     rng = np.random.default_rng(seed)
-    return rng.integers(0, network.inputs, (count, network.sequence_len))
+    return rng.integers(0, network.config.inputs, (count, network.config.sequence_len))
 
 
 def refusal(document_file, weights_file):
@@ -223,7 +223,7 @@ def test_published_predictions(acrobat, start):
     # programs loop: most windows are there many times, and a window's prediction depends on it alone
     windows, which = np.unique(token[record[:, None] + np.arange(-31, 1)], axis=0, return_inverse=True)
     network = read_keras(acrobat / "model" / "lstm.json", acrobat / "model" / "lstm.h5")
-    assert (network.sequence_len, network.inputs, network.classes) == (32, 1024, 1024)
+    assert (network.config.sequence_len, network.config.inputs, network.config.classes) == (32, 1024, 1024)
     probabilities = torch.cat([network(part) for part in torch.from_numpy(windows).split(512)]).numpy()
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     found = probabilities[which.ravel(), predicted.astype(np.int64)]
@@ -381,7 +381,7 @@ def test_the_function_is_that_of_keras(tmp_path_factory, layers, seed, data):
     network = read_keras(*write_model(tmp_path_factory.mktemp("model"), layers, weights))
     windows = some_windows(network, data.draw(st.integers(0, 5)), seed)
     found = network(torch.from_numpy(windows))
-    assert found.shape == (len(windows), network.classes)
+    assert found.shape == (len(windows), network.config.classes)
     assert found.dtype == torch.float32
     if len(windows):
         assert np.allclose(found.numpy(), oracle(layers, weights, windows), rtol=1e-4, atol=1e-5)
@@ -481,7 +481,7 @@ def test_later_versions_of_keras_2(tmp_path):
     document_file, weights_file = write_model(tmp_path, layers)
     later = document(layers) | {"keras_version": "2.13.1"}
     document_file.write_text(json.dumps(later))
-    assert read_keras(document_file, weights_file).sequence_len == 5
+    assert read_keras(document_file, weights_file).config.sequence_len == 5
 
 
 @pytest.mark.parametrize(
@@ -510,12 +510,12 @@ def test_windows_that_are_none(tmp_path):
     for windows in (good[:, 1:], good[0], good.int()):
         with pytest.raises(ValueError, match="windows are"):
             network(windows)
-    for token in (-1, network.inputs):
+    for token in (-1, network.config.inputs):
         windows = good.clone()
         windows[1, 2] = token
         with pytest.raises(IndexError):
             network(windows)
-    assert network(good[:0]).shape == (0, network.classes)
+    assert network(good[:0]).shape == (0, network.config.classes)
 
 
 def test_weights_that_overflow(tmp_path):
@@ -890,7 +890,7 @@ def works_or_is_refused(document_file, weights_file):
         probabilities = network(torch.from_numpy(some_windows(network, 2)))
     except ModelError:
         return
-    assert probabilities.shape == (2, network.classes)
+    assert probabilities.shape == (2, network.config.classes)
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(2), atol=1e-4)
 
 

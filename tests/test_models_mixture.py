@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from barnum.errors import ModelError, SetsError
 from barnum.learning.mixture import check_partner, learn_mixture
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
-from barnum.models import evaluate as evaluate_module
+from barnum.models import scoring
 from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model
 from barnum.models.networks.causal_scorer import CausalScorer
@@ -130,7 +130,7 @@ def test_chances_of_all_targets_add_up_to_no_more_than_one(models, vocabulary, s
 def test_neither_parts_nor_threads_change_anything(models, monkeypatch):
     model = models["learnt"][0]
     whole = columns(model, JUDGED)
-    monkeypatch.setattr(evaluate_module, "PART", 37)
+    monkeypatch.setattr(scoring, "PART", 37)
     assert_same(columns(model, Cut(JUDGED, 11), threads=2), whole)
 
 

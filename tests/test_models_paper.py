@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from barnum.models.networks.paper import Paper, PaperConfig
+from barnum.models.networks.paper import Paper
+from barnum.models.networks.paper_windows import PaperConfig
 
 SMALL = {"inputs": 20, "classes": 7, "sequence_len": 6, "units": 5, "embedding": 4}
 

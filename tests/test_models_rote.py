@@ -1,6 +1,7 @@
 """The rote learner: learning run by run, merging, keeping to a bound of memory, files and their damage."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -333,12 +334,11 @@ def test_a_network_of_another_kind_learns_no_more():
 
 def test_a_model_that_names_other_runs_than_it_keeps_learns_no_more():
     model = learnt([LOOP * 9, LOOP * 8])
-    model.document = msgspec.structs.replace(model.document, samples=("a", "b", "c"))
+    model = replace(model, document=msgspec.structs.replace(model.document, samples=("a", "b", "c")))
     with pytest.raises(ModelError, match="other runs"):
         RoteLearner.of(model, 1)
-    model.extra = {}
     with pytest.raises(ModelError, match="no usable runs"):
-        RoteLearner.of(model, 1)
+        RoteLearner.of(replace(model, extra={}), 1)
 
 
 # --- drawn predictions -----------------------------------------------------------------------------------

@@ -21,12 +21,13 @@ from torch import nn
 from barnum.errors import InputError, ModelError
 from barnum.learning.network import trainer as trainer_module
 from barnum.learning.network.checkpoint import CheckpointFolder
-from barnum.learning.network.spec import Keeping
-from barnum.learning.network.task import Loss
-from barnum.learning.network.trainer import Checkpoints, InterruptedTrainingError, Trainer
-from barnum.learning.network.world import World, launched
+from barnum.learning.network.hooks import InterruptedTrainingError, Keeping
+from barnum.learning.network.processes import launched
+from barnum.learning.network.trainer import Checkpoints, Trainer
+from barnum.learning.network.world import World
 from barnum.models.networks.causal_task import CausalTask
 from barnum.models.networks.paper_task import PaperTask
+from barnum.models.networks.task import Loss
 from barnum.models.saved import load_model
 from barnum.models.threads import set_up
 from barnum.models.train_config import Progress, TrainConfig
@@ -560,10 +561,10 @@ PROCESS = textwrap.dedent(
     import json, sys
     from pathlib import Path
     from barnum.errors import InputError, ModelError
-    from barnum.models import trainer
+    from barnum.learning.network import trainer
     from barnum.learning.network.checkpoint import CheckpointFolder
     from barnum.learning.network.learner import Keeping
-    from barnum.models.model import save_document, save_weights
+    from barnum.models.saved import save_document, save_weights
     from barnum.learning.network.trainer import InterruptedTrainingError
     from barnum.learning.network.world import World
     from test_models_trainer import RUNS, Stops, fit, spec

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barnum._causal import Scorer
-from barnum.models.networks.causal import NEVER, Causal, CausalConfig
+from barnum.models.networks.causal import Causal
+from barnum.models.networks.causal_config import NEVER, CausalConfig
 from barnum.sequences import FURTHER, LEVELS
 
 ROOT = Path(__file__).parents[1]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from barnum.calls import read_calls
 from barnum.calls.calls import ChosenBy
 from barnum.calls.path import write_path
 from barnum.errors import SampleError
 from barnum.files import read_bounded
-from barnum.paths import PathReader, open_path
+from barnum.paths import OpenPath, PathReader, open_path
 from barnum.samples import BENIGN, Info, Sample
 
 _LARGEST_INFO = 1 << 20
@@ -79,11 +78,22 @@ class Told:
 class Reported:
     """Reads each report once, into a temporary folder."""
 
-    def __init__(self, options: dict[str, Any], folder: Path) -> None:
-        self._process: str | None = options["process"]
-        self._threads: bool = options["by_thread"]
-        self._children: bool = options["children"]
-        self._apart: int | None = options["sequence_len"] if options["no_overlap"] else None
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        process: str | None = None,
+        by_thread: bool = False,
+        children: bool = False,
+        apart: int | None = None,
+    ) -> None:
+        """``folder`` is the temporary one. Calls are those of ``process`` (None: of the one that runs the
+        submitted file), with ``children`` also of the processes that it started; with ``by_thread`` each
+        thread is taken for itself. One call in ``apart`` is predicted (None: each)."""
+        self._process = process
+        self._threads = by_thread
+        self._children = children
+        self._apart = apart
         self._folder = folder
         self._numbers: dict[Path, int] = {}
         # all calls met so far, by what evaluations call them
@@ -91,7 +101,7 @@ class Reported:
         # of what is read and not forgotten, by folder
         self.told: dict[Path, Told] = {}
 
-    def opener(self, sample: Sample) -> Callable[[], Any]:
+    def opener(self, sample: Sample) -> OpenPath:
         """A function that opens the sample's calls as a path, as a context."""
 
         @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from barnum.errors import OptionsError
 from barnum.samples import printable
 
 _FORMAT = "%(asctime)s %(processName)s %(levelname)s %(message)s"
@@ -160,3 +161,12 @@ def ended_like_an_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Settings that do not go together are errors of usage."""
+    try:
+        yield
+    except OptionsError as error:
+        raise click.UsageError(str(error)) from None

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from barnum.cli.common import SECONDS, Real, logging_option, set_up_logging
+from barnum.cli.common import (
+    SECONDS,
+    Real,
+    ended_like_an_interrupt,
+    logging_option,
+    set_up_logging,
+    usage_errors,
+)
+from barnum.cli.sessions import TerminalListener, asked_to_stop, settings_of
+
+if TYPE_CHECKING:
+    from barnum.learning.settings import NetworkSettings
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -258,7 +269,11 @@ options_of_system = _options(
     "to that, at least one, at most 8.",
 )
 @options_of_system
-@click.argument("pt_directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument(
+    "root",
+    metavar="PT_DIRECTORY",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
     """Learn nominal control flow and evaluate runs against it.
@@ -273,42 +288,22 @@ def command(context: click.Context, /, **options: Any) -> None:
     set_up_logging(options["logging_level"])
     if not options["preprocessed"] and options["bin_dir"] is None:
         raise click.UsageError("give -p to use parsed traces, or --bin-dir to decode raw ones")
-    check_training(options)
-    given = given_of(context, options)
-    start_all(context, options)
-    from barnum.learning.session_network import LstmRun
+    from barnum.learning.settings import NetworkSettings
 
-    LstmRun(options, given).all()
+    settings, given = settings_of(NetworkSettings, context, options)
+    with usage_errors():
+        settings.check()
+    start_all(context, settings)
+    from barnum.learning.session_network import NetworkSession
 
-
-def check_training(options: dict[str, Any]) -> None:
-    """Refuse options that do not go together."""
-    if (options["use_model"] is None) != (options["use_weights"] is None):
-        raise click.UsageError("--use-model and --use-weights go together")
-    if options["use_model"] and (options["resume"] or options["multi_gpu"]):
-        raise click.UsageError("--use-model skips training: leave out --resume and --multi-gpu")
-    needing = [name for name in ("checkpoint", "resume") if options[name]]
-    if needing and options["save_weights"] is None:
-        raise click.UsageError(f"--{needing[0]} needs --save-weights: checkpoints are kept beside that file")
-    for name in ("checkpoint_best", "checkpoint_early_stop"):
-        if options[name] and options["checkpoint"] is None:
-            raise click.UsageError(f"--{name.replace('_', '-')} needs --checkpoint")
+    with ended_like_an_interrupt(), usage_errors():
+        NetworkSession(settings, given, TerminalListener(), asked_to_stop).run()
 
 
-def given_of(context: click.Context, options: dict[str, Any]) -> set[str]:
-    """The options that stand on the command line."""
-    return {
-        name
-        for name in options
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    }
-
-
-def start_all(context: click.Context, options: dict[str, Any]) -> None:
+def start_all(context: click.Context, settings: NetworkSettings) -> None:
     """With --multi-gpu, start that many processes, unless this is one of them."""
-    if options["multi_gpu"]:
-        from barnum.learning.network.processes import start_processes
-        from barnum.learning.network.world import launched
+    if settings.multi_gpu:
+        from barnum.learning.network.processes import launched, start_processes
 
         if not launched():
-            context.exit(start_processes(options["multi_gpu"]))
+            context.exit(start_processes(settings.multi_gpu))

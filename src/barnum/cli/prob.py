@@ -7,14 +7,21 @@ from typing import Any
 
 import click
 
-from barnum.cli.common import SECONDS, Real, logging_option, set_up_logging
+from barnum.cli.common import (
+    SECONDS,
+    Real,
+    ended_like_an_interrupt,
+    logging_option,
+    set_up_logging,
+    usage_errors,
+)
+from barnum.cli.sessions import TerminalListener, settings_of
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _POSITIVE = click.IntRange(1, (1 << 31) - 1)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_KINDS = ("ret", "icall", "ijmp", "call", "jmp")
 
 
 class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -124,7 +131,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), help="[default: number of cores]")
 @logging_option
-@click.argument("pt_directory", type=_FOLDER)
+@click.argument("root", metavar="PT_DIRECTORY", type=_FOLDER)
 @click.argument("bin_directory", required=False, type=_FOLDER)
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
@@ -138,11 +145,6 @@ def command(context: click.Context, /, **options: Any) -> None:
     those of `barnum lstm`: classifier, report and the others read them.
     """
     set_up_logging(options["logging_level"])
-    # a model knows what it has learnt
-    if not options["load"] and not any(options[f"learn_{kind}"] for kind in _KINDS):
-        raise click.UsageError(
-            f"nothing is to be learnt: give one or more of --learn-{', --learn-'.join(_KINDS)}"
-        )
     if not options["preprocessed"] and options["bin_directory"] is None:
         raise click.UsageError("give -p to use parsed traces, or BIN_DIRECTORY to decode raw ones")
     by_parts = [name for name in ("hostname", "port", "db") if options[name] is not None]
@@ -153,19 +155,9 @@ def command(context: click.Context, /, **options: Any) -> None:
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"  # an IPv6 address
         options["redis"] = f"redis://{host}:{options['port'] or 6379}/{options['db'] or 0}"
-    if options["redis"] and options["max_memory"]:
-        raise click.UsageError("--redis needs all counts: leave out --max-memory")
-    if options["redis"] and (options["load"] or options["merge"]):
-        raise click.UsageError("--redis keeps the counts: leave out --load and --merge")
-    if options["skip_train"] and not (options["load"] or options["redis"]):
-        raise click.UsageError("--skip-train needs a model: give --load or --redis")
-    if options["merge"] and not options["load"]:
-        raise click.UsageError("--merge adds to a model: name it with --load")
-    given = {
-        name
-        for name in options
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    }
-    from barnum.learning.session_rote import ProbRun
+    from barnum.learning.session_rote import RoteSession
+    from barnum.learning.settings import RoteSettings
 
-    ProbRun(options, given).all()
+    settings, given = settings_of(RoteSettings, context, options)
+    with ended_like_an_interrupt(), usage_errors():
+        RoteSession(settings, given, TerminalListener()).run()

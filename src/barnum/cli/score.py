@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
 
-from barnum.cli.common import SECONDS, ended_like_an_interrupt, set_up_logging
-from barnum.detector.judge import CallJudge, Judge, TraceJudge
+from barnum.cli.common import SECONDS, ended_like_an_interrupt, set_up_logging, usage_errors
 from barnum.errors import InputError, SomeFailedError
-
-if TYPE_CHECKING:
-    pass
 
 _ANOMALOUS = 3
 
@@ -84,35 +79,26 @@ def command(
     set_up_logging(logging_level)
     if process is not None and not process.strip():
         raise click.UsageError("--process is empty: give a program's name or pid:NUMBER, or leave it out")
-    from barnum.detector.folder import load_detector
-    from barnum.models.evaluate import Evaluator
+    from barnum.detector import judge_with, load_detector
 
     detector = load_detector(model, cut)
-    given: dict[str, object] = {"--bin-dir": bin_dir, "--timeout": timeout, "--cut": cut or None}
-    if detector.calls is None:
-        given = {"--process": process}
-    for option, value in given.items():
-        if value is not None:
-            judges, other = ("traces", "calls") if detector.calls is None else ("calls", "traces")
-            raise click.UsageError(f"{option} is for {other}, this detector judges {judges}: leave it out")
-    cores = threads or len(os.sched_getaffinity(0))
-    evaluator = Evaluator(detector.model, cores)
     failed, refused, anomalous = 0, 0, False
-    with ended_like_an_interrupt(), tempfile.TemporaryDirectory(prefix="barnum-") as scratch:
-        one: Judge
-        if detector.calls is None:
-            one = TraceJudge(detector, evaluator, Path(scratch), cut, bin_dir, timeout)
-        else:
-            one = CallJudge(detector, evaluator, Path(scratch), detector.calls, process)
+    with (
+        ended_like_an_interrupt(),
+        usage_errors(),
+        judge_with(
+            detector, bin_dir=bin_dir, process=process, cut=cut, timeout=timeout, threads=threads
+        ) as judge,
+    ):
         for place in samples:
             try:
-                told = one.judge(place)
+                judged = judge.judge(place).document()
             except (InputError, OSError) as error:
                 failed += 1
-                told = {"error": str(error)}
-            anomalous = anomalous or told.get("verdict") == "anomalous"
-            refused += told.get("verdict") == "refused"
-            _say({"sample": _name(place), "folder": str(place), **told})
+                judged = {"error": str(error)}
+            anomalous = anomalous or judged.get("verdict") == "anomalous"
+            refused += judged.get("verdict") == "refused"
+            _say({"sample": _name(place), "folder": str(place), **judged})
     if fail_on_anomaly and anomalous:
         return _ANOMALOUS
     if failed or (fail_on_anomaly and refused):

@@ -7,10 +7,8 @@ from typing import Any
 
 import click
 
-from barnum.cli.common import set_up_logging
+from barnum.cli.common import ended_like_an_interrupt, set_up_logging, usage_errors
 from barnum.cli.lstm import (
-    check_training,
-    given_of,
     options_of_choice,
     options_of_network,
     options_of_results,
@@ -18,6 +16,7 @@ from barnum.cli.lstm import (
     options_of_training,
     start_all,
 )
+from barnum.cli.sessions import TerminalListener, asked_to_stop, settings_of
 
 
 @click.command("syscall")
@@ -56,7 +55,7 @@ from barnum.cli.lstm import (
 @options_of_training
 @options_of_results
 @options_of_system
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("root", metavar="DIRECTORY", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.pass_context
 def command(context: click.Context, /, **options: Any) -> None:
     """Learn which calls a program makes, and evaluate runs against it.
@@ -69,21 +68,13 @@ def command(context: click.Context, /, **options: Any) -> None:
     evaluations. --network rote counts what followed what (see `barnum prob`); the others are networks.
     """
     set_up_logging(options["logging_level"])
-    options |= {
-        "pt_directory": options.pop("directory"),
-        "preprocessed": False,
-        "bin_dir": None,
-        "timeout": None,
-        "max_transfers": None,
-        "fold_loops": None,
-    }
-    check_training(options)
-    if options["network"] == "rote":
-        for name in ("resume", "multi_gpu", "checkpoint"):
-            if options[name]:
-                raise click.UsageError(f"--{name.replace('_', '-')} is for networks: --network rote has none")
-    given = given_of(context, options)
-    start_all(context, options)
-    from barnum.learning.session_calls import SyscallRun
+    from barnum.learning.settings import CallSettings
 
-    SyscallRun(options, given).all()
+    settings, given = settings_of(CallSettings, context, options)
+    with usage_errors():
+        settings.check()
+    start_all(context, settings)
+    from barnum.learning.session_calls import CallSession
+
+    with ended_like_an_interrupt(), usage_errors():
+        CallSession(settings, given, TerminalListener(), asked_to_stop).run()

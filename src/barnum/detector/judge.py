@@ -1,56 +1,141 @@
-"""Judges samples by a detector."""
+"""Judges samples by a detector: from a recorded trace, or a report of calls, to a verdict in one step."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from barnum.errors import EvaluationError, SampleError
-
-if TYPE_CHECKING:
-    from barnum.calls.opened import Told
-    from barnum.detector.folder import Detector, Reading
-    from barnum.models.evaluate import Evaluator
-    from barnum.models.scoring import Columns
-    from barnum.paths import PathReader
-    from barnum.samples import Sample
-    from barnum.verdicts.features import Run
-    from barnum.verdicts.method import Verdict
+from barnum.calls.opened import LONGEST_NAME, Reported, ToJudge
+from barnum.calls.opened import Told as Report
+from barnum.detector.folder import Detector, Reading
+from barnum.errors import EvaluationError, ImageError, OptionsError, SampleError
+from barnum.evaluations import EvaluationWriter, file_name
+from barnum.models.evaluate import Evaluator
+from barnum.models.networks.kind import Columns
+from barnum.models.source import header_of
+from barnum.paths import Learn, PathReader
+from barnum.paths.opened import Decoded
+from barnum.samples import Sample
+from barnum.verdicts.features import Run, read_run
+from barnum.verdicts.judgement import refusal_of, refused
+from barnum.verdicts.method import Verdict
 
 # transfers in the windows that are searched for the most surprising one
 _WINDOW = 100
 
 
+class CodePlace(msgspec.Struct, frozen=True):
+    """A place in code: the path of its module (None: it lies in none), and the offset in that."""
+
+    module: str | None
+    offset: int
+
+
+class CallPlace(msgspec.Struct, frozen=True):
+    """A call, by its name; None where the report is not to be quoted."""
+
+    call: str | None
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Where a run is strangest: at which ``step`` of its path, ``by`` what, and which ``place`` that is."""
+
+    by: str
+    step: int
+    place: CodePlace | CallPlace | None
+
+
+class ProcessName(msgspec.Struct, frozen=True):
+    """A process of a report; None where the report does not say."""
+
+    name: str | None
+    pid: int | None
+
+
+class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a detector says of a sample.
+
+    ``name`` is that of the document; ``verdict`` nominal, anomalous or refused, and ``refused`` says why;
+    ``score`` grows with strangeness, and is anomalous above ``threshold``; ``p_value`` where the method has
+    one; ``method`` and ``by`` say how was judged; ``transfers`` were looked at; ``cut`` says that only those
+    count before another process was started; ``lost`` is the share that recording or decoding lost. Of a
+    report of calls also the ``processes`` whose calls they are, and why these were chosen.
+    """
+
+    name: str | None
+    verdict: str
+    score: float
+    threshold: float
+    p_value: float | None
+    method: str
+    by: str | None
+    transfers: int
+    cut: bool
+    lost: float | None
+    refused: str | None = None
+    where: Where | None = None
+    processes: tuple[ProcessName, ...] = ()
+    chosen_by: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The same as `barnum score` prints it in JSON: what there is nothing to say of is left out."""
+        told: dict[str, Any] = msgspec.to_builtins(self)
+        for name in ("refused", "where", "processes", "chosen_by"):
+            if not told[name]:
+                del told[name]
+        if self.where is not None:
+            told["where"] = {"by": self.where.by, "step": self.where.step}
+            told["where"] |= msgspec.to_builtins(self.where.place) or {}
+        return told
+
+
 class Judge(ABC):
+    """Judges samples, one after the other. Keeps files in a temporary folder until it is closed; to be used
+    in a ``with``."""
+
     # why a sample may hold nothing to judge
     _lacks: str
 
-    def __init__(self, detector: Detector, evaluator: Evaluator, scratch: Path, cut: bool = False) -> None:
+    def __init__(self, detector: Detector, threads: int, cut: bool = False) -> None:
         self._detector = detector
-        self._evaluator = evaluator
-        self._scratch = scratch
+        self._evaluator = Evaluator(detector.model, threads)
         self._cut = cut
+        self._folder = TemporaryDirectory(prefix="barnum-")
+        self._scratch = Path(self._folder.name)
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the temporary folder."""
+        self._folder.cleanup()
 
     @abstractmethod
-    def judge(self, place: Path) -> dict[str, Any]:
-        """What is said of a sample."""
+    def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
+        """What the detector says of a sample: the folder of a recorded trace; or a report of calls, or a
+        folder that holds one.
+
+        Raises:
+            InputError: the sample cannot be judged; the message says why.
+        """
 
     @abstractmethod
-    def _place(self, path: PathReader, block: int) -> dict[str, Any]:
+    def _place(self, path: PathReader, block: int) -> CodePlace | CallPlace:
         """How a block of a path is called."""
 
-    def _judged(self, sample: Sample, path: PathReader) -> dict[str, Any]:
-        from barnum.calls.opened import LONGEST_NAME
-        from barnum.evaluations.header import file_name
-        from barnum.evaluations.parquet import EvaluationWriter
-        from barnum.models.source import header_of
-        from barnum.paths import Learn
-        from barnum.verdicts.features import read_run
-
+    def _judged(self, sample: Sample, path: PathReader) -> JudgedRun:
         detector = self._detector
         document = detector.model.document
         header = header_of(detector.model, Learn() if document is None else document.learn, sample, path)
@@ -75,160 +160,145 @@ class Judge(ABC):
         finally:
             file.unlink(missing_ok=True)
         verdict = self._verdict(run)
-        told: dict[str, Any] = {
-            "name": sample.name[:LONGEST_NAME],
-            "verdict": verdict.word,
-            "score": verdict.score,
-            "threshold": detector.classifier.threshold,
-            "p_value": verdict.p_value,
-            "method": detector.classifier.name,
-            "by": by,
-            "transfers": run.transfers,
-            "cut": run.cut,
-            "lost": None if run.source is None else run.source.lost,
-        }
-        if verdict.refused is not None:
-            told["refused"] = verdict.refused
-        step, where = run.novelty_position if run.novelty else None, "novelty"
+        step = run.novelty_position if run.novelty else None
         if surprise is not None:
-            step, where = surprise.step, "surprisal"
+            step = surprise.step
+        where = None
         if step is not None:
-            told["where"] = {"by": where, "step": step, **self._at(path, step)}
-        return told
+            where = Where("novelty" if surprise is None else "surprisal", step, self._at(path, step))
+        return JudgedRun(
+            name=sample.name[:LONGEST_NAME],
+            verdict=verdict.word,
+            score=verdict.score,
+            threshold=detector.classifier.threshold,
+            p_value=verdict.p_value,
+            method=detector.classifier.name,
+            by=by,
+            transfers=run.transfers,
+            cut=run.cut,
+            lost=None if run.source is None else run.source.lost,
+            refused=verdict.refused,
+            where=where,
+        )
 
     def _verdict(self, run: Run) -> Verdict:
-        from barnum.verdicts.judgement import refusal_of, refused
-
         refusal = refusal_of(run, self._detector.manifest.max_lost)
         if refusal is None:
             return self._detector.classifier.judge(run)
         return refused(self._detector.classifier, run, refusal)
 
-    def _at(self, path: PathReader, step: int) -> dict[str, Any]:
+    def _at(self, path: PathReader, step: int) -> CodePlace | CallPlace | None:
         """The place of a step."""
         passed = 0
         for chunk in path.chunks():
             if step < passed + len(chunk.block):
                 return self._place(path, int(chunk.block[step - passed]))
             passed += len(chunk.block)
-        return {}
+        return None
 
 
 class TraceJudge(Judge):
+    """Judges recorded traces; see judge_with() for the options."""
+
     _lacks = "it has no transfer of the kinds that were learnt"
 
     def __init__(
-        self,
-        detector: Detector,
-        evaluator: Evaluator,
-        scratch: Path,
-        cut: bool,
-        bin_dir: Path | None,
-        timeout: float | None,
+        self, detector: Detector, threads: int, cut: bool, bin_dir: Path | None, timeout: float | None
     ) -> None:
-        super().__init__(detector, evaluator, scratch, cut)
-        self._options: dict[str, Any] = {"bin_dir": bin_dir, "timeout": timeout}
+        super().__init__(detector, threads, cut)
+        self._bin_dir, self._timeout = bin_dir, timeout
 
-    def judge(self, place: Path) -> dict[str, Any]:
-        from barnum.errors import ImageError
-        from barnum.paths.opened import Decoded
-
-        sample = self._opened(place)
-        linked = (place / "info.txt").is_symlink()
+    def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
+        folder = Path(place)
+        sample = _opened(folder)
+        linked = (folder / "info.txt").is_symlink()
         preprocessed = sample.parsed is not None
-        if not preprocessed and self._options["bin_dir"] is None:
-            raise ImageError(f"{place}: is not preprocessed: give --bin-dir, or run barnum preprocess first")
-        timeout = None if preprocessed else self._options["timeout"]
-        options = {**self._options, "preprocessed": preprocessed, "timeout": timeout}
-        decoded = Decoded(options, self._scratch)
+        if not preprocessed and self._bin_dir is None:
+            raise ImageError(f"{folder}: is not preprocessed: give --bin-dir, or run barnum preprocess first")
+        decoded = Decoded(
+            self._scratch,
+            preprocessed=preprocessed,
+            bin_dir=self._bin_dir,
+            timeout=None if preprocessed else self._timeout,
+        )
         try:
             with decoded.opener(sample)() as path:
-                told = self._judged(sample, path)
+                judged = self._judged(sample, path)
             # what a link leads to is not to be read through us
-            return told | {"name": None} if linked else told
+            return msgspec.structs.replace(judged, name=None) if linked else judged
         finally:
             decoded.forget(sample)
 
-    def _opened(self, place: Path) -> Sample:
-        from barnum.calls.opened import ToJudge
-        from barnum.samples import Sample
-
-        try:
-            return Sample.open(place)
-        except SampleError:
-            try:
-                report = ToJudge(place)
-            except SampleError:
-                report = None
-            if report is not None and not place.is_dir():
-                what = "is a file" if place.is_file() else "is no sample folder"
-                raise SampleError(
-                    f"{place}: {what}, but this detector judges recorded traces: give the folder of a sample"
-                ) from None
-            if report is None or report.has_trace:
-                raise
-            raise SampleError(
-                f"{place}: holds a report of calls and no trace, but this detector was learnt from traces: "
-                "judge it by one of calls"
-            ) from None
-
-    def _place(self, path: PathReader, block: int) -> dict[str, Any]:
+    def _place(self, path: PathReader, block: int) -> CodePlace:
         module = int(path.blocks.module[block])
-        return {
-            "module": path.blocks.modules[module] if module >= 0 else None,
-            "offset": int(path.blocks.offset[block]),
-        }
+        name = path.blocks.modules[module] if module >= 0 else None
+        return CodePlace(name, int(path.blocks.offset[block]))
+
+
+def _opened(place: Path) -> Sample:
+    """The sample of a recorded trace."""
+    try:
+        return Sample.open(place)
+    except SampleError:
+        try:
+            report = ToJudge(place)
+        except SampleError:
+            report = None
+        if report is not None and not place.is_dir():
+            what = "is a file" if place.is_file() else "is no sample folder"
+            raise SampleError(
+                f"{place}: {what}, but this detector judges recorded traces: give the folder of a sample"
+            ) from None
+        if report is None or report.has_trace:
+            raise
+        raise SampleError(
+            f"{place}: holds a report of calls and no trace, but this detector was learnt from traces: "
+            "judge it by one of calls"
+        ) from None
 
 
 class CallJudge(Judge):
+    """Judges reports of calls; see judge_with() for the options."""
+
     _lacks = "its calls are fewer than a window of --no-overlap takes"
 
-    def __init__(
-        self,
-        detector: Detector,
-        evaluator: Evaluator,
-        scratch: Path,
-        reading: Reading,
-        process: str | None,
-    ) -> None:
-        super().__init__(detector, evaluator, scratch)
-        self._options: dict[str, Any] = {
-            "process": process,
-            "by_thread": reading.by_thread,
-            "children": reading.children,
-            "no_overlap": reading.apart is not None,
-            "sequence_len": reading.apart,
-        }
+    def __init__(self, detector: Detector, threads: int, reading: Reading, process: str | None) -> None:
+        super().__init__(detector, threads)
+        self._reading, self._process = reading, process
         self._quotable = True
 
-    def judge(self, place: Path) -> dict[str, Any]:
-        from barnum.calls.opened import Reported, ToJudge
-
-        sample = ToJudge(place)
+    def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
+        sample = ToJudge(Path(place))
         # as in messages about reports: what a link leads to is not to be read through us
         self._quotable = sample.report is None or not sample.report.is_symlink()
         # a new one each time: it remembers all names it has met
-        reported = Reported(self._options, self._scratch)
+        reported = Reported(
+            self._scratch,
+            process=self._process,
+            by_thread=self._reading.by_thread,
+            children=self._reading.children,
+            apart=self._reading.apart,
+        )
         try:
             with reported.opener(sample)() as path:
-                return self._judged(sample, path) | self._about(sample, reported.told[sample.folder])
+                judged = self._judged(sample, path)
+            return self._with_processes(judged, sample, reported.told[sample.folder])
         finally:
             reported.forget(sample)
 
-    def _about(self, sample: Sample, told: Told) -> dict[str, Any]:
+    def _with_processes(self, judged: JudgedRun, sample: Sample, report: Report) -> JudgedRun:
+        """The same with what the report says of its run."""
         if not self._quotable:
-            return {"name": sample.name or None}
-        known = [
-            {"name": name or None, "pid": None if pid < 0 else pid}
-            for name, pid in told.processes
+            return msgspec.structs.replace(judged, name=sample.name or None)
+        known = tuple(
+            ProcessName(name or None, None if pid < 0 else pid)
+            for name, pid in report.processes
             if name or pid >= 0
-        ]
-        about: dict[str, Any] = {"name": told.document or None}
-        if known:
-            about["processes"] = known
-        if known or told.chosen_by != "only":
-            about["chosen_by"] = told.chosen_by
-        return about
+        )
+        chosen_by = report.chosen_by if known or report.chosen_by != "only" else None
+        return msgspec.structs.replace(
+            judged, name=report.document or None, processes=known, chosen_by=chosen_by
+        )
 
     def _verdict(self, run: Run) -> Verdict:
         verdict = super()._verdict(run)
@@ -237,9 +307,43 @@ class CallJudge(Judge):
         why = "its report breaks off, so that calls are missing: let the sandbox write it anew"
         return msgspec.structs.replace(verdict, refused=why)
 
-    def _place(self, path: PathReader, block: int) -> dict[str, Any]:
+    def _place(self, path: PathReader, block: int) -> CallPlace:
         name = path.blocks.modules[int(path.blocks.module[block])]
-        return {"call": name if self._quotable else None}
+        return CallPlace(name if self._quotable else None)
+
+
+def judge_with(
+    detector: Detector,
+    *,
+    bin_dir: Path | None = None,
+    process: str | None = None,
+    cut: bool = False,
+    timeout: float | None = None,
+    threads: int | None = None,
+) -> Judge:
+    """A judge by a detector.
+
+    Of traces: ``bin_dir`` is the folder of images of recorded programs, needed where a sample is not
+    preprocessed; ``cut``: judge only what came before another process was started; ``timeout`` in seconds for
+    decoding a sample. Of reports: ``process`` says whose calls (a program's file name, a part of its path, or
+    pid:NUMBER; None: those of the process that ran the submitted file). ``threads`` None: as many as there
+    are cores.
+
+    Raises:
+        OptionsError: an option is for the other kind of detector.
+        MissingPackageError: a package that computes the detector's network is not installed.
+    """
+    given: dict[str, object] = {"--bin-dir": bin_dir, "--timeout": timeout, "--cut": cut or None}
+    judges, other = "calls", "traces"
+    if detector.calls is None:
+        given, judges, other = {"--process": process}, other, judges
+    for option, value in given.items():
+        if value is not None:
+            raise OptionsError(f"{option} is for {other}, this detector judges {judges}: leave it out")
+    cores = threads or len(os.sched_getaffinity(0))
+    if detector.calls is None:
+        return TraceJudge(detector, cores, cut, bin_dir, timeout)
+    return CallJudge(detector, cores, detector.calls, process)
 
 
 class Surprise:

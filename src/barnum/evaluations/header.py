@@ -27,13 +27,13 @@ class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     distinct: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
 
-class Calibration(msgspec.Struct, frozen=True, omit_defaults=True):
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Nominal runs that were left out when they were judged: ``scores``, the largest sum of ``score`` in a
     window, of each; and ``runs``, where the model was learnt in folds, too."""
 
     score: str
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
-    scores: tuple[float, ...]
+    scores: tuple[Annotated[float, msgspec.Meta(ge=0, le=1e12)], ...]
     runs: Annotated[tuple[LeftOut, ...], msgspec.Meta(max_length=1 << 20)] = ()
 
 

@@ -1,170 +1,161 @@
-"""What the commands that learn have in common: choosing samples, checking places, scoring runs."""
+"""What all learning sessions have in common: choosing samples, checking places, scoring runs."""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
-
-import click
-import numpy as np
+from typing import Any, Generic, Protocol, TypeVar
 
 from barnum import evaluations
-from barnum.calls.opened import Reported
-from barnum.cli.common import progress
-from barnum.errors import EvaluationError, OutputError, OutputExistsError, SetsError
+from barnum.errors import EvaluationError, OptionsError, OutputError, OutputExistsError
+from barnum.learning.settings import Settings
 from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model
 from barnum.models.scoring import mean_of
 from barnum.models.source import header_of
-from barnum.paths import Learn, PathReader
-from barnum.paths.opened import Decoded
-from barnum.samples import Sample, Sets, find_samples, open_samples, printable, read_sets
+from barnum.paths import Learn, OpenPath, PathReader
+from barnum.progress import Listener
+from barnum.samples import Sample, Sets, find_samples, open_samples, read_sets
+from barnum.samples.choice import Chosen, Sizes, check, choose
 
 _log = logging.getLogger(__name__)
 
+_Settings = TypeVar("_Settings", bound=Settings)
 
-class Phases(ABC):
-    """One call of a command that learns from samples and evaluates others; ``given`` are the options that
-    stand on the command line."""
 
-    # options that name files which the command writes
+class Opener(Protocol):
+    """Opens samples as paths. It may keep files, which ``forget`` removes."""
+
+    def opener(self, sample: Sample) -> OpenPath:
+        """A function that opens a sample's path, as a context."""
+        ...
+
+    def forget(self, sample: Sample) -> None:
+        """Remove what was kept of a sample."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How well nominal runs were predicted that had no part in training: ``transfers`` in all, ``loss`` mean
+    nats a transfer, ``accuracy`` 0…1."""
+
+    transfers: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a session brings. ``evaluations`` is the folder of evaluation files; None where none were
+    written. ``held_out`` is None where nothing was tested."""
+
+    model: Model
+    sets: Sets
+    evaluations: Path | None = None
+    held_out: HeldOut | None = None
+
+
+class Session(ABC, Generic[_Settings]):
+    """One learning session, which :meth:`run` does.
+
+    ``given`` are names of settings that were asked for explicitly: what a model that is read contradicts is
+    refused, what has no effect is told.
+    """
+
+    # settings that name files which the session writes
     written: tuple[str, ...] = ()
-    # options that say how many benign and malicious samples are held out, for messages
-    held_out = ("--test-size-benign", "--test-size-malicious")
 
-    def __init__(self, options: dict[str, Any], given: set[str]) -> None:
-        self._options = options
+    def __init__(
+        self, settings: _Settings, given: frozenset[str] = frozenset(), listener: Listener | None = None
+    ) -> None:
+        self._settings = settings
         self._given = given
-        self._root: Path = options["pt_directory"]
-        self._threads: int = options["threads"] or len(os.sched_getaffinity(0))
-        self._decoded: Decoded | Reported
+        self._listener = listener or Listener()
+        self._threads: int = settings.threads or len(os.sched_getaffinity(0))
+
+    @abstractmethod
+    def run(self) -> Learned:
+        """All phases that are asked for.
+
+        Raises:
+            InputError: see errors.py; nothing that was finished is lost.
+        """
 
     # samples
 
-    def _sets(self, model: Model | None, learns: bool, seen: frozenset[str] = frozenset()) -> Sets:
+    @abstractmethod
+    def _sizes(self, learns: bool) -> Sizes:
+        """How many samples are wanted."""
+
+    def _choose(self, model: Model | None, learns: bool, seen: frozenset[str] = frozenset()) -> Sets:
         """The samples of --input-sets, or some drawn at random; ``model`` is the one to begin with. Samples
         that were ``seen`` are not held out."""
-        options = self._options
-        if options["input_sets"]:
-            return read_sets(options["input_sets"], self._root)
-        found = [sample for sample in self._found() if self._usable(sample)]
-        learnt = set(model.document.samples) if model is not None and model.document is not None else set()
-        benign = [sample.folder for sample in found if sample.benign and sample.folder.name not in learnt]
-        malicious = [sample.folder for sample in found if not sample.benign]
-        sizes = (
-            options["train_size"] if learns else 0,
-            options["test_size_benign"],
+        settings = self._settings
+        if settings.input_sets:
+            return read_sets(settings.input_sets, settings.root)
+        usable = [sample for sample in self._found() if self._usable(sample)]
+        sizes = self._sizes(learns)
+        if settings.skip_eval:
             # they are evaluated, and nothing else: without that fewer will do
-            min(options["test_size_malicious"], len(malicious) if options["skip_eval"] else 1 << 62),
+            there = sum(not sample.benign for sample in usable)
+            sizes = Sizes(sizes.train, sizes.benign, min(sizes.malicious, there), sizes.options)
+        return choose(settings.root, usable, sizes, settings.seed, learnt_by(model), seen)
+
+    def _open(
+        self, sets: Sets, model: Model | None, learns: bool, seen: frozenset[str] = frozenset()
+    ) -> Chosen:
+        """The samples of the sets, checked; see samples.choice.check()."""
+        train, b_test, m_test = (
+            [sample for sample in self._found_in(list(folders)) if self._usable(sample)]
+            for folders in (sets.b_train, sets.b_test, sets.m_test)
         )
-        beside = " besides those that the model has learnt" if learnt else ""
-        if len(benign) < sizes[0] + sizes[1]:
-            raise SetsError(
-                f"{self._root}: has {len(benign)} usable benign samples{beside}, but {sizes[0]} to learn and "
-                f"{sizes[1]} to hold out were asked for: lower --train-size or {self.held_out[0]}"
-            )
-        if len(malicious) < sizes[2]:
-            raise SetsError(
-                f"{self._root}: has {len(malicious)} usable malicious samples, but {sizes[2]} were "
-                f"asked for: lower {self.held_out[1]}"
-            )
-        draw = np.random.default_rng(options["seed"])
-        order = [benign[i] for i in draw.permutation(len(benign)).tolist()]
-        bad = [malicious[i] for i in draw.permutation(len(malicious)).tolist()]
-        fresh = [folder for folder in order if folder.name not in seen]
-        # those to learn come first in the order; what is held out comes from behind where it must be fresh
-        held = order[sizes[0] : sizes[0] + sizes[1]] if not seen else fresh[len(fresh) - sizes[1] :]
-        if len(held) < sizes[1]:
-            raise SetsError(
-                f"{self._root}: has {len(fresh)} usable benign samples that no model given has learnt, but "
-                f"{sizes[1]} to hold out were asked for: lower {self.held_out[0]}"
-            )
-        out = set(held)
-        train = [folder for folder in order if folder not in out][: sizes[0]]
-        return Sets(tuple(train), tuple(held), tuple(bad[: sizes[2]]))
+        chosen = Chosen(train, b_test, m_test)
+        where = self._settings.input_sets or self._settings.root
+        check(where, chosen, learns=learns, learnt=learnt_by(model), seen=seen)
+        return chosen
 
     def _found(self) -> list[Sample]:
         """All samples that there are."""
-        return find_samples(self._root)
+        return find_samples(self._settings.root)
 
     def _found_in(self, folders: list[Path]) -> list[Sample]:
         """Those in some folders."""
         return open_samples(folders)
 
+    @abstractmethod
     def _usable(self, sample: Sample) -> bool:
-        if self._options["preprocessed"] and sample.parsed is None:
-            _log.warning("skipped: %s: is not preprocessed", sample.folder)
-            return False
-        return True
-
-    def _open(self, folders: tuple[Path, ...]) -> list[Sample]:
-        return [sample for sample in self._found_in(list(folders)) if self._usable(sample)]
-
-    def _check(
-        self,
-        train: list[Sample],
-        b_test: list[Sample],
-        m_test: list[Sample],
-        model: Model | None,
-        learns: bool,
-        seen: frozenset[str] = frozenset(),
-    ) -> None:
-        """Nothing is both learnt (or was ``seen``) and held out, and labels are those of their places."""
-        where = self._options["input_sets"] or self._root
-        for sample in train + b_test:
-            if not sample.benign:
-                raise SetsError(f"{where}: {sample.folder.name} is among the benign but labelled malicious")
-        for sample in m_test:
-            if sample.benign:
-                raise SetsError(f"{where}: {sample.folder.name} is among the malicious but labelled benign")
-        known = {sample.folder.name for sample in train} if learns else set()
-        if model is not None and model.document is not None:
-            again = sorted(known & set(model.document.samples))
-            if again:
-                raise SetsError(f"{where}: {again[0]} was learnt by the model already: take it out")
-            known |= set(model.document.samples)
-        known |= seen
-        twice = sorted(known & {sample.folder.name for sample in b_test})
-        if twice:
-            raise SetsError(f"{where}: {twice[0]} is both learnt and held out: take it out of one of them")
-        if learns and not train:
-            raise SetsError(f"{where}: names no usable sample to learn")
-        names = [sample.folder.name for sample in train + b_test + m_test]
-        same = [name for name, count in Counter(names).items() if count > 1]
-        if same:
-            raise SetsError(
-                f"{where}: two samples are called {printable(same[0])}, and models and evaluations go by "
-                "that name: rename one"
-            )
+        """Whether a sample can be learnt or judged; why not is logged."""
 
     # files
 
     def _check_places(self) -> None:
         """Hours of training are not to be lost to a folder that is missing."""
-        options = self._options
         places: dict[Path, str] = {}
         for name in self.written:
-            file: Path | None = options[name]
+            file: Path | None = getattr(self._settings, name)
             if file is None:
                 continue
+            option = f"--{name.replace('_', '-')}"
             place = file.parent.resolve() / file.name
             if place in places:
-                raise click.UsageError(f"--{places[place]} and --{name.replace('_', '-')} name the same file")
-            places[place] = name.replace("_", "-")
+                raise OptionsError(f"{places[place]} and {option} name the same file")
+            places[place] = option
             if not file.parent.is_dir():
                 raise OutputError(f"{file}: cannot be written (no such folder: {file.parent})")
             if not os.access(file.parent, os.W_OK | os.X_OK):
                 raise OutputError(f"{file}: cannot be written (no permission in {file.parent})")
 
-    def _eval_dir(self, samples: list[Sample]) -> Path:
-        folder: Path | None = self._options["eval_dir"]
+    def _eval_dir(self, samples: Sequence[Sample]) -> Path:
+        """The folder of evaluation files, in which those of the samples can be written."""
+        folder = self._settings.eval_dir
         if folder is None:
             return Path(mkdtemp(prefix="barnum-eval-"))
         if folder.exists():
@@ -182,7 +173,7 @@ class Phases(ABC):
                     raise OutputExistsError(
                         f"{folder}: holds {file.name!r}, which is no evaluation: choose another folder"
                     ) from None
-                if file.name in wanted and not self._options["force"]:
+                if file.name in wanted and not self._settings.force:
                     raise OutputExistsError(
                         f"{file}: is there already: choose another folder, or give --force"
                     )
@@ -192,66 +183,89 @@ class Phases(ABC):
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from None
         return folder
 
-    # phases
+    # messages
 
-    @abstractmethod
-    def _learn(self) -> Learn:
-        """Which transfers count, by the options."""
+    def _say_what_is_idle(self, idle: Sequence[tuple[str, str]]) -> None:
+        """Tell of settings that were given and have no effect: names, and why."""
+        for name, why in idle:
+            if name in self._given:
+                _log.warning("--%s has no effect: %s", name.replace("_", "-"), why)
 
-    def _score(self, model: Model, b_test: list[Sample], m_test: list[Sample], eval_dir: Path | None) -> None:
-        import time
+    def _idle_without_evaluation(self) -> list[tuple[str, str]]:
+        if not self._settings.skip_eval:
+            return []
+        return [(name, "--skip-eval skips the evaluation") for name in ("eval_dir", "eval_format")]
 
-        learn = model.document.learn if model.document is not None else self._learn()
+    # scoring
+
+    def _score(
+        self, model: Model, learn: Learn, opener: Opener, chosen: Chosen, eval_dir: Path | None
+    ) -> HeldOut | None:
+        """Test on what is held out, and write evaluations where there is a folder for them; ``learn`` says
+        which transfers count where the model does not."""
+        settings = self._settings
+        if settings.skip_test and eval_dir is None:
+            return None
+        learn = model.document.learn if model.document is not None else learn
         evaluator = Evaluator(model, self._threads, learn)
+        samples = chosen.b_test if eval_dir is None else chosen.judged
         started, scored = time.perf_counter(), 0
-        held_out = (0, 0.0, 0)  # predictions, nats, right ones of the benign samples
-        with progress("evaluate" if eval_dir else "test", len(b_test) + len(m_test)) as bar:
-            for sample in b_test + m_test:
+        count, surprisal, right = 0, 0.0, 0  # of the benign samples
+        with self._listener.progress("evaluate" if eval_dir else "test", len(samples)) as advance:
+            for sample in samples:
                 rows = 0
                 with (
-                    self._decoded.opener(sample)() as path,
-                    self._writer(model, learn, sample, path, eval_dir) as write,
+                    opener.opener(sample)() as path,
+                    self._writer(model, learn, sample, path, opener, eval_dir) as write,
                 ):
                     for columns in evaluator.columns(path):
                         write(columns)
-                        count, surprisal, right = mean_of(columns)
+                        sums = mean_of(columns)
                         if sample.benign:
-                            held_out = held_out[0] + count, held_out[1] + surprisal, held_out[2] + right
-                        rows += count
-                self._decoded.forget(sample)
+                            count, surprisal, right = count + sums[0], surprisal + sums[1], right + sums[2]
+                        rows += sums[0]
+                opener.forget(sample)
                 if not rows:
                     _log.warning("%s: holds no transfer that passes the filter", sample.name)
                 scored += rows
-                bar.advance()
+                advance(1)
         seconds = time.perf_counter() - started
-        if not self._options["skip_test"] and held_out[0]:
-            count, surprisal, right = held_out
-            click.echo(
-                f"test: {len(b_test)} benign samples held out, {count:,} transfers: "
-                f"loss {surprisal / count:.4f} nats, accuracy {right / count:.4f}"
+        held_out = None
+        if not settings.skip_test and count:
+            held_out = HeldOut(count, surprisal / count, right / count)
+            self._listener.say(
+                f"test: {len(chosen.b_test)} benign samples held out, {count:,} transfers: "
+                f"loss {held_out.loss:.4f} nats, accuracy {held_out.accuracy:.4f}"
             )
         if eval_dir is not None:
-            click.echo(
-                f"evaluation: {len(b_test) + len(m_test)} samples, {scored:,} transfers, all of them scored, "
+            self._listener.say(
+                f"evaluation: {len(samples)} samples, {scored:,} transfers, all of them scored, "
                 f"{scored / seconds:,.0f} transfers/s"
             )
-            click.echo(f"evaluation files: {eval_dir}")
+            self._listener.say(f"evaluation files: {eval_dir}")
+        return held_out
 
-    def _calls(self) -> dict[int, str] | None:
-        """Names of calls, where runs are made of these."""
-        return self._decoded.names if isinstance(self._decoded, Reported) else None
+    def _calls(self, opener: Opener) -> dict[int, str] | None:
+        """Names of calls by token, where runs are made of these."""
+        return None
 
     @contextmanager
     def _writer(
-        self, model: Model, learn: Learn, sample: Sample, path: PathReader, eval_dir: Path | None
+        self,
+        model: Model,
+        learn: Learn,
+        sample: Sample,
+        path: PathReader,
+        opener: Opener,
+        eval_dir: Path | None,
     ) -> Iterator[Callable[[dict[str, Any]], None]]:
         if eval_dir is None:
             yield lambda columns: None
             return
         header = header_of(model, learn, sample, path)
-        form = self._options["eval_format"]
+        form = self._settings.eval_format
         file = eval_dir / evaluations.file_name(sample.label, sample.folder.name, form)
-        with evaluations.writer_for(form, file, header, self._calls()) as writer:
+        with evaluations.writer_for(form, file, header, self._calls(opener)) as writer:
             yield writer.write
         # with --force the same sample may be there in the other format: one of them is enough
         for other in evaluations.FORMATS:
@@ -259,3 +273,9 @@ class Phases(ABC):
                 (eval_dir / evaluations.file_name(sample.label, sample.folder.name, other)).unlink(
                     missing_ok=True
                 )
+
+
+def learnt_by(*models: Model | None) -> frozenset[str]:
+    """Names of the samples that models have learnt."""
+    documents = [model.document for model in models if model is not None]
+    return frozenset(name for document in documents if document is not None for name in document.samples)

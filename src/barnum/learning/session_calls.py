@@ -1,34 +1,34 @@
-"""The phases of ``barnum syscall``: those of ``barnum lstm``, on calls instead of blocks."""
+"""A session that learns calls, from reports of sandboxes: by rote, or by a network."""
 
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
-from typing import Literal
-
-import click
+from typing import TYPE_CHECKING
 
 from barnum.calls.opened import Reported
 from barnum.calls.path import LEARN
-from barnum.cli.common import progress
 from barnum.errors import SampleError
 from barnum.files import is_text
-from barnum.learning.network.spec import OpenPath
-from barnum.learning.network.world import World
 from barnum.learning.rote.folds import calibrated_by, judge_in_folds
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
-from barnum.learning.session_network import LstmRun
+from barnum.learning.session import Opener
+from barnum.learning.session_network import Alone, NetworkSession
+from barnum.learning.session_rote import learn_by_rote
+from barnum.learning.settings import CallSettings, VocabularyKind
 from barnum.models.model import Model
+from barnum.models.networks.kind import TrainedKind
 from barnum.models.networks.rote import lengths_up_to
-from barnum.paths import Learn
+from barnum.paths import Learn, OpenPath
 from barnum.samples import Sample, find_samples, open_samples
 from barnum.sequences import Tokens
 
+if TYPE_CHECKING:  # it imports torch
+    from barnum.learning.network.world import World
+
 _log = logging.getLogger("barnum.syscall")
 
-
-# options that only networks have a use for
+# settings that only networks have a use for
 _OF_NETWORKS = (
     *("units", "embedding_input_dimension", "embedding_output_dimension", "dropout", "use_cudnn", "epochs"),
     *("batch_size", "learning_rate", "learning_decay", "mixed_precision", "compile", "queue_size"),
@@ -36,14 +36,26 @@ _OF_NETWORKS = (
 )
 
 
-class SyscallRun(LstmRun):
-    """One call of the command."""
+class CallSession(NetworkSession[CallSettings]):
+    """One session. A model of any network is chosen, saved and judged by as in one that learns transfers."""
 
-    def _openers(self, folder: Path) -> Reported:
-        return Reported(self._options, folder)
+    def _make_opener(self, folder: Path) -> Opener:
+        settings = self._settings
+        return Reported(
+            folder,
+            process=settings.process,
+            by_thread=settings.by_thread,
+            children=settings.children,
+            apart=settings.sequence_len if settings.no_overlap else None,
+        )
+
+    def _calls(self, opener: Opener) -> dict[int, str] | None:
+        return opener.names if isinstance(opener, Reported) else None
+
+    # samples
 
     def _found(self) -> list[Sample]:
-        return find_samples(self._root, reports=True)
+        return find_samples(self._settings.root, reports=True)
 
     def _found_in(self, folders: list[Path]) -> list[Sample]:
         return open_samples(folders, reports=True)
@@ -59,60 +71,54 @@ class SyscallRun(LstmRun):
             )
             return False
         try:
-            with self._decoded.opener(sample)():
+            with self._opener.opener(sample)():
                 return True
         except SampleError as error:
             _log.warning("skipped: %s", error)
             return False
 
+    # what is learnt
+
+    @property
+    def _by_rote(self) -> bool:
+        return self._settings.network == "rote"
+
+    def _needs_torch(self) -> bool:
+        return super()._needs_torch() and not self._by_rote
+
     def _learn(self) -> Learn:
         return LEARN
 
-    def _vocabulary(self, network: str) -> Literal["learnt", "modulo"]:
-        return "modulo" if self._options["vocabulary"] == "modulo" else "learnt"
+    def _vocabulary(self, kind: TrainedKind) -> VocabularyKind:
+        return self._settings.vocabulary or "learnt"
 
-    def _idle(self, network: str) -> list[str]:
+    def _idle(self, kind: TrainedKind) -> list[str]:
         """With --no-overlap the length of windows counts for any network."""
-        idle = super()._idle(network)
-        return [name for name in idle if name != "sequence_len"] if self._options["no_overlap"] else idle
+        idle = super()._idle(kind)
+        return [name for name in idle if name != "sequence_len"] if self._settings.no_overlap else idle
 
-    def _train(self, samples: list[Sample], world: World) -> Model:
-        options = self._options
-        if options["network"] != "rote":
-            if options["folds"]:
-                _log.warning("--folds has no effect: it belongs to --network rote")
+    def _train(self, samples: list[Sample], world: World | Alone) -> Model:
+        settings = self._settings
+        if not self._by_rote:
+            self._say_what_is_idle([("folds", "it belongs to --network rote")])
             return super()._train(samples, world)
-        for name in _OF_NETWORKS:
-            if name in self._given:
-                _log.warning("--%s has no effect: --network rote has none", name.replace("_", "-"))
-        classes = options["max_classes"]
-        tokens = Tokens(vocabulary=self._vocabulary("rote"), inputs=classes, classes=classes)
-        lengths = lengths_up_to(options["sequence_len"])
-        spec = RoteSpec(learn=LEARN, tokens=tokens, lengths=lengths)
-        opened = [(sample.folder.name, self._decoded.opener(sample)) for sample in samples]
+        self._say_what_is_idle([(name, "--network rote has none") for name in _OF_NETWORKS])
+        classes = settings.max_classes
+        tokens = Tokens(vocabulary=settings.vocabulary or "learnt", inputs=classes, classes=classes)
+        spec = RoteSpec(learn=LEARN, tokens=tokens, lengths=lengths_up_to(settings.sequence_len))
+        opened = [(sample.folder.name, self._opener.opener(sample)) for sample in samples]
         learner = RoteLearner(spec, self._threads)
-        began = time.perf_counter()
-        with progress("learn", len(samples)) as bar:
-            for _ in learner.learn_all(opened):
-                bar.advance()
-        seconds = max(time.perf_counter() - began, 1e-9)
+        learn_by_rote(learner, opened, "calls", self._listener)
         model = learner.model()
-        click.echo(
-            f"training: {len(samples)} samples, {learner.transfers:,} calls, "
-            f"{learner.transfers / seconds:,.0f} calls/s; {learner.contexts:,} contexts in "
-            f"{learner.bytes / (1 << 20):,.1f} MiB"
-        )
-        if options["folds"]:
-            model = self._in_folds(model, spec, opened)
-        return model
+        return self._in_folds(model, spec, opened) if settings.folds else model
 
     def _in_folds(self, model: Model, spec: RoteSpec, opened: list[tuple[str, OpenPath]]) -> Model:
-        folds = min(self._options["folds"], len(opened))
-        with progress("folds", folds * len(opened)) as bar:
-            runs = judge_in_folds(spec, opened, folds, self._threads, bar.advance)
+        folds = min(self._settings.folds or 0, len(opened))
+        with self._listener.progress("folds", folds * len(opened)) as advance:
+            runs = judge_in_folds(spec, opened, folds, self._threads, lambda: advance(1))
         calls = sum(run.transfers for run in runs)
         loss = sum(run.surprisal * run.transfers for run in runs) / calls
-        click.echo(
+        self._listener.say(
             f"folds: {len(runs)} samples judged by {folds} learners of the others: loss {loss:.4f} nats"
         )
         return calibrated_by(model, runs)

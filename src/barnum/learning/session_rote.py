@@ -1,136 +1,146 @@
-"""The phases of ``barnum prob``: choose samples, learn, test, evaluate."""
+"""A session that learns by rote: choose samples, learn, test, evaluate."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
-import click
-
-from barnum.cli.common import ended_like_an_interrupt, progress
 from barnum.errors import ModelError, OutputExistsError, SetsError
 from barnum.files import output_error
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
-from barnum.learning.rote.store import RedisStore
-from barnum.learning.session import Phases
+from barnum.learning.session import Learned, Session
+from barnum.learning.settings import RoteSettings
 from barnum.models.model import Model
 from barnum.models.networks.rote import RoteNetwork, lengths_up_to
 from barnum.models.saved import load_whole, save_whole
-from barnum.paths import Learn
+from barnum.paths import OpenPath
 from barnum.paths.opened import Decoded
+from barnum.progress import Listener
 from barnum.samples import Sample, write_sets
+from barnum.samples.choice import Sizes
 from barnum.sequences import Tokens
+
+if TYPE_CHECKING:
+    from barnum.learning.rote.store import RedisStore
 
 _log = logging.getLogger("barnum.prob")
 
 
-@contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """Name the file in errors about what it holds."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"{file}: {error}") from None
+def learn_by_rote(
+    learner: RoteLearner, samples: Sequence[tuple[str, OpenPath]], what: str, listener: Listener
+) -> None:
+    """Let a learner learn samples, and say what that brought; ``what`` transfers are called.
+
+    Raises:
+        SetsError: the samples hold none.
+    """
+    began = time.perf_counter()
+    with listener.progress("learn", len(samples)) as advance:
+        for _ in learner.learn_all(samples):
+            advance(1)
+    seconds = max(time.perf_counter() - began, 1e-9)
+    if not learner.transfers:
+        raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
+    listener.say(
+        f"training: {len(samples)} samples, {learner.transfers:,} {what}, "
+        f"{learner.transfers / seconds:,.0f} {what}/s; {learner.contexts:,} contexts in "
+        f"{learner.bytes / (1 << 20):,.1f} MiB"
+    )
 
 
-class ProbRun(Phases):
-    """One call of the command."""
+class RoteSession(Session[RoteSettings]):
+    """One session."""
 
     written = ("save", "output_sets")
-    held_out = ("--test-size", "--test-size, or raise --ratio")
 
-    def __init__(self, options: dict[str, Any], given: set[str]) -> None:
-        benign = round(options["test_size"] * options["ratio"])
-        options |= {
-            "bin_dir": options["bin_directory"],
-            "test_size_benign": benign,
-            "test_size_malicious": options["test_size"] - benign,
-        }
-        super().__init__(options, given)
-
-    def all(self) -> None:
-        """The phases that are not skipped."""
-        nowhere = nullcontext("")  # with -p nothing is decoded
+    def run(self) -> Learned:
+        settings = self._settings
+        settings.check()
+        nowhere = nullcontext("")  # nothing is decoded
         with (
-            ended_like_an_interrupt(),
-            nowhere if self._options["preprocessed"] else TemporaryDirectory(prefix="barnum-") as decoded,
+            nowhere if settings.preprocessed else TemporaryDirectory(prefix="barnum-") as decoded,
             self._store() as store,
         ):
-            self._decoded = Decoded(self._options, Path(decoded))
-            self._phases(store)
+            opener = Decoded(
+                Path(decoded),
+                preprocessed=settings.preprocessed,
+                bin_dir=settings.bin_directory,
+                timeout=settings.timeout,
+            )
+            return self._phases(store, opener)
 
-    def _phases(self, store: RedisStore | None) -> None:
-        options = self._options
-        learns = not options["skip_train"]
-        self._say_what_has_no_effect()
+    def _phases(self, store: RedisStore | None, opener: Decoded) -> Learned:
+        settings = self._settings
+        learns = not settings.skip_train
+        self._say_what_is_idle(self._idle())
         self._refuse_to_overwrite()
         self._check_places()
         learner, model = self._begin(store)
-        sets = self._sets(model, learns)
-        train, b_test, m_test = (self._open(folders) for folders in (sets.b_train, sets.b_test, sets.m_test))
-        self._check(train, b_test, m_test, model, learns)
-        eval_dir = None if options["skip_eval"] else self._eval_dir(b_test + m_test)
-        if options["output_sets"]:
-            write_sets(options["output_sets"], sets)
+        sets = self._choose(model, learns)
+        chosen = self._open(sets, model, learns)
+        eval_dir = None if settings.skip_eval else self._eval_dir(chosen.judged)
+        if settings.output_sets:
+            write_sets(settings.output_sets, sets)
         before = store.snapshot(learner) if learns and store is not None else None
         if learns:
-            self._train(learner, train)
+            opened = [(sample.folder.name, opener.opener(sample)) for sample in chosen.train]
+            learn_by_rote(learner, opened, "transfers", self._listener)
+            for sample in chosen.train:
+                opener.forget(sample)
+        if learns or model is None:
             model = learner.model()
-        assert model is not None
-        if options["save"]:
+        if settings.save:
             try:
-                save_whole(options["save"], model)
+                save_whole(settings.save, model)
             except OSError as error:
-                raise output_error(error, options["save"]) from None
+                raise output_error(error, settings.save) from None
         if store is not None and before is not None:
             store.push(learner, before)
-        if not options["skip_test"] or eval_dir is not None:
-            self._score(model, b_test, [] if eval_dir is None else m_test, eval_dir)
+        held_out = self._score(model, settings.learn(), opener, chosen, eval_dir)
+        return Learned(model, sets, eval_dir, held_out)
 
     @contextmanager
     def _store(self) -> Iterator[RedisStore | None]:
-        if self._options["redis"] is None:
+        if self._settings.redis is None:
             yield None
             return
-        with RedisStore(self._options["redis"]) as store:
+        from barnum.learning.rote.store import RedisStore
+
+        with RedisStore(self._settings.redis) as store:
             yield store
 
     def _begin(self, store: RedisStore | None) -> tuple[RoteLearner, Model | None]:
         """The learner to go on with, and its model where there is one."""
-        options = self._options
-        if options["load"]:
-            model = self._loaded(options["load"])
-            with _named(options["load"]):
-                learner = RoteLearner.of(model, self._threads, options["max_memory"])
+        settings = self._settings
+        if settings.load:
+            model = self._loaded(settings.load)
+            with _naming(settings.load):
+                learner = RoteLearner.of(model, self._threads, settings.max_memory)
                 forgotten = learner.forgotten
-            for file in options["merge"]:
+            for file in settings.merge:
                 added = self._loaded(file)
-                with _named(file):
+                with _naming(file):
                     learner.merge(added)
-            if options["max_memory"] is not None:
+            if settings.max_memory is not None:
                 learner.keep_to_memory()
-            changed = options["merge"] or learner.forgotten != forgotten
+            changed = settings.merge or learner.forgotten != forgotten
             return learner, learner.model() if changed else model
         learner = RoteLearner(self._spec(), self._threads)
         if store is None:
             return learner, None
         taken = store.pull(learner)
-        if not taken and options["skip_train"]:
+        if not taken and settings.skip_train:
             raise SetsError(f"{store.shown}: holds no counts yet: leave out --skip-train")
         return learner, learner.model() if taken else None
 
     def _loaded(self, file: Path) -> Model:
+        """A model whose settings are not contradicted by those given: it keeps what it is."""
         model = load_whole(file)
-        self._check_options(file, model)
-        return model
-
-    def _check_options(self, file: Path, model: Model) -> None:
-        """A model keeps what it is: options that ask for something else are refused."""
         document, network, spec = model.document, model.network, self._spec()
         if document is None or not isinstance(network, RoteNetwork):
             raise ModelError(f"{file}: is no model of a rote learner: save one with `barnum prob --save`")
@@ -151,56 +161,57 @@ class ProbRun(Phases):
             raise ModelError(
                 f"{file}: has learnt other kinds of transfers than --learn-… ask for: leave these out"
             )
+        return model
 
     def _spec(self) -> RoteSpec:
-        options = self._options
-        classes = options["max_classes"]
+        settings = self._settings
+        classes = settings.max_classes
         return RoteSpec(
-            learn=self._learn(),
-            tokens=Tokens(vocabulary=options["vocabulary"], inputs=classes, classes=classes),
-            lengths=lengths_up_to(options["sequence_len"]),
-            rule=options["rule"],
-            max_memory=options["max_memory"],
+            learn=settings.learn(),
+            tokens=Tokens(vocabulary=settings.vocabulary, inputs=classes, classes=classes),
+            lengths=lengths_up_to(settings.sequence_len),
+            rule=settings.rule,
+            max_memory=settings.max_memory,
         )
 
-    def _learn(self) -> Learn:
-        options = self._options
-        return Learn(**{kind: options[f"learn_{kind}"] for kind in ("ret", "icall", "ijmp", "call", "jmp")})
-
-    def _train(self, learner: RoteLearner, samples: list[Sample]) -> None:
-        opened = [(sample.folder.name, self._decoded.opener(sample)) for sample in samples]
-        began = time.perf_counter()
-        with progress("learn", len(samples)) as bar:
-            for _ in learner.learn_all(opened):
-                bar.advance()
-        seconds = max(time.perf_counter() - began, 1e-9)
-        for sample in samples:
-            self._decoded.forget(sample)
-        if not learner.transfers:
-            raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
-        click.echo(
-            f"training: {len(samples)} samples, {learner.transfers:,} transfers, "
-            f"{learner.transfers / seconds:,.0f} transfers/s; {learner.contexts:,} contexts in "
-            f"{learner.bytes / (1 << 20):,.1f} MiB"
+    def _sizes(self, learns: bool) -> Sizes:
+        settings = self._settings
+        benign = round(settings.test_size * settings.ratio)
+        return Sizes(
+            train=settings.train_size if learns else 0,
+            benign=benign,
+            malicious=settings.test_size - benign,
+            options=("--test-size", "--test-size, or raise --ratio"),
         )
+
+    def _usable(self, sample: Sample) -> bool:
+        if self._settings.preprocessed and sample.parsed is None:
+            _log.warning("skipped: %s: is not preprocessed", sample.folder)
+            return False
+        return True
 
     def _refuse_to_overwrite(self) -> None:
-        if self._options["force"]:
+        if self._settings.force:
             return
         for name in self.written:
-            file: Path | None = self._options[name]
+            file: Path | None = getattr(self._settings, name)
             if file is not None and file.exists():
                 raise OutputExistsError(f"{file}: is there already: give another name, or --force")
 
-    def _say_what_has_no_effect(self) -> None:
-        options = self._options
+    def _idle(self) -> list[tuple[str, str]]:
+        """Settings that have no effect, and why."""
         idle = []
-        if options["vocabulary"] == "learnt":
+        if self._settings.vocabulary == "learnt":
             idle = [("max_classes", "it belongs to --vocabulary modulo")]
-        if options["skip_train"]:
+        if self._settings.skip_train:
             idle += [("train_size", "--skip-train learns nothing")]
-        if options["skip_eval"]:
-            idle += [(name, "--skip-eval skips the evaluation") for name in ("eval_dir", "eval_format")]
-        for name, why in idle:
-            if name in self._given:
-                _log.warning("--%s has no effect: %s", name.replace("_", "-"), why)
+        return idle + self._idle_without_evaluation()
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Name the file in errors about what it holds."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from None

@@ -26,6 +26,7 @@ _LONGEST_IDENTITY = 256
 _LONGEST_WORDS = 200
 
 Arrays = dict[str, NDArray[Any]]
+Shapes = dict[str, tuple[int, ...]]
 
 
 def is_hdf5(file: Path) -> bool:

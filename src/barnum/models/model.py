@@ -1,63 +1,33 @@
-"""A learnt model in two files: a JSON document that says what it is, and its numbers (see arrays.py).
+"""A learnt model: what it is (a document that JSON holds), and its numbers.
 
-The numbers are the network's tensors (``network.*``), what training saw (``vocabulary.*``), the rates of what
-is new (``rates.*``) and, by network, what else it needs (``names.*``: its own vocabulary where that is not
-of whole blocks; ``memory.*``: transfers whose contexts it counts; ``blocks.*``: blocks that windows may
-show; ``runs.*``: transfers of the runs that a rote learner has learnt; ``mixture.*``: a rote learner beside
-the network, and their weights). Both files carry the same identity,
-so that weights are not read under another model's document. A rote learner's two are also kept in one file.
+The numbers are the network's (``network.*``), what training saw (``vocabulary.*``), the rates of what is new
+(``rates.*``) and, by network, what else it needs (``names.*``: its own vocabulary where that is not of whole
+blocks; ``memory.*``: transfers whose contexts it counts; ``blocks.*``: blocks that windows may show;
+``runs.*``: transfers of the runs that a rote learner has learnt; ``mixture.*``: a rote learner beside the
+network, and their weights). Document and numbers carry the same identity, so that weights are not read under
+another model's document. How they lie in files: :mod:`barnum.models.saved`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 import numpy as np
-from torch import nn
 
+from barnum import __version__
+from barnum.evaluations import Calibration
 from barnum.models.arrays import Arrays
-from barnum.models.networks import causal, paper
-from barnum.models.networks.causal import Causal, CausalConfig
+from barnum.models.networks.kind import Network
 from barnum.models.networks.mixture import Mixture
-from barnum.models.networks.paper import Paper, PaperConfig
-from barnum.models.networks.rote import RoteConfig, RoteNetwork
+from barnum.models.networks.rote import RoteConfig
 from barnum.models.train_config import Progress, TrainConfig
 from barnum.paths import Learn
 from barnum.sequences import Rates, Selection, Tokens, Vocabulary
 
 SCHEMA = 3
-
-
-# name → type of the configuration, of the network made of it, and how many numbers that has
-NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module], Callable[[Any], int]]] = {
-    "causal": (CausalConfig, Causal, causal.numbers),
-    "paper": (PaperConfig, Paper, paper.numbers),
-}
-ROTE = "rote"
-KINDS = (*NETWORKS, ROTE)
-
-
-class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A training run as a model sees it that was learnt without it: mean ``surprisal`` in nats, number of
-    ``transfers`` and of ``distinct`` targets."""
-
-    surprisal: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
-    transfers: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
-    distinct: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
-
-
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Scores of nominal runs that the rates behind them did not see; see sequences/novelty.py. ``runs`` are
-    training runs that were judged in folds; see rote_folds.py."""
-
-    score: str
-    window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]
-    scores: tuple[Annotated[float, msgspec.Meta(ge=0, le=1e12)], ...]
-    runs: Annotated[tuple[LeftOut, ...], msgspec.Meta(max_length=1 << 20)] = ()
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,14 +51,14 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     best: bool = False  # whether a checkpoint had the least loss
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Model:
     """All that scoring needs. ``document`` is None for an imported Keras model, which does not know what its
     training saw: it has no vocabulary and no rates."""
 
-    network: nn.Module | RoteNetwork
+    network: Network
     tokens: Tokens
-    identity: str
+    identity: str = ""
     document: ModelDocument | None = None
     vocabulary: Vocabulary | None = None  # whole blocks
     names: Vocabulary | None = None  # in the network's tokens
@@ -99,16 +69,7 @@ class Model:
     def arrays(self, counted: Arrays | None = None) -> Arrays:
         """All numbers of the model by name; ``counted`` are those of the network, where they are there
         already."""
-        found: Arrays
-        if counted is not None:
-            found = counted
-        elif isinstance(self.network, RoteNetwork):
-            found = counted_by(self.network)
-        else:
-            found = {
-                f"network.{name}": tensor.detach().cpu().numpy()
-                for name, tensor in self.network.state_dict().items()
-            }
+        found = network_arrays(self.network) if counted is None else counted
         parts: list[tuple[str, Any]] = [
             ("vocabulary", self.vocabulary),
             ("rates", self.rates),
@@ -116,14 +77,21 @@ class Model:
         ]
         if self.names is not self.vocabulary:
             parts.append(("names", self.names))
-        for part, made in parts:
-            if made is not None:
-                found |= {f"{part}.{name}": array for name, array in made.arrays().items()}
+        for part, holder in parts:
+            if holder is not None:
+                found |= {f"{part}.{name}": array for name, array in holder.arrays().items()}
         return found | self.extra
 
+    def documented(self, document: ModelDocument, identity: str | None = None) -> Model:
+        """The model with a document, both under the identity of its numbers; ``identity`` where that is known
+        already."""
+        identity = identity_of(self.arrays()) if identity is None else identity
+        document = msgspec.structs.replace(document, identity=identity)
+        return replace(self, identity=identity, document=document)
 
-def counted_by(network: RoteNetwork) -> Arrays:
-    """The numbers of a rote learner's network by name."""
+
+def network_arrays(network: Network) -> Arrays:
+    """The numbers of a network by the names that they have in a model."""
     return {f"network.{name}": array for name, array in network.arrays().items()}
 
 
@@ -148,3 +116,30 @@ def identity_of(arrays: Arrays) -> str:
     identity = Identity()
     identity.add(arrays)
     return str(identity)
+
+
+def document_of(
+    network: Network,
+    *,
+    name: str,
+    tokens: Tokens,
+    learn: Learn,
+    train: TrainConfig | None,
+    selection: Selection,
+    samples: tuple[str, ...],
+    calibration: Calibration,
+) -> ModelDocument:
+    """The document of a model that is being learnt; see Model.documented()."""
+    return ModelDocument(
+        schema=SCHEMA,
+        version=__version__,
+        network=name,
+        config=msgspec.to_builtins(network.config),
+        tokens=tokens,
+        learn=learn,
+        train=train,
+        selection=selection,
+        samples=samples,
+        calibration=calibration,
+        identity="",
+    )

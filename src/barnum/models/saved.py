@@ -1,4 +1,7 @@
-"""Models in files: a JSON document that says what a model is, and its numbers."""
+"""Models in files: a JSON document that says what a model is, and its numbers (see arrays.py).
+
+A rote learner's two are also kept in one file.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,19 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import torch
-from torch import nn
 
-from barnum import __version__
 from barnum.errors import ModelError
 from barnum.files import read_bounded, write_whole
 from barnum.models.arrays import Arrays, read_arrays, shortened, write_arrays
-from barnum.models.model import KINDS, NETWORKS, ROTE, SCHEMA, Calibration, Model, ModelDocument, identity_of
-from barnum.models.networks.causal import CausalConfig
+from barnum.models.model import SCHEMA, Model, ModelDocument, identity_of
+from barnum.models.networks.kind import Saved
+from barnum.models.networks.kinds import NETWORKS
 from barnum.models.networks.mixture import Mixture
-from barnum.models.networks.paper_task import WindowTokens
-from barnum.models.networks.rote import RoteConfig, RoteNetwork
-from barnum.models.train_config import TrainConfig
-from barnum.paths import Learn
-from barnum.sequences import RESTART, Rates, Selection, Tokens, Vocabulary
-from barnum.sequences.kept import NAMES
+from barnum.sequences import Rates, Tokens, Vocabulary
 
 _LARGEST_DOCUMENT = 64 << 20
 # the document, where it is kept among the numbers
 _DOCUMENT = "document.json"
-# numbers that a network may want and lack, to be told which
-_SMALL = 1 << 20
 _PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "runs", "mixture", "optimiser")
 
 
@@ -44,8 +38,7 @@ def save_weights(file: Path, model: Model) -> None:
 
 
 def save_whole(file: Path, model: Model) -> None:
-    """Write document and numbers as one file."""
-    assert model.document is not None
+    """Write document and numbers as one file; the model has a document."""
     text = np.frombuffer(msgspec.json.encode(model.document), np.uint8)
     write_arrays(file, model.arrays() | {_DOCUMENT: text}, model.identity)
 
@@ -88,9 +81,9 @@ def _document(file: Path, data: bytes) -> ModelDocument:
         raise ModelError(f"{file}: is no model's document ({shortened(str(error))})") from None
     except RecursionError:
         raise ModelError(f"{file}: is no model's document (nested too deep)") from None
-    if document.network not in KINDS:
+    if document.network not in NETWORKS:
         named = shortened(repr(document.network))
-        raise ModelError(f"{file}: network {named} is unknown here: use {' or '.join(KINDS)}")
+        raise ModelError(f"{file}: network {named} is unknown here: use {' or '.join(NETWORKS.names)}")
     return document
 
 
@@ -100,23 +93,33 @@ def load_model(document_file: Path, weights_file: Path) -> Model:
     Raises:
         ModelError: a file is missing or broken, the weights belong to another model, have other shapes, or
             are not finite.
+        MissingPackageError: it is one of Keras 2, and torch, which computes that, is not installed.
     """
     data = read_bounded(document_file, _LARGEST_DOCUMENT, ModelError)
-    from barnum.models.keras.read import is_keras, read_keras
+    from barnum.models.keras.architecture import is_keras
 
     if is_keras(data):
-        network = read_keras(document_file, weights_file)
-        tokens = Tokens(vocabulary="modulo", inputs=network.inputs, classes=network.classes)
-        digest = hashlib.sha256(data)
-        for name, tensor in network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.numpy().tobytes())
-        return Model(network, tokens, digest.hexdigest())
+        return _keras(data, document_file, weights_file)
     document = _document(document_file, data)
     arrays, identity = read_arrays(weights_file)
     if identity != document.identity:
         raise ModelError(f"{weights_file}: belongs to another model than {document_file}")
     return model_of(weights_file, document, arrays)
+
+
+def _keras(data: bytes, document_file: Path, weights_file: Path) -> Model:
+    from barnum.extras import require
+
+    require("torch", f"{document_file}: a model of Keras")
+    from barnum.models.keras.read import read_keras
+
+    network = read_keras(document_file, weights_file)
+    tokens = Tokens(vocabulary="modulo", inputs=network.config.inputs, classes=network.config.classes)
+    digest = hashlib.sha256(data)
+    for name, array in network.arrays().items():
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return Model(network, tokens, digest.hexdigest())
 
 
 def model_of(file: Path, document: ModelDocument, arrays: Arrays) -> Model:
@@ -133,15 +136,20 @@ def model_of(file: Path, document: ModelDocument, arrays: Arrays) -> Model:
         rates = Rates.from_arrays(parts["rates"])
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from None
-    if bool(parts["names"]) != (document.network == "causal" and document.tokens.vocabulary == "modulo"):
+    kind = NETWORKS[document.network]
+    if bool(parts["names"]) != kind.own_vocabulary(document.tokens):
         raise ModelError(f"{file}: its vocabularies are not those of a network with such tokens")
     extra = {f"{part}.{name}": a for part in ("memory", "blocks", "runs") for name, a in parts[part].items()}
-    _check_extra(file, document, names, extra)
-    make = _rote if document.network == ROTE else _network
-    network = make(file, document, names, parts["network"], extra)
-    mixture = _mixture(file, document, parts["mixture"])
     return Model(
-        network, document.tokens, document.identity, document, vocabulary, names, rates, extra, mixture
+        network=kind.restore(Saved(file, document, names, parts["network"], extra)),
+        tokens=document.tokens,
+        identity=document.identity,
+        document=document,
+        vocabulary=vocabulary,
+        names=names,
+        rates=rates,
+        extra=extra,
+        mixture=_mixture(file, document, parts["mixture"]),
     )
 
 
@@ -154,115 +162,3 @@ def _mixture(file: Path, document: ModelDocument, arrays: Arrays) -> Mixture | N
         return Mixture.from_arrays(document.mixture, arrays)
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from None
-
-
-def _rote(
-    file: Path, document: ModelDocument, names: Vocabulary, arrays: Arrays, extra: Arrays
-) -> RoteNetwork:
-    try:
-        return RoteNetwork.from_arrays(msgspec.convert(document.config, RoteConfig), arrays)
-    except msgspec.ValidationError as error:
-        raise ModelError(
-            f"{file}: the model's document has sizes that cannot be ({shortened(str(error))})"
-        ) from None
-    except ModelError as error:
-        raise ModelError(f"{file}: {error}") from None
-
-
-def _network(
-    file: Path, document: ModelDocument, names: Vocabulary, arrays: Arrays, extra: Arrays
-) -> nn.Module:
-    config_type, make, numbers = NETWORKS[document.network]
-    try:
-        config = msgspec.convert(document.config, config_type)
-    except msgspec.ValidationError as error:
-        raise ModelError(
-            f"{file}: the model's document has sizes that cannot be ({shortened(str(error))})"
-        ) from None
-    # absurd sizes in a document take no memory: numbers are counted before the network is made
-    count, there = numbers(config), sum(array.size for array in arrays.values())
-    if count > 2 * there + _SMALL:
-        raise ModelError(f"{file}: holds {there:,} numbers of a network, the model wants {count:,}")
-    network = make(config)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: array.shape for name, array in arrays.items()}
-    if wanted != found:
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        raise ModelError(
-            f"{file}: {shortened(odd[0])} is {found.get(odd[0], 'missing')}, "
-            f"the model wants {wanted.get(odd[0], 'none')}"
-        )
-    for name, array in arrays.items():
-        if array.dtype != np.float32 or not bool(np.isfinite(array).all()):
-            raise ModelError(
-                f"{file}: {name} holds values that are no finite 32-bit numbers: learn the model anew"
-            )
-    _check_sizes(file, document, config, names, extra)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    return network
-
-
-def _check_sizes(file: Path, document: ModelDocument, config: Any, names: Vocabulary, extra: Arrays) -> None:
-    """A network has the sizes that its vocabulary asks for."""
-    if isinstance(config, CausalConfig):
-        several = max(1, int((np.diff(names.site_first) > 1).sum()))
-        fits = (config.sites, config.targets) == (several, len(names.target))
-    else:
-        tokens = WindowTokens(document.tokens, names, extra)
-        fits = (config.inputs, config.classes) == (tokens.inputs, tokens.classes)
-    if not fits:
-        raise ModelError(f"{file}: its vocabulary has other sizes than the model's document says")
-
-
-def _check_extra(file: Path, document: ModelDocument, names: Vocabulary, extra: Arrays) -> None:
-    """What a network needs besides its tensors must be there and fit."""
-    wanted: dict[str, type] = {}
-    if document.network == "causal":
-        wanted = {"memory.edge": np.uint32}
-    elif document.network == ROTE:
-        # they are looked at when more is to be learnt
-        runs = {f"runs.{name}" for name in NAMES}
-        extra = {name: array for name, array in extra.items() if name not in runs}
-    elif document.tokens.vocabulary == "learnt":
-        wanted = {"blocks.block": np.uint64, "blocks.count": np.int64}
-    for name in sorted(wanted.keys() | extra.keys()):
-        array = extra.get(name)
-        if array is None or name not in wanted or array.dtype != wanted[name] or array.ndim != 1:
-            raise ModelError(f"{file}: {shortened(name)} is missing, or of another type than the model wants")
-    if "memory.edge" in wanted:
-        edge = extra["memory.edge"] & ~RESTART
-        if len(edge) and int(edge.max()) >= len(names.edge_target):
-            raise ModelError(f"{file}: memory.edge names a transfer that the vocabulary lacks")
-    if "blocks.block" in wanted:
-        block, count = extra["blocks.block"], extra["blocks.count"]
-        if not len(block) or len(block) != len(count) or not bool((block[1:] > block[:-1]).all()):
-            raise ModelError(f"{file}: blocks.block is no ascending list of blocks")
-
-
-def document_of(
-    network: nn.Module,
-    *,
-    name: str,
-    tokens: Tokens,
-    learn: Learn,
-    train: TrainConfig,
-    selection: Selection,
-    samples: tuple[str, ...],
-    calibration: Calibration,
-    identity: str,
-) -> ModelDocument:
-    """The document of a network that is being learnt."""
-    config: Any = network.config
-    return ModelDocument(
-        schema=SCHEMA,
-        version=__version__,
-        network=name,
-        config=msgspec.to_builtins(config),
-        tokens=tokens,
-        learn=learn,
-        train=train,
-        selection=selection,
-        samples=samples,
-        calibration=calibration,
-        identity=identity,
-    )

@@ -1,40 +1,20 @@
-"""Columns of evaluations, and what all networks' scorers share."""
+"""What the scorers of all kinds of networks share: novelty, and sums of evaluations."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from barnum.models.model import Model
-from barnum.models.networks.causal_scorer import Scores
-from barnum.sequences import (
-    WHOLE,
-    Encoded,
-    Encoder,
-    RunNovelty,
-    seen_level,
-)
+from barnum.models.networks.kind import Columns
+from barnum.paths import Transfers
+from barnum.sequences import WHOLE, Encoded, Encoder, RunNovelty, seen_level
 
 # transfers scored at once
 PART = 1 << 19
-Columns = dict[str, NDArray[Any]]
-F32 = NDArray[np.float32]
-
-
-def columns_of(scores: Scores, actual: NDArray[np.uint64]) -> Columns:
-    return {
-        "correct": scores.correct,
-        "predicted": scores.predicted,
-        "confidence": scores.confidence,
-        "actual": actual,
-        "surprisal": scores.surprisal,
-    }
 
 
 class NoveltyScorer:
-    """What training saw of whole blocks, whatever the network's tokens are."""
+    """What training saw of whole blocks, whatever the network's tokens are; of one run, part by part."""
 
     def __init__(self, model: Model) -> None:
         self._vocabulary = model.vocabulary
@@ -42,7 +22,10 @@ class NoveltyScorer:
             self._encoder = Encoder(model.vocabulary, WHOLE)
             self._novelty = RunNovelty(model.vocabulary, model.rates)
 
-    def columns(self, part: Any, encoded: Encoded | None = None) -> Columns:
+    def columns(self, part: Transfers, encoded: Encoded | None = None) -> Columns:
+        """``seen`` u8[m] and ``novelty`` f32[m] of the next m transfers; nothing where the model does not
+        remember its training. ``encoded`` are the same in the vocabulary of whole blocks, where they are
+        there already."""
         if self._vocabulary is None:
             return {}
         encoded = encoded or self._encoder.encode(part)
@@ -53,7 +36,7 @@ class NoveltyScorer:
 
 
 def mean_of(columns: Columns) -> tuple[int, float, int]:
-    """Predictions, sum of surprisal, right ones of a part."""
+    """Number of predictions, sum of surprisal in nats, and number of right ones of a part."""
     return (
         len(columns["correct"]),
         float(columns["surprisal"].sum(dtype=np.float64)),

@@ -10,7 +10,7 @@ import msgspec
 
 from barnum import __version__
 from barnum.errors import SampleError
-from barnum.evaluations.header import SCHEMA, Calibration, Header, Source
+from barnum.evaluations.header import SCHEMA, Header, Source
 from barnum.models.model import Model
 from barnum.paths import Learn, PathReader
 from barnum.samples import Sample, read_meta
@@ -25,10 +25,8 @@ def header_of(model: Model, learn: Learn, sample: Sample, path: PathReader) -> H
         "learn": msgspec.to_builtins(learn),
         "tokens": msgspec.to_builtins(model.tokens),
     }
-    calibration = None
     if document is not None:
         told |= {"network": document.network, "train": msgspec.to_builtins(document.train)}
-        calibration = msgspec.convert(msgspec.to_builtins(document.calibration), Calibration)
     return Header(
         schema=SCHEMA,
         version=__version__,
@@ -37,7 +35,7 @@ def header_of(model: Model, learn: Learn, sample: Sample, path: PathReader) -> H
         sample=sample.folder.name,
         model=model.identity,
         options=told,
-        calibration=calibration,
+        calibration=None if document is None else document.calibration,
         transfers=0,
         source=source_of(path, sample.folder),
     )

@@ -12,7 +12,7 @@ from barnum.paths.filters import (
     transfers,
 )
 from barnum.paths.kinds import GAPS, KINDS, Gap, Kind, kind_of_text
-from barnum.paths.reader import PathReader, open_path
+from barnum.paths.reader import OpenPath, PathReader, open_path
 
 __all__ = [
     "GAPS",
@@ -24,6 +24,7 @@ __all__ = [
     "GapDetails",
     "Kind",
     "Learn",
+    "OpenPath",
     "Path",
     "PathReader",
     "Transfers",

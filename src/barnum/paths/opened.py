@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from barnum.errors import BarnumError, SampleError
-from barnum.paths import PathReader, open_path
+from barnum.paths import OpenPath, PathReader, open_path
 from barnum.samples import Sample
 
 _log = logging.getLogger(__name__)
 
 
 class Decoded:
-    """Opens the paths of samples; without -p their streams are decoded, once, into a temporary folder."""
+    """Opens the paths of samples. Streams that are not preprocessed are decoded, once, into a temporary
+    folder."""
 
-    def __init__(self, options: dict[str, Any], folder: Path) -> None:
-        self._preprocessed: bool = options["preprocessed"]
-        self._bin_dir: Path | None = options["bin_dir"]
-        self._timeout: float | None = options["timeout"]
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        preprocessed: bool,
+        bin_dir: Path | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """``folder`` is the temporary one. Where samples are not ``preprocessed``, images are found in
+        ``bin_dir``, and each is decoded for at most ``timeout`` seconds."""
+        self._preprocessed = preprocessed
+        self._bin_dir = bin_dir
+        self._timeout = timeout
         self._folder = folder
         self._numbers: dict[Path, int] = {}
         if self._preprocessed and self._timeout is not None:
             _log.warning("--timeout has no effect with -p: nothing is decoded")
 
-    def opener(self, sample: Sample) -> Callable[[], Any]:
+    def opener(self, sample: Sample) -> OpenPath:
         """A function that opens the sample's path, as a context."""
 
         @contextmanager

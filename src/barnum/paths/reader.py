@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
@@ -37,6 +38,10 @@ class PathReader(Protocol):
     def read(self) -> Path:
         """The whole path in memory; may raise ParsedTraceError."""
         ...
+
+
+# opens a sample's path; what was made for that is gone when the context ends
+OpenPath = Callable[[], AbstractContextManager[PathReader]]
 
 
 def open_path(file: FilePath, modules: Mapping[int, str] | None = None) -> PathReader:

@@ -12,8 +12,6 @@ import re
 from pathlib import Path
 
 import msgspec
-import torch
-from torch import Tensor
 
 from barnum.errors import InputError, ModelError
 from barnum.files import write_whole
@@ -44,16 +42,14 @@ class CheckpointFolder:
         model: Model,
         document: ModelDocument,
         progress: Progress,
-        optimiser: dict[str, Tensor],
+        optimiser: Arrays,
         best: bool,
     ) -> None:
         """Write a checkpoint, then remove old ones. ``document`` is that of the model being trained."""
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = model.arrays()
         identity = identity_of(arrays)
-        state: Arrays = {
-            f"optimiser.{name}": tensor.detach().cpu().numpy() for name, tensor in optimiser.items()
-        }
+        state = {f"optimiser.{name}": array for name, array in optimiser.items()}
         stem = self.folder / f"step-{progress.steps:09d}"
         weights = stem.with_suffix(".safetensors")
         write_arrays(weights, arrays | state, identity)
@@ -133,14 +129,12 @@ class CheckpointFolder:
                 file.unlink(missing_ok=True)
 
 
-def split_optimiser(arrays: Arrays) -> tuple[Arrays, dict[str, Tensor]]:
-    """Arrays of the model, and the tensors of the optimiser, of a checkpoint."""
+def split_optimiser(arrays: Arrays) -> tuple[Arrays, Arrays]:
+    """Arrays of the model, and those of the optimiser, of a checkpoint."""
     prefix = "optimiser."
     model = {name: array for name, array in arrays.items() if not name.startswith(prefix)}
     optimiser = {
-        name.removeprefix(prefix): torch.from_numpy(array)
-        for name, array in arrays.items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)
     }
     return model, optimiser
 

@@ -1,4 +1,4 @@
-"""Learns a model from the parsed traces of nominal runs."""
+"""Learns a model from the paths of nominal runs, by a network."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from barnum.errors import ModelError, SetsError
+from barnum.evaluations import Calibration
 from barnum.learning.network.checkpoint import split_optimiser
-from barnum.learning.network.spec import Coverage, Hooks, Keeping, OpenPath, Spec
+from barnum.learning.network.hooks import Coverage, Hooks, Keeping
+from barnum.learning.network.trained import TrainedNetwork
 from barnum.learning.network.trainer import Checkpoints, Trainer
 from barnum.learning.network.world import World
-from barnum.models.model import Calibration, Model, ModelDocument, identity_of
-from barnum.models.networks.causal_task import CausalData, CausalTask
-from barnum.models.networks.paper import PaperConfig
-from barnum.models.networks.paper_task import PaperTask, WindowData, WindowTokens, known_blocks
-from barnum.models.saved import document_of, model_of
+from barnum.models.model import Model, ModelDocument, document_of
+from barnum.models.networks.kind import BlockCounts, TrainedKind, Training
+from barnum.models.networks.kinds import NETWORKS
+from barnum.models.networks.spec import Spec
+from barnum.models.networks.task import Task
+from barnum.models.saved import model_of
 from barnum.models.threads import set_up
 from barnum.models.train_config import Epoch, Progress
-from barnum.paths import Chunk, PathReader, iter_transfers, iter_windows
+from barnum.paths import Chunk, OpenPath, PathReader, iter_transfers
 from barnum.sequences import (
     WHOLE,
     WINDOW,
@@ -42,8 +44,6 @@ from barnum.sequences import (
 
 _log = logging.getLogger(__name__)
 
-
-Counts = tuple[NDArray[np.uint64], NDArray[np.int64]]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -55,7 +55,7 @@ class _Run:
     sample: str
     whole: RunEdges
     named: RunEdges | None
-    blocks: Counts | None
+    blocks: BlockCounts | None
     folded: int
 
 
@@ -68,6 +68,14 @@ class Learner:
     coverage: list[Coverage] = field(default_factory=list)
     _runs: list[_Run] = field(default_factory=list)
     _open: list[OpenPath] = field(default_factory=list)
+
+    @property
+    def kind(self) -> TrainedKind:
+        """The kind of network that is learnt."""
+        kind = NETWORKS[self.spec.network]
+        if not isinstance(kind, TrainedKind):
+            raise ModelError(f"a network of kind {self.spec.network} is not learnt by training")
+        return kind
 
     def read(
         self,
@@ -100,13 +108,13 @@ class Learner:
 
     def _count(self, job: tuple[str, OpenPath]) -> _Run:
         sample, opened = job
-        spec = self.spec
-        own = spec.network == "causal" and spec.tokens.vocabulary == "modulo"
+        spec, kind = self.spec, self.kind
+        own = kind.own_vocabulary(spec.tokens)
         whole, named = EdgeCounter(WHOLE), EdgeCounter(spec.tokens) if own else None
         folding = Picker(Selection(fold_loops=spec.selection.fold_loops), 0)
         folded = 0
         with opened() as path:
-            counting = _Counting(path) if spec.network == "paper" else None
+            counting = _Counting(path) if kind.counts_blocks else None
             for part in iter_transfers(counting or path, spec.learn):
                 whole.add(part)
                 if named is not None:
@@ -135,11 +143,30 @@ class Learner:
             )
         rates, scores = fit_novelty(vocabulary, [run.whole for run in self._runs])
         set_up(spec.train.seed)
-        model = Model(None, spec.tokens, "", None, vocabulary, names, rates)  # type: ignore[arg-type]
-        task = self._causal(model, threads, hooks) if spec.network == "causal" else self._paper(model, hooks)
-        model.network = task.network
+        totals = [covered.folded for covered in self.coverage if covered.total]
+        task, extra = self.kind.task(
+            spec,
+            Training(
+                vocabulary=vocabulary,
+                names=names,
+                blocks=[run.blocks for run in self._runs if run.blocks is not None],
+                runs=list(zip(self._open, totals, strict=True)),
+                threads=threads,
+                bar=hooks.bar,
+            ),
+        )
+        self._runs.clear()
+        network = TrainedNetwork(task.network)
+        model = Model(
+            network=network,
+            tokens=spec.tokens,
+            vocabulary=vocabulary,
+            names=names,
+            rates=rates,
+            extra=extra,
+        )
         document = document_of(
-            task.network,
+            network,
             name=spec.network,
             tokens=spec.tokens,
             learn=spec.learn,
@@ -147,72 +174,16 @@ class Learner:
             selection=spec.selection,
             samples=tuple(run.sample for run in self.coverage),
             calibration=Calibration("novelty", WINDOW, tuple(np.round(scores, 6).tolist())),
-            identity="",
         )
-        self._runs.clear()
-        epochs = self._train(model, document, task, threads, hooks, keeping)
-        model.network.cpu()
-        model.identity = identity_of(model.arrays())
-        model.document = msgspec.structs.replace(document, identity=model.identity)
-        return model, epochs
-
-    def _causal(self, model: Model, threads: int, hooks: Hooks) -> CausalTask:
-        assert model.names is not None
-        data = CausalData(model.names, self.spec.tokens)
-        totals = [covered.folded for covered in self.coverage if covered.total]
-        with hooks.bar("select", len(totals)) as advance:
-            for opened, total in zip(self._open, totals, strict=True):
-                with opened() as path:
-                    data.add(self.spec.selection.select(iter_transfers(path, self.spec.learn), total))
-                advance(1)
-        with hooks.bar("contexts", data.transfers) as advance:
-            task = data.task(self.spec.units, threads, advance)
-        model.extra["memory.edge"] = task.memory
-        if self.spec.train.compile:
-            task.compile()
-        if self.world.first:
-            _log.info(
-                "contexts: %s of %s transfers (%s MiB)",
-                f"{task.history.contexts:,}",
-                f"{len(task.memory):,}",
-                f"{task.history.bytes >> 20:,}",
-            )
-        return task
-
-    def _paper(self, model: Model, hooks: Hooks) -> PaperTask:
-        spec, vocabulary = self.spec, model.vocabulary
-        assert vocabulary is not None
-        count = seen = None
-        if spec.tokens.vocabulary == "learnt":
-            model.extra |= known_blocks([run.blocks for run in self._runs if run.blocks is not None])
-            count = model.extra["blocks.count"]
-            seen = np.bincount(vocabulary.edge_target, vocabulary.edge_count).astype(np.int64)
-        names = WindowTokens(spec.tokens, vocabulary, model.extra)
-        data = WindowData(names, spec.sequence_len)
-        totals = [covered.folded for covered in self.coverage if covered.total]
-        with hooks.bar("select", len(totals)) as advance:
-            for opened, total in zip(self._open, totals, strict=True):
-                with opened() as path:
-                    data.add(iter_windows(path, spec.learn, spec.sequence_len), Picker(spec.selection, total))
-                advance(1)
-        config = PaperConfig(
-            inputs=names.inputs,
-            classes=names.classes,
-            sequence_len=spec.sequence_len,
-            units=spec.units,
-            embedding=spec.embedding,
-            dropout=spec.dropout,
-            cudnn=spec.cudnn,
-        )
-        task = data.task(config, count, seen)
-        task.mixed_precision = spec.train.mixed_precision
-        return task
+        epochs = self._train(network, model, document, task, threads, hooks, keeping)
+        return replace(model, network=network.weights()).documented(document), epochs
 
     def _train(
         self,
+        network: TrainedNetwork,
         model: Model,
         document: ModelDocument,
-        task: CausalTask | PaperTask,
+        task: Task,
         threads: int,
         hooks: Hooks,
         keeping: Keeping | None,
@@ -222,13 +193,14 @@ class Learner:
         if keeping is not None:
             folder = keeping.folder
 
-            def save(progress: Progress, optimiser: dict[str, Any], best: bool) -> None:
-                folder.save(model, document, progress, optimiser, best)
+            def save(progress: Progress, optimiser: dict[str, torch.Tensor], best: bool) -> None:
+                state = {name: tensor.detach().cpu().numpy() for name, tensor in optimiser.items()}
+                folder.save(model, document, progress, state, best)
 
             def restore() -> None:
                 kept = folder.latest(best=True)
                 if kept is not None:
-                    _load(folder.folder, model, document, split_optimiser(kept[1])[0])
+                    _load(folder.folder, network, model, document, split_optimiser(kept[1])[0])
 
             checkpoints = Checkpoints(
                 minutes=keeping.minutes,
@@ -252,7 +224,7 @@ class Learner:
                 status_minutes=hooks.status_minutes,
             )
             if found is not None and keeping is not None:
-                self._go_on(trainer, model, document, found, keeping)
+                self._go_on(trainer, network, model, document, found, keeping)
                 progress = trainer.progress
                 advance((progress.epoch - 1) * task.transfers + progress.count)
             if keeping is not None and self.world.first:
@@ -262,6 +234,7 @@ class Learner:
     def _go_on(
         self,
         trainer: Trainer,
+        network: TrainedNetwork,
         model: Model,
         document: ModelDocument,
         found: tuple[ModelDocument, dict[str, NDArray[Any]]],
@@ -281,25 +254,29 @@ class Learner:
                 f"{keeping.folder.folder}: was made by {progress.processes} processes, now there are "
                 f"{self.world.size}: start as many, or give --force to begin anew"
             )
-        _load(keeping.folder.folder, model, document, arrays)
-        trainer.resume(progress, optimiser)
+        _load(keeping.folder.folder, network, model, document, arrays)
+        trainer.resume(progress, {name: torch.from_numpy(array) for name, array in optimiser.items()})
         if self.world.first:
             _log.info("resumed: epoch %d, step %d", progress.epoch, progress.step)
 
 
-def _load(folder: Path, model: Model, document: ModelDocument, arrays: dict[str, NDArray[Any]]) -> None:
+def _load(
+    folder: Path,
+    network: TrainedNetwork,
+    model: Model,
+    document: ModelDocument,
+    arrays: dict[str, NDArray[Any]],
+) -> None:
     """Put a checkpoint's numbers in a network that is being trained; everything else must be as it is."""
-    made = model.arrays()
-    for name in sorted(made.keys() | arrays.keys()):
-        same = name.startswith("network.") or np.array_equal(made.get(name, ()), arrays.get(name, ()))
+    present = model.arrays()
+    for name in sorted(present.keys() | arrays.keys()):
+        same = name.startswith("network.") or np.array_equal(present.get(name, ()), arrays.get(name, ()))
         if not same:
             raise ModelError(
                 f"{folder}: is of another training ({name} differs): give the same options and samples, or "
                 "--force to begin anew"
             )
-    restored = model_of(folder, document, arrays)
-    assert isinstance(model.network, nn.Module) and isinstance(restored.network, nn.Module)
-    model.network.load_state_dict(restored.network.state_dict())
+    network.load(model_of(folder, document, arrays).network.arrays())
 
 
 class _Counting:

@@ -13,12 +13,13 @@ import tempfile
 import time
 from typing import IO
 
+import torch
+
 _log = logging.getLogger("barnum.lstm")
 
 
 def start_processes(count: int) -> int:
     """Run this very command line in so many processes; the exit code of the first, or of one that failed."""
-    import torch
 
     gpus = torch.cuda.device_count()
     if gpus < count:
@@ -107,3 +108,8 @@ def _tell(rank: int, errors: IO[bytes] | None, code: int) -> None:
         sys.stderr.write(errors.read(1 << 20).decode(errors="replace"))
     if code < 0:
         sys.stderr.write(f"barnum: process {rank} was killed by signal {-code}: is there enough memory?\n")
+
+
+def launched() -> bool:
+    """Whether torchrun, or --multi-gpu, has started this process as one of several."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))

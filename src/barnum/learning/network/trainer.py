@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from barnum.errors import ModelError
-from barnum.learning.network.task import Loss, Task
+from barnum.learning.network.hooks import InterruptedTrainingError
 from barnum.learning.network.world import World
+from barnum.models.networks.task import Loss, Task
 from barnum.models.threads import pool
 from barnum.models.train_config import Epoch, Progress, TrainConfig
 
@@ -40,10 +41,6 @@ class Checkpoints(msgspec.Struct, kw_only=True):
     early_stop: bool
     save: Callable[[Progress, dict[str, Tensor], bool], None]
     restore: Callable[[], None]
-
-
-class InterruptedTrainingError(Exception):
-    """Training was interrupted, after saving a checkpoint where there is a place for one."""
 
 
 class Trainer:

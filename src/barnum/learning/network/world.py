@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from barnum.errors import InputError
+from barnum.learning.network.processes import launched
 from barnum.models.threads import default_device
 
 
@@ -55,8 +56,3 @@ class World:
         """Go on when all processes are here."""
         if self.size > 1:
             dist.barrier()
-
-
-def launched() -> bool:
-    """Whether torchrun, or --multi-gpu, has started this process as one of several."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
 
-from barnum.errors import SetsError
-from barnum.learning.network.spec import OpenPath
+from barnum.errors import ModelError, SetsError
+from barnum.evaluations import LeftOut
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
 from barnum.models.evaluate import Evaluator
-from barnum.models.model import LeftOut, Model
-from barnum.paths import iter_transfers
+from barnum.models.model import Model
+from barnum.paths import OpenPath, iter_transfers
 
 
 def judge_in_folds(
@@ -60,10 +61,11 @@ def judge_in_folds(
 
 def calibrated_by(model: Model, runs: tuple[LeftOut, ...]) -> Model:
     """The model, with these runs in its document."""
-    assert model.document is not None
-    calibration = msgspec.structs.replace(model.document.calibration, runs=runs)
-    model.document = msgspec.structs.replace(model.document, calibration=calibration)
-    return model
+    document = model.document
+    if document is None:
+        raise ModelError("the model knows nothing of its training: it cannot be calibrated by runs of it")
+    calibration = msgspec.structs.replace(document.calibration, runs=runs)
+    return replace(model, document=msgspec.structs.replace(document, calibration=calibration))
 
 
 def _digest(spec: RoteSpec, opened: OpenPath) -> bytes | None:

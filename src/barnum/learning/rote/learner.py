@@ -22,13 +22,12 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from barnum import __version__
 from barnum.errors import ModelError, SetsError
-from barnum.learning.network.spec import OpenPath
+from barnum.evaluations import Calibration
 from barnum.models.arrays import Arrays
-from barnum.models.model import SCHEMA, Calibration, Identity, Model, ModelDocument, counted_by
+from barnum.models.model import Identity, Model, ModelDocument, document_of, network_arrays
 from barnum.models.networks.rote import F64, Roller, RoteConfig, RoteNetwork, Rule
-from barnum.paths import Learn, Transfers, iter_transfers
+from barnum.paths import Learn, OpenPath, Transfers, iter_transfers
 from barnum.sequences import (
     WINDOW,
     EdgeCounter,
@@ -287,31 +286,34 @@ class RoteLearner:
 
         def count() -> None:
             # its names come before all others
-            identity.add(counted_by(network))
+            identity.add(network_arrays(network))
 
         with ThreadPoolExecutor(1) as beside:
             counting = beside.submit(count)
             vocabulary = Vocabulary.fit(units_of(self.runs)[0])
             rates, scores = fit_novelty(vocabulary, self.runs)
             extra = {f"runs.{name}": array for name, array in pack_runs(vocabulary, self.runs).items()}
-            model = Model(network, self.spec.tokens, "", None, vocabulary, vocabulary, rates, extra)
+            model = Model(
+                network=network,
+                tokens=self.spec.tokens,
+                vocabulary=vocabulary,
+                names=vocabulary,
+                rates=rates,
+                extra=extra,
+            )
             counting.result()
         identity.add(model.arrays({}))
-        model.identity = str(identity)
-        model.document = ModelDocument(
-            schema=SCHEMA,
-            version=__version__,
-            network="rote",
-            config=msgspec.to_builtins(network.config),
+        document = document_of(
+            network,
+            name="rote",
             tokens=self.spec.tokens,
             learn=self.spec.learn,
             train=None,
             selection=Selection(),
             samples=tuple(self.samples),
             calibration=Calibration("novelty", WINDOW, tuple(np.round(scores, 6).tolist())),
-            identity=model.identity,
         )
-        return model
+        return model.documented(document, str(identity))
 
     def _pieces(self, run: _Run, first: bool) -> _Made[Transfers]:
         """The transfers of a run in the pieces that are predicted together."""

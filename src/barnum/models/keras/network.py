@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -151,19 +151,26 @@ class Both(nn.Module):
         return (a + b) / 2 if self._merge == "ave" else a + b
 
 
-class KerasNetwork(nn.Module):
-    """A model that Keras trained: probabilities of the next token, given the last L. For inference alone.
+class KerasSizes(NamedTuple):
+    """``sequence_len`` L is the length of a window, ``inputs`` the number of tokens in windows, ``classes`` C
+    that of tokens that are told apart after them."""
 
-    ``sequence_len`` L is the length of a window, ``inputs`` the number of tokens in windows, ``classes`` C
-    that of tokens that are told apart after them.
-    """
+    sequence_len: int
+    inputs: int
+    classes: int
+
+
+class KerasNetwork(nn.Module):
+    """A model that Keras trained: probabilities of the next token, given the last L. For inference alone."""
 
     def __init__(self, layers: list[nn.Module], sequence_len: int, inputs: int, classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
-        self.sequence_len = sequence_len
-        self.inputs = inputs
-        self.classes = classes
+        self.config = KerasSizes(sequence_len, inputs, classes)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All numbers by name."""
+        return {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:
@@ -177,10 +184,9 @@ class KerasNetwork(nn.Module):
             IndexError: a token outside [0, inputs).
             ModelError: the weights are so large that 32-bit numbers overflow.
         """
-        if windows.dtype != torch.int64 or windows.dim() != 2 or windows.shape[1] != self.sequence_len:
-            raise ValueError(
-                f"windows are {windows.dtype} {tuple(windows.shape)}, not int64 (N, {self.sequence_len})"
-            )
+        length = self.config.sequence_len
+        if windows.dtype != torch.int64 or windows.dim() != 2 or windows.shape[1] != length:
+            raise ValueError(f"windows are {windows.dtype} {tuple(windows.shape)}, not int64 (N, {length})")
         probabilities = cast(Tensor, self.layers(windows)).T.contiguous()  # [N, C]
         # a softmax over anything infinite or undefined is undefined everywhere
         if not bool(probabilities[:, 0].isfinite().all()):

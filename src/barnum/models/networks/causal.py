@@ -17,45 +17,14 @@ context than the one known: shares are measured apart for that, on whole histori
 
 from __future__ import annotations
 
-import itertools
-from typing import Annotated
-
-import msgspec
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from barnum.sequences import FURTHER, LENGTHS, LEVELS
+from barnum.models.networks.causal_config import NEVER, CausalConfig
+from barnum.sequences import FURTHER, LEVELS
 
-# logit of a rank that a site does not have
-NEVER = -1e4
 # as good as none, but small enough to be taken away again from a 32-bit number
 _NONE = -40.0
-MOST_RANKS = 256
-# sites of up to so many targets are computed together
-_NARROW = (4, 16, 64)
-
-_Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 26)]
-
-
-class CausalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sizes. ``sites`` M are those of the vocabulary with several targets, ``targets`` T all of its targets;
-    ``ranks`` R, of which the last stands for all further targets of a site; ``lengths`` K of contexts."""
-
-    sites: _Size
-    targets: _Size
-    units: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
-    ranks: Annotated[int, msgspec.Meta(ge=2, le=MOST_RANKS)] = 32
-    lengths: list[Annotated[int, msgspec.Meta(ge=1, le=1024)]] = msgspec.field(
-        default_factory=lambda: list(LENGTHS)
-    )
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.lengths) <= 16:
-            raise ValueError("contexts have 1 to 16 lengths")
-        if any(b <= a for a, b in itertools.pairwise(self.lengths)):
-            raise ValueError("lengths of contexts ascend")
 
 
 class Causal(nn.Module):
@@ -139,46 +108,3 @@ class Causal(nn.Module):
         out = nn.functional.linear(h, self.out.weight[:ranks], self.out.bias[:ranks])
         logits: Tensor = base + torch.where(whole, out, 0.0)
         return logits.scatter_add(1, rank, torch.where(whole & (level > 0), strength, 0.0))
-
-
-def numbers(config: CausalConfig) -> int:
-    """How many numbers a network of these sizes has, its table of frequencies included."""
-    cells = ((5 + FURTHER) * len(config.lengths) + 4 + FURTHER) * LEVELS
-    units, ranks = config.units, config.ranks
-    return (
-        (2 * config.sites + config.targets + 2) * units + (units + 1) * ranks + cells + config.sites * ranks
-    )
-
-
-def groups_of(width: NDArray[np.int64], ranks: int) -> list[tuple[int, NDArray[np.int64]]]:
-    """Rows whose sites have about as many targets, of ``width`` i64[n]: a number of ranks that none exceeds
-    and the rows i64[k], for each group that has any. What a network computes for a site is as wide as the
-    group's widest."""
-    groups, least = [], 0
-    for most in (*(narrow for narrow in _NARROW if narrow < ranks), ranks):
-        rows = np.flatnonzero((width > least) & (width <= most) if most < ranks else width > least)
-        if len(rows):
-            groups.append((most, rows))
-        least = most
-    return groups
-
-
-def cells_of(level: NDArray[np.uint8], reach: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """i64[n]: how far the longest known context reaches and how sure it is, as one number.
-
-    Of ``level`` u8[n, K] and ``reach`` u8[n]: the number k of its length (0: none is known) · LEVELS + its
-    level, and (K + 1) · LEVELS more where the history has no room for a longer one.
-    """
-    count, lengths = level.shape
-    longest = np.where(level > 0, np.arange(1, lengths + 1), 0).max(axis=1, initial=0)
-    cut = np.where(reach == longest, lengths + 1, 0)
-    cells: NDArray[np.int64] = (cut + longest) * LEVELS
-    cells += level[np.arange(count), np.maximum(longest - 1, 0)]
-    return cells
-
-
-def favoured_by(rank: NDArray[np.uint8], cell: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """u8[n]: the rank that the longest known context favours, of ``rank`` u8[n, K]."""
-    longest = cell // LEVELS % (rank.shape[1] + 1)
-    favoured: NDArray[np.uint8] = rank[np.arange(len(rank)), np.maximum(longest - 1, 0)]
-    return favoured

@@ -17,17 +17,16 @@ counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from barnum._causal import Scorer
-from barnum.errors import ModelError
-from barnum.models.networks.causal import Causal, cells_of
-from barnum.models.networks.causal_task import multi_sites
-from barnum.models.threads import pool
+from barnum.models.networks.causal_config import CausalConfig, cells_of, multi_sites
+from barnum.models.networks.kind import Network
+from barnum.models.networks.predictions import F32, Scores, check_finite
 from barnum.sequences import (
     LONGEST,
     Encoded,
@@ -42,30 +41,16 @@ from barnum.sequences import (
 _PIECE = 1 << 15
 _PART = 1 << 20
 
-F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """m predictions. ``predicted`` u64[m] token of the likeliest target, ``confidence`` f32[m] its
-    probability, ``correct`` bool[m], ``surprisal`` f32[m] in nats: -ln p of what happened; ``asked`` f32[m]:
-    ln p of targets that were asked for."""
-
-    predicted: NDArray[np.uint64]
-    confidence: F32
-    correct: NDArray[np.bool_]
-    surprisal: F32
-    asked: F32 | None = None
-
-
 class CausalScorer:
-    """A trained network with its vocabulary, rates and memory u32[n] of contexts, ready to score runs."""
+    """A learnt network with its vocabulary, rates and memory u32[n] of contexts, ready to score runs."""
 
     def __init__(
-        self, network: Causal, vocabulary: Vocabulary, rates: Rates, memory: NDArray[np.uint32]
+        self, network: Network, vocabulary: Vocabulary, rates: Rates, memory: NDArray[np.uint32]
     ) -> None:
-        config = network.config
+        config: CausalConfig = network.config
         self._none = config.targets + 1
         self._vocabulary = vocabulary
         self._multi = multi_sites(vocabulary)
@@ -78,7 +63,7 @@ class CausalScorer:
         width = np.diff(vocabulary.site_first)
         several = np.ones(config.sites, np.int32)  # there is one where no site has
         several[: int((width > 1).sum())] = width[width > 1]
-        tables = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+        tables = network.arrays()
         self._network = Scorer(
             site=tables["site.weight"],
             previous=tables["previous.weight"],
@@ -136,7 +121,7 @@ class CausalScorer:
 
         starts = range(0, len(run), _PIECE)
         if threads > 1 and len(starts) > 1:
-            with pool(threads) as workers:
+            with ThreadPoolExecutor(threads) as workers:
                 list(workers.map(work, starts))
         else:
             for start in starts:
@@ -203,16 +188,6 @@ class CausalScorer:
             correct=predicted == run.target,
             surprisal=np.maximum(-log_p, 0).astype(np.float32),
         )
-
-
-def check_finite(*told: NDArray[Any]) -> None:
-    """Weights may be finite numbers, each, and give none.
-
-    Raises:
-        ModelError: a number that a network told is not finite.
-    """
-    if not all(bool(np.isfinite(numbers).all()) for numbers in told):
-        raise ModelError("its weights give no finite predictions: learn the model anew")
 
 
 def last_of(run: Encoded, warm: Encoded | None) -> Encoded:

@@ -12,16 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from barnum.learning.network.task import Loss
-from barnum.models.networks.causal import (
+from barnum.models.networks.causal import Causal
+from barnum.models.networks.causal_config import (
     MOST_RANKS,
-    NEVER,
-    Causal,
     CausalConfig,
     cells_of,
     favoured_by,
     groups_of,
+    multi_sites,
+    prior_of,
 )
+from barnum.models.networks.task import Loss
 from barnum.models.threads import pool
 from barnum.paths import Transfers
 from barnum.sequences import (
@@ -178,31 +179,6 @@ def _reaching_back(edges: U32, begin: int, end: int, vocabulary: Vocabulary) -> 
     """Transfers begin … end with those before that are their context, and how many these are."""
     before = min(LONGEST, begin)
     return decode_edges(edges[begin - before : end], vocabulary), before
-
-
-def multi_sites(vocabulary: Vocabulary) -> NDArray[np.int32]:
-    """i32[S + 1]: the number of each site among those with several targets; 0 for the others, and for a site
-    never seen."""
-    several = np.diff(vocabulary.site_first) > 1
-    number = np.where(several, np.cumsum(several) - 1, 0)
-    return np.append(number, 0).astype(np.int32)
-
-
-def prior_of(vocabulary: Vocabulary, ranks: int) -> NDArray[np.float32]:
-    """f32[M, ranks]: logarithm of (count + 1/2), normalised a site with several targets; further targets add
-    up in the last rank."""
-    table = np.zeros((len(vocabulary.site), ranks))
-    np.add.at(
-        table,
-        (vocabulary.edge_site, np.minimum(vocabulary.edge_rank, ranks - 1)),
-        vocabulary.edge_count + 0.5,
-    )
-    table = table[np.diff(vocabulary.site_first) > 1]
-    if not len(table):
-        return np.full((1, ranks), NEVER, np.float32)
-    with np.errstate(divide="ignore"):
-        share = np.log(table / table.sum(axis=1, keepdims=True))
-    return np.where(table > 0, share, NEVER).astype(np.float32)
 
 
 class CausalTask:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from barnum.errors import ModelError
 from barnum.models.arrays import Arrays, shortened
-from barnum.models.networks.causal_scorer import F32, CausalScorer, Scores, last_of
+from barnum.models.networks.causal_scorer import CausalScorer, last_of
+from barnum.models.networks.predictions import F32, Scores
 from barnum.models.networks.rote import Roller, RoteConfig, RoteNetwork
 from barnum.paths import Transfers
 from barnum.sequences import Encoded, Encoder, Tokens, Vocabulary

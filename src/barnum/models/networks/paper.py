@@ -14,32 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
-
-class PaperConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sizes. ``inputs`` is the number of tokens in windows, ``classes`` that of predictions."""
-
-    inputs: Annotated[int, msgspec.Meta(ge=1, le=1 << 26)]
-    classes: Annotated[int, msgspec.Meta(ge=1, le=1 << 26)]
-    sequence_len: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
-    units: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
-    embedding: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
-    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
-    cudnn: bool = False
-
-
-def numbers(config: PaperConfig) -> int:
-    """How many numbers a network of these sizes has."""
-    units, size = config.units, config.embedding
-    biases = 2 if config.cudnn else 1
-    lstms = sum(2 * 4 * units * (inputs + units + biases) for inputs in (size, 2 * units, 2 * units))
-    dense = (2 * units + 1) * units + (units + 1) * config.classes
-    return config.inputs * size + lstms + dense
+from barnum.models.networks.paper_windows import PaperConfig
 
 
 class Paper(nn.Module):

@@ -1,21 +1,23 @@
-"""Scores runs with a network that sees windows of blocks."""
+"""Scores runs with a network that sees windows of blocks: the paper's, or one of Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from barnum.models import scoring
+from barnum.models.keras.network import KerasNetwork
 from barnum.models.model import Model
-from barnum.models.networks.causal_scorer import check_finite
-from barnum.models.networks.paper_task import WindowTokens
-from barnum.models.scoring import F32, Columns
-from barnum.models.threads import pool
-from barnum.paths import Windows
+from barnum.models.networks.kind import Columns
+from barnum.models.networks.paper import Paper
+from barnum.models.networks.paper_windows import WindowTokens
+from barnum.models.networks.predictions import F32, check_finite
+from barnum.models.threads import default_device, pool, set_up
+from barnum.paths import Learn, PathReader, Windows, iter_windows
 
 # windows that a network of windows sees at once
 _WINDOWS = 512
@@ -24,29 +26,40 @@ TOGETHER = 1 << 16
 
 
 class WindowScorer:
-    """Scores with a network that sees windows of blocks."""
+    """Scores runs with a network that sees windows of blocks."""
 
-    def __init__(self, model: Model, threads: int) -> None:
-        assert isinstance(model.network, nn.Module)
-        self._network = model.network.eval()
-        self._threads = threads
-        # an imported Keras model gives probabilities, the others logits
-        self._probabilities = model.document is None
-        network: Any = model.network
-        config = network if self._probabilities else network.config
-        self.length: int = config.sequence_len
+    def __init__(self, model: Model, threads: int, learn: Learn) -> None:
+        set_up(0)
+        self._model, self._threads, self._learn = model, threads, learn
+        self._device = default_device()
+        # one of Keras gives probabilities, the paper's logits
+        self._probabilities = isinstance(model.network, KerasNetwork)
+        self._network = _module(model).to(self._device).eval()
+        self.length: int = model.network.config.sequence_len
         self._names = WindowTokens(model.tokens, model.vocabulary, model.extra)
         # with a learnt vocabulary the last class is "never seen": that is never predicted
         self._targets = (
             model.vocabulary.target if "blocks.block" in model.extra and model.vocabulary else None
         )
-        self._device = next(iter(model.network.state_dict().values())).device
 
-    def windows(self, part: Windows, rows: slice) -> NDArray[np.int64]:
-        """i64[r, length]: what the network sees of some of a part's transfers."""
-        return self._names.windows(part, self.length, rows)
+    def columns(self, path: PathReader) -> Iterator[Columns]:
+        """See Evaluator.columns()."""
+        novelty = scoring.NoveltyScorer(self._model)
 
-    def targets(self, part: Windows) -> Columns:
+        def inputs() -> Iterator[Columns]:
+            for part in iter_windows(path, self._learn, self.length):
+                whole = novelty.columns(part.transfers) | {"position": part.transfers.position}
+                whole |= self._targets_of(part)
+                for begin in range(0, len(part), TOGETHER):
+                    rows = slice(begin, min(begin + TOGETHER, len(part)))
+                    windows = self._names.windows(part, self.length, rows)
+                    yield {"window": windows} | {name: column[rows] for name, column in whole.items()}
+
+        # what a product of matrices rounds to may depend on its shape, and that on the run alone
+        for columns in regroup_columns(inputs(), TOGETHER):
+            yield self.score(columns.pop("window"), columns.pop("target")) | columns
+
+    def _targets_of(self, part: Windows) -> Columns:
         """``target`` i64[m] the network's class, and ``actual`` as in the evaluation."""
         blocks, target = part.transfers.blocks, part.transfers.target
         return {
@@ -92,6 +105,15 @@ class WindowScorer:
         with pool(self._threads) as workers:
             list(workers.map(work, range(-(-len(windows) // _WINDOWS))))
         return predicted, confidence, took
+
+
+def _module(model: Model) -> nn.Module:
+    """The network with the code that computes it."""
+    if isinstance(model.network, KerasNetwork):
+        return model.network
+    module = Paper(model.network.config)
+    module.load_state_dict({name: torch.from_numpy(a) for name, a in model.network.arrays().items()})
+    return module
 
 
 def regroup_columns(parts: Iterable[Columns], size: int) -> Iterator[Columns]:

@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from barnum.learning.network.task import Loss
-from barnum.models.arrays import Arrays
-from barnum.models.networks.paper import Paper, PaperConfig
-from barnum.paths import Blocks, Windows, gather
-from barnum.sequences import Encoder, Picker, Spool, Tokens, Vocabulary
+from barnum.models.networks.paper import Paper
+from barnum.models.networks.paper_windows import PaperConfig, WindowTokens
+from barnum.models.networks.task import Loss
+from barnum.paths import Windows
+from barnum.sequences import Picker, Spool
 
 # windows of a piece, and made at once
 _PIECE = 512
 _PART = 1 << 16
 
 I64 = NDArray[np.int64]
-
-
-class WindowTokens:
-    """What windows show of blocks, and what their targets are called.
-
-    With a learnt vocabulary blocks are numbered as in ``block`` u64[B] (B: never seen, B + 1: before the
-    begin of the path) and targets as in the vocabulary (T: never seen). Otherwise both are the original's
-    classes, and 0 stands before the begin.
-    """
-
-    def __init__(self, tokens: Tokens, vocabulary: Vocabulary | None, extra: Arrays) -> None:
-        self.tokens = tokens
-        self._vocabulary = vocabulary
-        self._known = extra.get("blocks.block")
-        self._of: Blocks | None = None
-        self._source: I64 = np.zeros(0, np.int64)
-        self._encoder = None if vocabulary is None or self._known is None else Encoder(vocabulary)
-
-    @property
-    def inputs(self) -> int:
-        """Number of tokens that a window may hold."""
-        return self.tokens.inputs if self._known is None else len(self._known) + 2
-
-    @property
-    def classes(self) -> int:
-        """Number of targets."""
-        if self._known is None or self._vocabulary is None:
-            return self.tokens.classes
-        return len(self._vocabulary.target) + 1
-
-    @property
-    def before(self) -> int:
-        """Token of a step before the begin of the path."""
-        return 0 if self._known is None else len(self._known) + 1
-
-    def windows(self, part: Windows, length: int, rows: slice) -> I64:
-        """i64[rows, length]: the windows of some of a part's transfers."""
-        blocks = part.transfers.blocks
-        if self._of is not blocks:
-            self._of = blocks
-            token = self.tokens.sources(blocks)
-            if self._known is None:
-                self._source = token.astype(np.int64)
-            else:
-                at = np.minimum(np.searchsorted(self._known, token), len(self._known) - 1)
-                self._source = np.where(self._known[at] == token, at, len(self._known))
-        return gather(part, self._source, length, self.before, rows)
-
-    def targets(self, part: Windows) -> I64:
-        """i64[m]: the classes of a part's targets."""
-        if self._encoder is not None:
-            return self._encoder.encode(part.transfers).target.astype(np.int64)
-        return self.tokens.targets(part.transfers.blocks)[part.transfers.target].astype(np.int64)
 
 
 class WindowData:
@@ -166,11 +113,3 @@ def _hide(count: NDArray[np.int64] | None, more: int) -> torch.Tensor | None:
         return None
     chance = np.maximum(1 / (1 + count.astype(np.float64)), 1e-3)
     return torch.from_numpy(np.append(chance, np.zeros(more)).astype(np.float32))
-
-
-def known_blocks(counts: Sequence[tuple[NDArray[np.uint64], NDArray[np.int64]]]) -> Arrays:
-    """``blocks.block`` u64[B] ascending and ``blocks.count`` i64[B] of the blocks of several runs."""
-    block, at = np.unique(np.concatenate([block for block, _ in counts]), return_inverse=True)
-    count = np.zeros(len(block), np.int64)
-    np.add.at(count, at, np.concatenate([count for _, count in counts]))
-    return {"blocks.block": block[count > 0], "blocks.count": count[count > 0]}

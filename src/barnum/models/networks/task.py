@@ -39,6 +39,10 @@ class Task(Protocol):
         """What is trained."""
         ...
 
+    def to(self, device: torch.device) -> None:
+        """Compute on a device."""
+        ...
+
     def loss(self, items: NDArray[np.int64], generator: torch.Generator) -> Loss:
         """Loss of some items; random numbers come from the generator alone."""
         ...

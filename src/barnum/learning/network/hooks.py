@@ -6,33 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-import msgspec
-
 from barnum.learning.network.checkpoint import CheckpointFolder
-from barnum.models.train_config import TrainConfig
-from barnum.paths import Learn, PathReader
-from barnum.sequences import (
-    Selection,
-    Tokens,
-)
-
-# opens a sample's path; what was made for that is gone when the context ends
-OpenPath = Callable[[], AbstractContextManager[PathReader]]
-
-
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be learnt, and by which network. Sizes that a network does not have are left aside."""
-
-    network: str
-    learn: Learn
-    tokens: Tokens
-    selection: Selection
-    train: TrainConfig
-    units: int = 128
-    sequence_len: int = 32
-    embedding: int = 128
-    dropout: float = 0.5
-    cudnn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +46,7 @@ class Keeping:
     best: bool = False
     early_stop: bool = False
     resume: bool = False
+
+
+class InterruptedTrainingError(Exception):
+    """Training was interrupted, after saving a checkpoint where there is a place for one."""
