@@ -18,8 +18,8 @@ from pathlib import Path
 from barnum import _native
 from barnum.paths import open_path
 from barnum.paths.code import load_code
-from barnum.record.engine import EngineFiles, Start, command_line, find_engines
-from barnum.record.program import find_program
+from barnum.recording.engine import EngineFiles, Start, command_line, find_engines
+from barnum.recording.program import find_program
 from barnum.samples import Sample
 
 LICENCES = Path("/usr/share/common-licenses")

@@ -187,7 +187,7 @@ engine_fits() {
     .venv/bin/python - <<'PYTHON' 2>&1
 import sys
 from barnum.errors import EngineError
-from barnum.record import find_engine
+from barnum.recording import find_engine
 try:
     engine = find_engine()
     if 32 not in engine.qemu:

@@ -54,7 +54,7 @@ versions() {
     echo "g++: $(g++ -dumpfullversion 2>&1)"
     echo "libipt: $(dpkg-query -W -f '${Version}' libipt-dev 2>&1)"
     echo "QEMU: $(.venv/bin/python -c 'if True:
-        from barnum.record.engine import find_engine
+        from barnum.recording.engine import find_engine
         engine = find_engine()
         print(engine.version, engine.qemu[64])' 2>&1 | tail -n 1)"
     echo "torch: $(.venv/bin/python -c 'import torch; print(torch.__version__)' 2>&1 | tail -n 1)"

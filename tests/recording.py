@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from barnum.record import find_engine
+from barnum.recording import find_engine
 from barnum.samples import Sample, open_samples
 
 BARNUM = str(Path(sys.executable).with_name("barnum"))

@@ -15,8 +15,8 @@ from barnum import evaluations
 from barnum.errors import EvaluationError
 from barnum.evaluations import parquet
 from barnum.files import open_regular
-from barnum.record.elf import read_elf
-from barnum.record.layout import elf_layout
+from barnum.recording.elf import read_elf
+from barnum.recording.layout import elf_layout
 from barnum.report.build import Request, as_json, as_json_lines, as_page, build
 from barnum.report.document import Report, schema_text
 from barnum.report.html import embedded

@@ -12,8 +12,8 @@ import lief
 import pytest
 
 from barnum.errors import EngineError
-from barnum.record import EngineFiles, Program, engine, find_engine, find_engines
-from barnum.record.engine import Start, command_line
+from barnum.recording import EngineFiles, Program, engine, find_engine, find_engines
+from barnum.recording.engine import Start, command_line
 from recording import compile_c, document, elf_header, executable, samples, trace, without_program
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from barnum.errors import BarnumError, RecordingError
-from barnum.record.code import FilePiece, write_code
-from barnum.record.engine import EngineFiles
-from barnum.record.finish import finish
-from barnum.record.images import ImageStore
-from barnum.record.layout import Layout, Piece
-from barnum.record.raw import Mapped, tnt_packets
-from barnum.record.regions import Regions
-from barnum.record.run import Ended
+from barnum.recording.code import FilePiece, write_code
+from barnum.recording.engine import EngineFiles
+from barnum.recording.finish import finish
+from barnum.recording.images import ImageStore
+from barnum.recording.layout import Layout, Piece
+from barnum.recording.raw import Mapped, tnt_packets
+from barnum.recording.regions import Regions
+from barnum.recording.run import Ended
 from barnum.samples import Info, Sample, SpawnMeta
 from recording import PAGE, PSB, elf_header, raw_code, raw_folder, raw_notes, raw_stream, unpack_code
 
@@ -539,11 +539,11 @@ def test_a_map_may_grow_by_its_new_lines_alone(tmp_path):
 
 def test_bounds_of_a_map_are_told(tmp_path, monkeypatch):
     maps = "@ 0\n" + "".join(_line(0x400000 + 0x2000 * i, 0x401000 + 0x2000 * i) for i in range(10))
-    monkeypatch.setattr("barnum.record.regions._MAX_REGIONS", 4)
+    monkeypatch.setattr("barnum.recording.regions._MAX_REGIONS", 4)
     lost = _finish(raw_folder(tmp_path / "regions" / "raw", maps_0=maps)).meta.lost
     assert lost == ("process 0 had more pieces of memory with code than are kept: 6 have no name",)
     monkeypatch.undo()
-    monkeypatch.setattr("barnum.record.raw._MAPS_LIMIT", 100)
+    monkeypatch.setattr("barnum.recording.raw._MAPS_LIMIT", 100)
     [sentence] = _finish(raw_folder(tmp_path / "bytes" / "raw", maps_0=maps)).meta.lost
     assert sentence.startswith("the memory map of process 0 changed too often")
 
@@ -662,7 +662,7 @@ def test_regions_are_painted_over_each_other(regions):
 
 
 def test_elf_header_of_the_helpers_is_one(tmp_path):
-    from barnum.record.elf import read_elf
+    from barnum.recording.elf import read_elf
 
     file = tmp_path / "file"
     file.write_bytes(elf_header(interpreter="/lib/ld.so"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from barnum.errors import ProgramError
-from barnum.record import Program, find_program
-from barnum.record.run import original_environment
+from barnum.recording import Program, find_program
+from barnum.recording.run import original_environment
 from recording import compile_c, document, elf_header, executable, trace
 
 

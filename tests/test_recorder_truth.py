@@ -15,7 +15,7 @@ import pytest
 from barnum.paths import Gap, Kind, open_path
 from barnum.paths.decode import Decoding
 from barnum.paths.preprocess import Request, preprocess
-from barnum.record import Outcome, Recorder, Settings, find_engine
+from barnum.recording import Outcome, Recorder, Settings, find_engine
 from barnum.samples import Sample
 from recording import BARNUM, document
 

@@ -72,7 +72,7 @@ struct log {
     bool open;
 };
 
-/* lives in the first page of its file; the fields up to `unexpected` are read by barnum.record.raw */
+/* lives in the first page of its file; the fields up to `unexpected` are read by barnum.recording.raw */
 struct stream {
     char magic[8];
     uint32_t process;

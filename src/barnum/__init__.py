@@ -1,14 +1,110 @@
 """Barnum finds attacks by the way a program runs.
 
-Importing this package is cheap: the rooms (``barnum.record``, ``barnum.samples``, ``barnum.paths``,
-``barnum.sequences``, ``barnum.models``, ``barnum.verdicts``) are imported where they are used.
+It records which basic blocks a program executes while it opens a document, learns from harmless runs what
+normal control flow looks like, and says of a new run how surprising it was, whether it is anomalous, and
+where.
+
+    >>> import barnum
+    >>> samples = barnum.record(["pdftotext", "{}", "out.txt"], "documents")
+    >>> samples = barnum.preprocess("traces")
+    >>> learned = barnum.learn("traces", network="rote", train_size=40, test_size=20)
+    >>> judgement = barnum.classify(learned.evaluations)
+    >>> detector = barnum.pack("detector", learned.model, judgement)
+    >>> barnum.judge(detector, "new/0f3a…").verdict
+    'nominal'
+
+What is listed in ``__all__`` is imported when it is first used. Names of files are strings or path-like
+objects; errors are those of :mod:`barnum.errors`. The rooms behind (``barnum.recording``, ``barnum.paths``,
+``barnum.models``, ``barnum.verdicts``, …) are described in ARCHITECTURE.md.
 """
 
+from __future__ import annotations
+
+import importlib
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from barnum.api import (
+        classify,
+        decode,
+        evaluate,
+        find_samples,
+        judge,
+        learn,
+        open_detector,
+        open_evaluation,
+        open_model,
+        open_path,
+        open_sample,
+        pack,
+        preprocess,
+        record,
+        write_report,
+    )
+    from barnum.detector import Detector, JudgedRun
+    from barnum.errors import BarnumError, InputError
+    from barnum.evaluations import Evaluation
+    from barnum.learning.session import Learned
+    from barnum.models.model import Model
+    from barnum.paths import PathReader
+    from barnum.samples import Sample
+    from barnum.verdicts.judgement import Judgement
 
 try:
     __version__ = version("barnum")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__"]
+_FROM = {
+    "Detector": "barnum.detector",
+    "Evaluation": "barnum.evaluations",
+    "JudgedRun": "barnum.detector",
+    "Judgement": "barnum.verdicts.judgement",
+    "Learned": "barnum.learning.session",
+    "Model": "barnum.models.model",
+    "PathReader": "barnum.paths",
+    "Sample": "barnum.samples",
+    "BarnumError": "barnum.errors",
+    "InputError": "barnum.errors",
+}
+
+__all__ = [
+    "BarnumError",
+    "Detector",
+    "Evaluation",
+    "InputError",
+    "JudgedRun",
+    "Judgement",
+    "Learned",
+    "Model",
+    "PathReader",
+    "Sample",
+    "__version__",
+    "classify",
+    "decode",
+    "evaluate",
+    "find_samples",
+    "judge",
+    "learn",
+    "open_detector",
+    "open_evaluation",
+    "open_model",
+    "open_path",
+    "open_sample",
+    "pack",
+    "preprocess",
+    "record",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'barnum' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_FROM.get(name, "barnum.api")), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

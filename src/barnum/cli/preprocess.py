@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +13,12 @@ import click
 from barnum.cli.common import SECONDS, ended_like_an_interrupt, logging_option, progress, set_up_logging
 from barnum.cli.decode import cpu_option
 from barnum.errors import (
-    BarnumError,
-    InputError,
-    OutputError,
-    OutputExistsError,
     SampleError,
     SomeFailedError,
-    TraceError,
 )
 
 if TYPE_CHECKING:
-    from barnum.paths.claims import Claim
-    from barnum.paths.preprocess import Request, Result
+    from barnum.paths.batch import Batch
 
 _log = logging.getLogger("barnum.preprocess")
 
@@ -86,6 +79,7 @@ def command(
     process of this machine left unfinished is made again.
     """
     set_up_logging(logging_level)
+    from barnum.paths.batch import Batch
     from barnum.paths.preprocess import Request, parsed_name
     from barnum.samples import find_samples
 
@@ -109,112 +103,38 @@ def command(
         )
         for folder in folders
     ]
-    run = _Run(force, not no_partial, single, len(requests) + len(broken))
+    batch = Batch(force=force, keep_partial=not no_partial, single=single)
     for error in broken:
-        run.fail(error)
-    with ended_like_an_interrupt():
-        run.all(requests, jobs or len(os.sched_getaffinity(0)), partial(set_up_logging, logging_level))
-    if run.failed and single:
-        raise run.failed[0]
-    click.echo(run.summary())
-    if run.failed:
-        raise SomeFailedError(f"{len(run.failed)} of {run.total} samples failed")
-
-
-class _Run:
-    """All samples of a run: claims their results, and keeps count of what became of them."""
-
-    def __init__(self, force: bool, keep_partial: bool, single: bool, total: int) -> None:
-        self._force = force
-        self._keep_partial = keep_partial
-        self._single = single
-        self.total = total
-        self._claims: dict[str, Claim] = {}
-        self.failed: list[BarnumError] = []
-        self._skipped = 0
-        self._results: list[Result] = []
-
-    def all(self, requests: list[Request], jobs: int, set_up: Any) -> None:
-        from barnum.paths.supervisor import run_each
-
-        with progress("preprocess", self.total) as bar:
-            try:
-                for request, outcome in run_each(
-                    self._claimed(requests, bar), jobs, keep_partial=self._keep_partial, set_up=set_up
-                ):
-                    self._end(self._claims.pop(request.output), outcome)
-                    bar.advance()
-            finally:
-                # an interrupt: those that are done stay, the others leave nothing
-                for claim in self._claims.values():
-                    claim.drop()
-
-    def _claimed(self, requests: list[Request], bar: Any) -> Iterator[Request]:
-        import msgspec
-
-        from barnum.paths.claims import Claim
-
-        for request in requests:
-            try:
-                claim = Claim(Path(request.output), self._force)
-            except OutputExistsError as error:
-                self._skip(error)
-                bar.advance()
-                continue
-            except OutputError as error:
-                self.fail(error)
-                bar.advance()
-                continue
-            self._claims[str(claim.data)] = claim
-            yield msgspec.structs.replace(request, output=str(claim.data))
-
-    def _end(self, claim: Claim, outcome: Result | BarnumError) -> None:
-        try:
-            if not isinstance(outcome, BarnumError):
-                if outcome.truncated and not self._keep_partial:
-                    raise TraceError(
-                        f"{claim.result.parent}: was not done in time: its partial trace is deleted"
-                    )
-                claim.finish()
-                self._results.append(outcome)
-                if outcome.truncated:
-                    _log.warning("%s: is partial: it was not done in time", claim.result)
-                return
-        except OutputExistsError as error:
-            # another finished it first, or took it over
-            claim.drop()
-            self._skip(error)
-            return
-        except InputError as error:
-            outcome = error
-        claim.drop()
-        self.fail(outcome)
-
-    def _skip(self, error: OutputExistsError) -> None:
-        if self._single:
-            raise error
-        _log.info("skipped: %s", error)
-        self._skipped += 1
-
-    def fail(self, error: BarnumError) -> None:
-        """Count a sample as failed, and say why where there are others."""
-        self.failed.append(error)
-        if not self._single:
-            _log.error("%s", error)
-
-    def summary(self) -> str:
-        results = self._results
-        partial_ones = sum(result.truncated is not None for result in results)
-        samples = "1 sample" if self.total == 1 else f"{self.total:,} samples"
-        return (
-            f"{samples}: {len(results)} finished ({partial_ones} partial), "
-            f"{self._skipped} skipped, {len(self.failed)} failed; "
-            f"{sum(result.steps for result in results):,} blocks, "
-            f"{sum(result.gaps for result in results):,} gaps, "
-            f"{sum(result.bytes_lost for result in results):,} bytes lost, "
-            f"{sum(result.unmapped for result in results):,} pages unmapped; "
-            f"{max((result.peak_memory for result in results), default=0) >> 20:,} MiB of memory at most"
+        batch.fail(error)
+    with ended_like_an_interrupt(), progress("preprocess", len(requests) + len(broken)) as bar:
+        for _ in broken:
+            bar.advance()
+        batch.run(
+            requests,
+            jobs or len(os.sched_getaffinity(0)),
+            bar.advance,
+            partial(set_up_logging, logging_level),
         )
+    if batch.failed and single:
+        raise batch.failed[0]
+    click.echo(_summary(batch, len(requests) + len(broken)))
+    if batch.failed:
+        raise SomeFailedError(f"{len(batch.failed)} of {len(requests) + len(broken)} samples failed")
+
+
+def _summary(batch: Batch, total: int) -> str:
+    results = batch.results
+    partial_ones = sum(result.truncated is not None for result in results)
+    samples = "1 sample" if total == 1 else f"{total:,} samples"
+    return (
+        f"{samples}: {len(results)} finished ({partial_ones} partial), "
+        f"{batch.skipped} skipped, {len(batch.failed)} failed; "
+        f"{sum(result.steps for result in results):,} blocks, "
+        f"{sum(result.gaps for result in results):,} gaps, "
+        f"{sum(result.bytes_lost for result in results):,} bytes lost, "
+        f"{sum(result.unmapped for result in results):,} pages unmapped; "
+        f"{max((result.peak_memory for result in results), default=0) >> 20:,} MiB of memory at most"
+    )
 
 
 def _is_sample(folder: Path) -> bool:

@@ -13,7 +13,7 @@ import click
 from barnum.cli.common import SECONDS, logging_option, progress, set_up_logging
 
 if TYPE_CHECKING:
-    from barnum.record import Failure, Outcome
+    from barnum.recording import Failure, Outcome
 
 _log = logging.getLogger(__name__)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -154,7 +154,7 @@ def command(
     if not program:
         raise click.UsageError("name the program after a --, such as: -- pdftotext {}")
 
-    from barnum.record import PLACEHOLDER, Recorder, Settings, find_engine, list_inputs, record_all
+    from barnum.recording import PLACEHOLDER, Recorder, Settings, find_engine, list_inputs, record_all
 
     if not any(PLACEHOLDER in word for word in program):
         raise click.UsageError("no argument of the program holds {}, which stands for the input")
@@ -206,7 +206,7 @@ class _Summary:
         self._failures: list[Failure] = []
 
     def add(self, result: Outcome | Failure) -> None:
-        from barnum.record import Failure
+        from barnum.recording import Failure
         from barnum.samples import printable
 
         name = printable(result.path.name)

@@ -60,13 +60,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     calls: Reading | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Detector:
     """A model and a classifier that belong together."""
 
     manifest: Manifest
     model: Model
     classifier: Classifier
+
+    def __repr__(self) -> str:
+        of = "traces" if self.calls is None else "calls"
+        return f"<Detector of {of}: {self.classifier.name}, model {self.model.identity[:16]}>"
 
     @property
     def calls(self) -> Reading | None:

@@ -64,6 +64,10 @@ class Evaluation(Protocol):
         """
         ...
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A table of the predictions, which pandas, polars, duckdb and pyarrow read."""
+        ...
+
     def close(self) -> None:
         """Let the file go."""
         ...

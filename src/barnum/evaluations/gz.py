@@ -87,6 +87,15 @@ class GzEvaluation:
         self.header: Header | None = None
         self.columns = tuple(_COLUMNS.names)
 
+    def __repr__(self) -> str:
+        return f"<Evaluation {self.file.name}: {self.label}>"
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A table of the predictions; see evaluations.arrow."""
+        from barnum.evaluations.arrow import stream_of
+
+        return stream_of(self, requested_schema)
+
     def parts(self, *columns: str) -> Iterator[dict[str, NDArray[Any]]]:
         """See Evaluation."""
         lines = 0

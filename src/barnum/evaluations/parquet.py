@@ -127,6 +127,15 @@ class ParquetEvaluation:
     def __len__(self) -> int:
         return int(self._parquet.metadata.num_rows)
 
+    def __repr__(self) -> str:
+        return f"<Evaluation {self.file.name}: {len(self):,} predictions, {self.label}>"
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A table of the predictions; see evaluations.arrow."""
+        from barnum.evaluations.arrow import stream_of
+
+        return stream_of(self, requested_schema)
+
     def parts(self, *columns: str) -> Iterator[dict[str, NDArray[Any]]]:
         """See Evaluation."""
         try:

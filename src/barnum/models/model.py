@@ -51,7 +51,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     best: bool = False  # whether a checkpoint had the least loss
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Model:
     """All that scoring needs. ``document`` is None for an imported Keras model, which does not know what its
     training saw: it has no vocabulary and no rates."""
@@ -65,6 +65,12 @@ class Model:
     rates: Rates | None = None
     extra: Arrays = field(default_factory=dict)
     mixture: Mixture | None = None
+
+    def __repr__(self) -> str:
+        document = self.document
+        what = "Keras" if document is None else document.network
+        learnt = "" if document is None else f", {len(document.samples)} samples learnt"
+        return f"<Model {self.identity[:16]}: {what}{' with rote' if self.mixture else ''}{learnt}>"
 
     def arrays(self, counted: Arrays | None = None) -> Arrays:
         """All numbers of the model by name; ``counted`` are those of the network, where they are there

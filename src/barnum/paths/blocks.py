@@ -41,6 +41,9 @@ class Blocks:
     mnemonic: list[str] | None = None
     words: U8 | None = None
 
+    def __repr__(self) -> str:
+        return f"<Blocks: {len(self):,} in {len(self.modules):,} modules>"
+
     def __len__(self) -> int:
         return len(self.bbid)
 
@@ -112,6 +115,15 @@ class Path:
 
     def __len__(self) -> int:
         return len(self.block)
+
+    def __repr__(self) -> str:
+        return f"<Path: {len(self):,} steps over {len(self.blocks):,} blocks>"
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A table of the steps; see paths.arrow."""
+        from barnum.paths.arrow import stream_of
+
+        return stream_of(self.blocks, self.chunks(), requested_schema)
 
     def chunks(self, rows: int = 1 << 20) -> Iterator[Chunk]:
         """The path in stretches of at most ``rows`` steps."""

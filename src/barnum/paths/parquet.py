@@ -134,6 +134,18 @@ class ParquetReader:
         except (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, TypeError) as error:
             raise _broken(file, error) from None
 
+    def __len__(self) -> int:
+        return self.rows
+
+    def __repr__(self) -> str:
+        return f"<Path {self.file}: {self.rows:,} steps over {len(self.blocks):,} blocks>"
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A table of the steps; see paths.arrow."""
+        from barnum.paths.arrow import stream_of
+
+        return stream_of(self.blocks, self.chunks(), requested_schema)
+
     def chunks(self, rows: int = ROW_GROUP) -> Iterator[Chunk]:
         """The path in stretches of at most ``rows`` steps, in order. Raises ParsedTraceError."""
         seen = 0

@@ -60,6 +60,18 @@ class RowsReader:
             "truncated": None,
         }
 
+    def __len__(self) -> int:
+        return self.rows
+
+    def __repr__(self) -> str:
+        return f"<Path {self.file}: {self.rows:,} steps over {len(self.blocks):,} blocks>"
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A table of the steps; see paths.arrow."""
+        from barnum.paths.arrow import stream_of
+
+        return stream_of(self.blocks, self.chunks(), requested_schema)
+
     def chunks(self, rows: int = 1 << 20) -> Iterator[Chunk]:
         """The path in stretches of at most ``rows`` steps, in order."""
         for begin in range(0, self.rows, rows):

@@ -47,6 +47,9 @@ class Sample:
         self.folder = folder
         self.info = info
 
+    def __repr__(self) -> str:
+        return f"<Sample {self.folder.name[:16]}: {printable(self.name)[:60]!r}, {self.label}>"
+
     @classmethod
     def open(cls, folder: Path, reports: bool = False) -> Sample:
         """Open a sample folder; files are read when they are asked for. With ``reports`` it is to have a

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from barnum.record.code import FilePiece
-from barnum.record.elf import PAGE, Elf, read_elf
-from barnum.record.images import ImageStore
-from barnum.record.layout import Layout, elf_layout, load_bias, mapped_layout
-from barnum.record.raw import Mapped, open_regular
+from barnum.recording.code import FilePiece
+from barnum.recording.elf import PAGE, Elf, read_elf
+from barnum.recording.images import ImageStore
+from barnum.recording.layout import Layout, elf_layout, load_bias, mapped_layout
+from barnum.recording.raw import Mapped, open_regular
 from barnum.samples import Image
 
 _DELETED = b" (deleted)"

@@ -14,13 +14,13 @@ import msgspec
 
 from barnum.errors import EngineError, InputError, OutputError, OutputExistsError, RecordingError, SampleError
 from barnum.files import output_error
-from barnum.record.claim import Taken, claim, mark_unfinished, publish, remove
-from barnum.record.engine import EngineFiles, Start, can_record, command_line
-from barnum.record.finish import Finished, NothingRecordedError, finish, storable
-from barnum.record.images import ImageStore
-from barnum.record.inputs import hash_input
-from barnum.record.program import Program, find_program
-from barnum.record.run import Ended, Interrupted, Runs
+from barnum.recording.claim import Taken, claim, mark_unfinished, publish, remove
+from barnum.recording.engine import EngineFiles, Start, can_record, command_line
+from barnum.recording.finish import Finished, NothingRecordedError, finish, storable
+from barnum.recording.images import ImageStore
+from barnum.recording.inputs import hash_input
+from barnum.recording.program import Program, find_program
+from barnum.recording.run import Ended, Interrupted, Runs
 from barnum.samples import Info, Sample, printable
 
 PLACEHOLDER = "{}"

@@ -13,7 +13,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from barnum.record.elf import PAGE
+from barnum.recording.elf import PAGE
 
 _MAGIC = b"BRNMCODE"
 _RECORD = struct.Struct("<IIQ")

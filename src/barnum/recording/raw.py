@@ -13,7 +13,7 @@ import msgspec
 
 from barnum.errors import RecordingError
 from barnum.files import open_regular as open_regular
-from barnum.record.elf import PAGE
+from barnum.recording.elf import PAGE
 from barnum.samples import printable
 
 _MAX_PROCESSES = 1 << 14

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import ProgramError
-from barnum.record.elf import EXECUTABLE, SHARED, X86, X86_64, Elf, read_elf
+from barnum.recording.elf import EXECUTABLE, SHARED, X86, X86_64, Elf, read_elf
 from barnum.samples import printable
 
 # as the kernel does: an interpreter may be a script itself, but not for ever

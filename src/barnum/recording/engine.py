@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import EngineError
-from barnum.record.elf import program_that_does_nothing
-from barnum.record.program import Program
-from barnum.record.run import Runs
+from barnum.recording.elf import program_that_does_nothing
+from barnum.recording.program import Program
+from barnum.recording.run import Runs
 from barnum.samples import printable
 
 QEMU64 = "qemu-x86_64"

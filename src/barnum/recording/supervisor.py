@@ -1,9 +1,9 @@
 """Runs one program and sees that nothing of it is left over; a process of its own for each run.
 
 This file is run by path, without the package, so that it starts in a few milliseconds. It reads one line of
-JSON from its standard input (see ``barnum.record.run``), runs the command and writes one line of JSON to its
-standard output. The end of its standard input means: kill the run now. So a run dies with the one that asked
-for it, however that one ends.
+JSON from its standard input (see ``barnum.recording.run``), runs the command and writes one line of JSON to
+its standard output. The end of its standard input means: kill the run now. So a run dies with the one that
+asked for it, however that one ends.
 
 It adopts orphans of the run (PR_SET_CHILD_SUBREAPER), so that processes which left their session are found
 too.

@@ -10,8 +10,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from barnum.record.layout import Layout
-from barnum.record.raw import open_regular
+from barnum.recording.layout import Layout
+from barnum.recording.raw import open_regular
 from barnum.samples import Image, printable
 
 _NAME_LIMIT = 255

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 
 import msgspec
 
-from barnum.record.raw import Mapped
+from barnum.recording.raw import Mapped
 
 # as many as a sample's map may have
 _MAX_REGIONS = 1 << 17

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from barnum.record.elf import PAGE, Elf
-from barnum.record.raw import Mapped
+from barnum.recording.elf import PAGE, Elf
+from barnum.recording.raw import Mapped
 
 # no module of a program is larger; a header can claim anything
 IMAGE_LIMIT = 1 << 30

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import EngineError, InputError, OutputError
-from barnum.record.recorder import Outcome, Recorder
-from barnum.record.run import Interrupted
+from barnum.recording.recorder import Outcome, Recorder
+from barnum.recording.run import Interrupted
 
 
 class Failure(msgspec.Struct, frozen=True):

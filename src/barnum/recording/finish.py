@@ -14,14 +14,14 @@ from isal import isal_zlib
 
 from barnum import __version__
 from barnum.errors import RecordingError
-from barnum.record.code import TooMuchCode, write_code
-from barnum.record.elf import PAGE
-from barnum.record.engine import EngineFiles
-from barnum.record.images import ImageStore
-from barnum.record.modules import Memory, describe_memory
-from barnum.record.raw import RawFolder, RawProcess, RawStream, open_regular, tnt_packets
-from barnum.record.regions import Regions
-from barnum.record.run import Ended
+from barnum.recording.code import TooMuchCode, write_code
+from barnum.recording.elf import PAGE
+from barnum.recording.engine import EngineFiles
+from barnum.recording.images import ImageStore
+from barnum.recording.modules import Memory, describe_memory
+from barnum.recording.raw import RawFolder, RawProcess, RawStream, open_regular, tnt_packets
+from barnum.recording.regions import Regions
+from barnum.recording.run import Ended
 from barnum.samples import (
     Engine,
     ExitStatus,

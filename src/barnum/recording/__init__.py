@@ -1,0 +1,28 @@
+"""Run a program on inputs and write sample folders.
+
+The way of a run: :mod:`inputs <barnum.recording.inputs>` names it, :mod:`claim <barnum.recording.claim>`
+makes it ours, :mod:`engine <barnum.recording.engine>` says how it is recorded,
+:mod:`run <barnum.recording.run>` and its supervisor run it, :mod:`finish <barnum.recording.finish>` turns
+what the recorder left into a sample.
+"""
+
+from barnum.recording.engine import EngineFiles, find_engine, find_engines
+from barnum.recording.inputs import list_inputs
+from barnum.recording.jobs import Failure, record_all
+from barnum.recording.program import Program, find_program
+from barnum.recording.recorder import PLACEHOLDER, Outcome, Recorder, Settings
+
+__all__ = [
+    "PLACEHOLDER",
+    "EngineFiles",
+    "Failure",
+    "Outcome",
+    "Program",
+    "Recorder",
+    "Settings",
+    "find_engine",
+    "find_engines",
+    "find_program",
+    "list_inputs",
+    "record_all",
+]
