@@ -304,7 +304,7 @@ def test_writing_a_path_takes_little_memory(tmp_path):
 
 
 def reported(folder):
-    return Reported({"process": None, "children": False, "by_thread": False, "no_overlap": False}, folder)
+    return Reported(folder)
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path):
@@ -327,7 +327,7 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
     assert len(list(scratch.iterdir())) == 2
     source.forget(samples[0])
     assert len(list(scratch.iterdir())) == 1
-    decoded = Decoded({"preprocessed": False, "bin_dir": None, "timeout": None}, scratch)
+    decoded = Decoded(scratch, preprocessed=False)
     files = {decoded._file(sample) for sample in samples}
     assert len(files) == 2 and files == {decoded._file(sample) for sample in samples}
 

@@ -95,7 +95,8 @@ def test_from_samples_to_a_verdict(tree, learned, tmp_path):
     assert told[-1][1:] == (8, 8)
     detector = barnum.pack(tmp_path / "detector", learned.model, judgement)
     samples = barnum.find_samples(str(tree))
-    verdicts = {s.label: barnum.judge(str(tmp_path / "detector"), s).verdict for s in samples[::5]}
+    some = [next(s for s in samples if s.benign), next(s for s in samples if not s.benign)]
+    verdicts = {s.label: barnum.judge(str(tmp_path / "detector"), s).verdict for s in some}
     assert verdicts == {"benign": "nominal", "malicious": "anomalous"}
     # the command says the same
     folder = str(next(sample.folder for sample in samples if not sample.benign))
