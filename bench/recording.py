@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from barnum import _native
+from barnum import _decoder
 from barnum.paths import open_path
 from barnum.paths.code import load_code
 from barnum.recording.engine import EngineFiles, Start, command_line, find_engines
@@ -120,8 +120,8 @@ def _bench_decoding(sample: Sample, bin_dir: Path, rounds: int) -> dict[str, flo
     (stream,) = sample.streams
     data = gzip.decompress(stream.path.read_bytes())
 
-    def space() -> _native.AddressSpace:
-        made = _native.AddressSpace(64)
+    def space() -> _decoder.AddressSpace:
+        made = _decoder.AddressSpace(64)
         code = load_code(sample, sample.processes(bin_dir)[0], bin_dir)
         for piece in code.pieces:
             made.add_file(str(piece.file), piece.offset, piece.size, piece.address)
@@ -132,8 +132,8 @@ def _bench_decoding(sample: Sample, bin_dir: Path, rounds: int) -> dict[str, flo
     counts: dict[str, int] = {}
 
     def own() -> float:
-        spaces, table = space(), _native.BlockTable()
-        decoder = _native.Decoder(spaces, table)
+        spaces, table = space(), _decoder.BlockTable()
+        decoder = _decoder.Decoder(spaces, table)
         began, steps = time.process_time(), 0
         decoder.feed(data, True)
         while len((blocks := decoder.read(1 << 20))[0]):
@@ -146,7 +146,7 @@ def _bench_decoding(sample: Sample, bin_dir: Path, rounds: int) -> dict[str, flo
     def libipt() -> float:
         spaces = space()
         began = time.process_time()
-        counts["libipt"], _, counts["errors"] = _native.libipt_blocks(data, spaces)
+        counts["libipt"], _, counts["errors"] = _decoder.libipt_blocks(data, spaces)
         return time.process_time() - began
 
     times = _in_turn(rounds, own=own, libipt=libipt)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from barnum._native import AddressSpace, BlockTable, Decoder
+from barnum._decoder import AddressSpace, BlockTable, Decoder
 from pt_program import Step
 
 BASE = 0x400000

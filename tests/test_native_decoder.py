@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum._native import BlockTable, Decoder, instructions, libipt_blocks
+from barnum._decoder import BlockTable, Decoder, instructions, libipt_blocks
 from decoding import CHANGED, LOST, START, UNMAPPED, Recorded, decode, space_of, steps_of
 from pt_program import Run, make_run
 

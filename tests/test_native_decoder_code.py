@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from barnum._native import AddressSpace, BlockTable, Decoder, instructions
+from barnum._decoder import AddressSpace, BlockTable, Decoder, instructions
 from decoding import BASE, CHANGED, OFF, START, decode, space_of, steps_of
 from pt_encoder import Encoder, mnt
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum._native import AddressSpace, BlockTable, Decoder
+from barnum._decoder import AddressSpace, BlockTable, Decoder
 from decoding import BASE, Recorded, decode, space_of
 from pt_encoder import OVF, PSB, PSBEND, Encoder, cbr, mnt
 from pt_program import make_run

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from barnum._native import AddressSpace, BlockTable, Decoder
+from barnum._decoder import AddressSpace, BlockTable, Decoder
 from decoding import (
     ASYNC,
     BASE,

@@ -184,7 +184,7 @@ def test_emulator_that_does_not_start_the_program(tmp_path):
 
 def test_plugin_missing(tmp_path, monkeypatch):
     class Spec:
-        origin = str(tmp_path / "_native.so")
+        origin = str(tmp_path / "_decoder.so")
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: Spec())
     with pytest.raises(EngineError, match=r"plugin is missing .*recorder\.so"):

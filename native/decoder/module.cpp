@@ -1,3 +1,4 @@
+// The extension barnum._decoder: packets in, numbers of blocks out.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -180,7 +181,7 @@ nb::tuple libipt_blocks(const nb::bytes& data, const std::shared_ptr<AddressSpac
 }  // namespace
 }  // namespace barnum
 
-NB_MODULE(_native, m) {
+NB_MODULE(_decoder, m) {
     using namespace barnum;
     m.doc() = "Intel PT decoder on libipt.";
 

@@ -135,7 +135,7 @@ def _blocks(decoding: Decoding) -> Iterator[bytes]:
 def _instructions(decoding: Decoding) -> Iterator[Any]:
     import numpy as np
 
-    from barnum import _native
+    from barnum import _decoder
     from barnum.paths.printing import hex_lines
 
     table = decoding.table
@@ -147,4 +147,4 @@ def _instructions(decoding: Decoding) -> Iterator[Any]:
         printed = np.cumsum(count[chunk.block])
         cuts = np.searchsorted(printed, np.arange(_LINES_AT_ONCE, printed[-1], _LINES_AT_ONCE))
         for part in np.split(chunk.block, np.unique(cuts)):
-            yield hex_lines(_native.instructions(table, part))
+            yield hex_lines(_decoder.instructions(table, part))

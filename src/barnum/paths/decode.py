@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from barnum import __version__, _native
+from barnum import __version__, _decoder
 from barnum.errors import ImageError, SampleError, TraceError
 from barnum.paths.blocks import I32, U32, U64, Blocks, Chunk, GapDetails
 from barnum.paths.code import Code, CodeReader, load_code
@@ -51,7 +51,7 @@ class Decoding:
         MappingError, ImageError.
         """
         self.sample = sample
-        self.table = _native.BlockTable()
+        self.table = _decoder.BlockTable()
         self.truncated: str | None = None
         self._cpu = cpu
         self._max_size = max_size
@@ -269,8 +269,8 @@ class Decoding:
             self._details += len(details)
 
     def _new_decoder(self, stream: Stream, table: Any = None) -> Any:
-        table = _native.BlockTable() if table is None else table
-        return _native.Decoder(self._space(stream.process), table, stream.process, self._cpu)
+        table = _decoder.BlockTable() if table is None else table
+        return _decoder.Decoder(self._space(stream.process), table, stream.process, self._cpu)
 
     def _space(self, process: int) -> Any:
         # processes that have the same code share it
@@ -369,7 +369,7 @@ def _spawn_offsets(sample: Sample, streams: list[Stream]) -> dict[int, int]:
 
 
 def _address_space(code: Code) -> Any:
-    space = _native.AddressSpace(code.mode)
+    space = _decoder.AddressSpace(code.mode)
     try:
         for piece in code.pieces:
             space.add_file(str(piece.file), piece.offset, piece.size, piece.address)

@@ -282,7 +282,7 @@ def _last_line(said: str) -> str:
 
 def _find_plugin() -> Path:
     # beside the extension, which an editable install keeps elsewhere than the sources; it is not imported
-    found = importlib.util.find_spec("barnum._native")
+    found = importlib.util.find_spec("barnum._decoder")
     origin = found.origin if found else None
     plugin = Path(origin or __file__).with_name("recorder.so")
     if not plugin.is_file():
