@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum._contexts import FURTHER, LEVELS, Contexts, Loops
+from barnum._sequences import FURTHER, LEVELS, Contexts, Loops
 
 LONGEST_LOOP = 64
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum._contexts import distinct, places_of
+from barnum._sequences import distinct, places_of
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Kind
 from barnum.sequences import (

@@ -1,34 +1,24 @@
 // The extension barnum._causal: arrays in, arrays out.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-
 #include <memory>
 #include <utility>
 
-#include "../contexts/contexts.hpp"
+#include "../common/arrays.hpp"
+#include "../common/levels.hpp"
 #include "scorer.hpp"
 
 namespace nb = nanobind;
 
+using barnum::array_of;
+using barnum::InArray;
+
 namespace {
-
-template <typename T, size_t N>
-using Array = nb::ndarray<const T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
-
-template <typename T>
-nb::ndarray<nb::numpy, T> array_of(std::unique_ptr<T[]> data, size_t rows, size_t columns) {
-    T* raw = data.release();
-    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<T*>(p); });
-    if (columns == 0) return nb::ndarray<nb::numpy, T>(raw, {rows}, owner);
-    return nb::ndarray<nb::numpy, T>(raw, {rows, columns}, owner);
-}
 
 // the tables of the network are not copied: they stay where they are as long as this does
 class Scorer {
 public:
-    Scorer(Array<float, 2> site, Array<float, 2> previous, Array<float, 2> gate, Array<float, 2> out_weight,
-           Array<float, 1> out_bias, Array<float, 1> sure, Array<float, 1> further_sure, Array<float, 1> strength,
-           Array<float, 2> prior, Array<int32_t, 1> width)
+    Scorer(InArray<float, 2> site, InArray<float, 2> previous, InArray<float, 2> gate, InArray<float, 2> out_weight,
+           InArray<float> out_bias, InArray<float> sure, InArray<float> further_sure, InArray<float> strength,
+           InArray<float, 2> prior, InArray<int32_t> width)
         : site_(std::move(site)),
           previous_(std::move(previous)),
           gate_(std::move(gate)),
@@ -38,11 +28,11 @@ public:
           width_(std::move(width)),
           scorer_(network(out_weight, sure, further_sure)) {}
 
-    nb::tuple score(Array<int32_t, 1> site, Array<int32_t, 1> previous, Array<uint8_t, 2> rank,
-                    Array<uint8_t, 2> level, Array<uint8_t, 2> further, Array<uint8_t, 2> further_level,
-                    Array<uint8_t, 1> reach, Array<uint8_t, 2> asked) const {
+    nb::tuple score(InArray<int32_t> site, InArray<int32_t> previous, InArray<uint8_t, 2> rank,
+                    InArray<uint8_t, 2> level, InArray<uint8_t, 2> further, InArray<uint8_t, 2> further_level,
+                    InArray<uint8_t> reach, InArray<uint8_t, 2> asked) const {
         const size_t size = site.shape(0), lengths = strength_.shape(0) / barnum::LEVELS;
-        const auto sized = [&](const Array<uint8_t, 2>& array, size_t columns) {
+        const auto sized = [&](const InArray<uint8_t, 2>& array, size_t columns) {
             return array.shape(0) == size && array.shape(1) == columns;
         };
         if (previous.shape(0) != size || reach.shape(0) != size || asked.shape(0) != size || asked.shape(1) < 1 ||
@@ -60,13 +50,13 @@ public:
                            further_level.data(), reach.data(), asked.data()},
                           {likeliest.get(), best.get(), log_p.get()});
         }
-        return nb::make_tuple(array_of(std::move(likeliest), size, 0), array_of(std::move(best), size, 0),
+        return nb::make_tuple(array_of(std::move(likeliest), size), array_of(std::move(best), size),
                               array_of(std::move(log_p), size, columns));
     }
 
 private:
-    barnum::Network network(const Array<float, 2>& out_weight, const Array<float, 1>& sure,
-                            const Array<float, 1>& further_sure) const {
+    barnum::Network network(const InArray<float, 2>& out_weight, const InArray<float>& sure,
+                            const InArray<float>& further_sure) const {
         barnum::Network net;
         net.sites = site_.shape(0);
         net.targets = previous_.shape(0);
@@ -94,10 +84,10 @@ private:
         return net;
     }
 
-    Array<float, 2> site_, previous_, gate_;
-    Array<float, 1> out_bias_, strength_;
-    Array<float, 2> prior_;
-    Array<int32_t, 1> width_;
+    InArray<float, 2> site_, previous_, gate_;
+    InArray<float> out_bias_, strength_;
+    InArray<float, 2> prior_;
+    InArray<int32_t> width_;
     barnum::CausalScorer scorer_;
 };
 
@@ -105,8 +95,8 @@ private:
 
 NB_MODULE(_causal, module) {
     nb::class_<Scorer>(module, "Scorer")
-        .def(nb::init<Array<float, 2>, Array<float, 2>, Array<float, 2>, Array<float, 2>, Array<float, 1>,
-                      Array<float, 1>, Array<float, 1>, Array<float, 1>, Array<float, 2>, Array<int32_t, 1>>(),
+        .def(nb::init<InArray<float, 2>, InArray<float, 2>, InArray<float, 2>, InArray<float, 2>, InArray<float>,
+                      InArray<float>, InArray<float>, InArray<float>, InArray<float, 2>, InArray<int32_t>>(),
              nb::arg("site"), nb::arg("previous"), nb::arg("gate"), nb::arg("out_weight"), nb::arg("out_bias"),
              nb::arg("sure"), nb::arg("further_sure"), nb::arg("strength"), nb::arg("prior"), nb::arg("width"))
         .def("score", &Scorer::score, nb::arg("site"), nb::arg("previous"), nb::arg("rank"), nb::arg("level"),

@@ -8,7 +8,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "../contexts/contexts.hpp"
+#include "../common/levels.hpp"
 
 // vectors of 256 bits are chosen when the extension is loaded, where the processor has them. No fused multiply-add
 // is used, and lanes are counted below, so that they give the same bits as those of 128; the C library's logarithms

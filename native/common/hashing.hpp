@@ -1,7 +1,10 @@
-// Hashes that several extensions use: a mixing of 64 bits, and arithmetic modulo a prime for rolling hashes.
+// Hashes that several extensions use: a mixing of 64 bits, places in hash tables, and arithmetic modulo a prime for
+// rolling hashes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <random>
 
 namespace barnum {
 
@@ -12,6 +15,18 @@ inline uint64_t mixed(uint64_t x) {
     x ^= x >> 27;
     x *= 0x94D049BB133111EBull;
     return x ^ (x >> 31);
+}
+
+// Keys of a file may have been chosen to collide: where they go in a table depends on a number drawn at start.
+inline const uint64_t SECRET = [] {
+    std::random_device source;
+    return (uint64_t{source()} << 32) | source();
+}();
+
+// where a key goes in a table of mask + 1 places, a power of two
+inline size_t secret_place(uint64_t key, size_t mask) {
+    const unsigned __int128 product = static_cast<unsigned __int128>(key ^ SECRET) * (SECRET | 1);
+    return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) & mask;
 }
 
 constexpr uint64_t PRIME = (uint64_t{1} << 61) - 1;

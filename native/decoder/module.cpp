@@ -1,6 +1,4 @@
 // The extension barnum._decoder: packets in, numbers of blocks out.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -12,6 +10,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "../common/arrays.hpp"
 #include "address_space.hpp"
 #include "baseline.hpp"
 #include "block_table.hpp"
@@ -45,9 +44,6 @@ private:
     Py_buffer view_{};
 };
 
-template <class T>
-using Array = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
-
 struct Free {
     void operator()(void* p) const { std::free(p); }
 };
@@ -63,11 +59,11 @@ Memory<T> allocate(size_t n, bool zero = false) {
 
 // gives the first n elements to Python; the rest goes back to the system
 template <class T>
-Array<T> to_array(Memory<T> memory, size_t n) {
+OutArray<T> array_of(Memory<T> memory, size_t n) {
     void* p = memory.release();
     if (void* shrunk = std::realloc(p, std::max<size_t>(n, 1) * sizeof(T))) p = shrunk;
     nb::capsule owner(p, [](void* q) noexcept { std::free(q); });
-    return Array<T>(p, {n}, owner);
+    return OutArray<T>(p, {n}, owner);
 }
 
 std::optional<Cpu> to_cpu(const CpuTuple& cpu) {
@@ -79,10 +75,10 @@ std::optional<Cpu> to_cpu(const CpuTuple& cpu) {
 }
 
 template <class T, class Field>
-Array<T> column(const std::vector<BlockTable::Row>& rows, Field field) {
+OutArray<T> column(const std::vector<BlockTable::Row>& rows, Field field) {
     auto memory = allocate<T>(rows.size());
     for (size_t i = 0; i < rows.size(); ++i) memory[i] = static_cast<T>(field(rows[i]));
-    return to_array(std::move(memory), rows.size());
+    return array_of(std::move(memory), rows.size());
 }
 
 nb::dict table_arrays(const BlockTable& table) {
@@ -113,7 +109,7 @@ nb::tuple decoder_read(Decoder& decoder, int64_t limit) {
         out.limit = n;
         decoder.read(out);
     }
-    return nb::make_tuple(to_array(std::move(ids), out.size), to_array(std::move(gaps), out.size));
+    return nb::make_tuple(array_of(std::move(ids), out.size), array_of(std::move(gaps), out.size));
 }
 
 nb::list decoder_gaps(const Decoder& decoder) {
@@ -139,8 +135,7 @@ nb::dict decoder_statistics(const Decoder& decoder) {
     return result;
 }
 
-Array<uint64_t> instructions(const BlockTable& table,
-                             const nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>& ids) {
+OutArray<uint64_t> instructions(const BlockTable& table, const InArray<uint32_t>& ids) {
     Memory<uint64_t> memory;
     size_t n = 0;
     {
@@ -163,7 +158,7 @@ Array<uint64_t> instructions(const BlockTable& table,
             }
         }
     }
-    return to_array(std::move(memory), n);
+    return array_of(std::move(memory), n);
 }
 
 nb::tuple libipt_blocks(const nb::bytes& data, const std::shared_ptr<AddressSpace>& space, const CpuTuple& cpu) {

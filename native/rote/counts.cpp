@@ -4,7 +4,7 @@
 #include <bit>
 #include <numeric>
 
-#include "threads.hpp"
+#include "../common/threads.hpp"
 
 namespace barnum {
 

@@ -1,55 +1,33 @@
 // The extension barnum._rote: arrays in, arrays out.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
 #include <numeric>
 
+#include "../common/arrays.hpp"
 #include "counts.hpp"
 #include "rote.hpp"
 
 namespace nb = nanobind;
 
+using barnum::array_of;
+using barnum::copied;
+using barnum::InArray;
+using barnum::moved;
+using barnum::OutArray;
+
 namespace {
 
-template <typename T>
-using Array = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Made = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
-
-template <typename T>
-Made<T> made(std::unique_ptr<T[]> data, size_t size) {
-    T* raw = data.release();
-    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<T*>(p); });
-    return Made<T>(raw, {size}, owner);
-}
-
-template <typename T>
-Made<T> made(const std::vector<T>& values) {
-    std::unique_ptr<T[]> copy(new T[values.size()]);
-    std::copy(values.begin(), values.end(), copy.get());
-    return made(std::move(copy), values.size());
-}
-
-// the vector becomes the array's memory
-template <typename T>
-Made<T> moved(std::vector<T>& values) {
-    auto* owned = new std::vector<T>(std::move(values));
-    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return Made<T>(owned->data(), {owned->size()}, owner);
-}
-
-void roll(barnum::Walk& self, Array<uint64_t> sites, Array<uint64_t> targets, Array<uint32_t> source,
-          Array<uint32_t> target, Array<bool> first) {
+void roll(barnum::Walk& self, InArray<uint64_t> sites, InArray<uint64_t> targets, InArray<uint32_t> source,
+          InArray<uint32_t> target, InArray<bool> first) {
     const size_t blocks = sites.shape(0), size = source.shape(0);
     if (targets.shape(0) != blocks) throw nb::value_error("sites and targets are of different lengths");
     if (target.shape(0) != size || first.shape(0) != size) {
         throw nb::value_error("source, target and first are of different lengths");
     }
     nb::gil_scoped_release release;
-    for (const Array<uint32_t>* which : {&source, &target}) {
+    for (const InArray<uint32_t>* which : {&source, &target}) {
         const uint32_t* begin = which->data();
         if (std::any_of(begin, begin + size, [&](uint32_t block) { return block >= blocks; })) {
             throw std::out_of_range("a transfer names a block that is not in the table");
@@ -58,7 +36,7 @@ void roll(barnum::Walk& self, Array<uint64_t> sites, Array<uint64_t> targets, Ar
     self.roll({sites.data(), targets.data(), blocks, source.data(), target.data(), first.data(), size});
 }
 
-barnum::Escapes escapes_of(const barnum::Rote& self, Array<double> tried, Array<double> escaped, Array<double> base) {
+barnum::Escapes escapes_of(const barnum::Rote& self, InArray<double> tried, InArray<double> escaped, InArray<double> base) {
     barnum::Escapes escapes(self.lengths().size());
     if (tried.shape(0) != escapes.tried.size() || escaped.shape(0) != escapes.tried.size() || base.shape(0) != 2) {
         throw nb::value_error("escapes are of other lengths");
@@ -78,8 +56,8 @@ struct Columns {
           surprisal(new float[size]) {}
     barnum::Scores scores() { return {predicted.get(), confidence.get(), correct.get(), surprisal.get()}; }
     nb::tuple tuple() {
-        return nb::make_tuple(made(std::move(predicted), size), made(std::move(confidence), size),
-                              made(std::move(correct), size), made(std::move(surprisal), size));
+        return nb::make_tuple(array_of(std::move(predicted), size), array_of(std::move(confidence), size),
+                              array_of(std::move(correct), size), array_of(std::move(surprisal), size));
     }
     size_t size;
     std::unique_ptr<uint64_t[]> predicted;
@@ -109,16 +87,16 @@ nb::tuple escapes(const barnum::Rote& self, barnum::Walk& walk, size_t threads) 
         nb::gil_scoped_release release;
         self.count_escapes(walk, threads, escapes);
     }
-    return nb::make_tuple(made(escapes.tried), made(escapes.escaped),
-                          made(std::vector<double>(escapes.base.begin(), escapes.base.end())));
+    return nb::make_tuple(moved(escapes.tried), moved(escapes.escaped),
+                          copied(std::vector<double>(escapes.base.begin(), escapes.base.end())));
 }
 
-Made<double> chances(const barnum::Rote& self, const barnum::Walk& walk, size_t threads, Array<int64_t> at,
-                     Array<uint64_t> token) {
+OutArray<double> chances(const barnum::Rote& self, const barnum::Walk& walk, size_t threads, InArray<int64_t> at,
+                     InArray<uint64_t> token) {
     check(self, walk);
     const size_t size = at.shape(0);
     if (token.shape(0) != size) throw nb::value_error("places and targets are of different lengths");
-    std::unique_ptr<double[]> found(new double[size]);
+    std::unique_ptr<double[]> values(new double[size]);
     {
         nb::gil_scoped_release release;
         if (std::any_of(at.data(), at.data() + size, [&](int64_t place) {
@@ -126,9 +104,9 @@ Made<double> chances(const barnum::Rote& self, const barnum::Walk& walk, size_t 
             })) {
             throw std::out_of_range("no such transfer");
         }
-        self.chances(walk, threads, at.data(), token.data(), size, found.get());
+        self.chances(walk, threads, at.data(), token.data(), size, values.get());
     }
-    return made(std::move(found), size);
+    return array_of(std::move(values), size);
 }
 
 nb::tuple draw(const barnum::Rote& self, const barnum::Walk& walk, size_t threads, uint64_t seed, uint64_t offset) {
@@ -173,16 +151,16 @@ nb::list all_counts(const barnum::Rote& self, size_t threads) {
             }
         }
     }
-    nb::list made;
+    nb::list lengths;
     for (size_t i = 0; i < all.size(); ++i) {
-        made.append(nb::make_tuple(moved(all[i].key), moved(followers[i]), moved(all[i].follower),
+        lengths.append(nb::make_tuple(moved(all[i].key), moved(followers[i]), moved(all[i].follower),
                                    moved(all[i].count)));
     }
-    return made;
+    return lengths;
 }
 
-void add_counts(barnum::Rote& self, size_t order, Array<uint64_t> key, Array<uint64_t> first, Array<uint64_t> token,
-                Array<uint32_t> count) {
+void add_counts(barnum::Rote& self, size_t order, InArray<uint64_t> key, InArray<uint64_t> first, InArray<uint64_t> token,
+                InArray<uint32_t> count) {
     if (order >= self.lengths().size()) throw nb::index_error("no such order");
     if (order >= self.kept() && key.shape(0) != 0) throw nb::value_error("contexts of that length are forgotten");
     const size_t size = key.shape(0), followers = token.shape(0);
@@ -219,7 +197,7 @@ NB_MODULE(_rote, m) {
         .def(nb::init<std::vector<uint32_t>>(), nb::arg("lengths"))
         .def_prop_ro("lengths", [](const barnum::Rote& self) { return self.lengths(); })
         .def_prop_ro(
-            "targets", [](const barnum::Rote& self) { return made(self.targets()); }, nb::rv_policy::move)
+            "targets", [](const barnum::Rote& self) { return copied(self.targets()); }, nb::rv_policy::move)
         .def_prop_ro("contexts", &barnum::Rote::contexts)
         .def_prop_ro("bytes", &barnum::Rote::bytes)
         .def_prop_ro("kept", &barnum::Rote::kept)
@@ -238,7 +216,7 @@ NB_MODULE(_rote, m) {
         .def("draw", &draw, nb::arg("walk"), nb::arg("threads"), nb::arg("seed"), nb::arg("offset"))
         .def(
             "settle",
-            [](barnum::Rote& self, Array<double> tried, Array<double> escaped, Array<double> base) {
+            [](barnum::Rote& self, InArray<double> tried, InArray<double> escaped, InArray<double> base) {
                 self.settle(escapes_of(self, tried, escaped, base));
             },
             nb::arg("tried"), nb::arg("escaped"), nb::arg("base"))

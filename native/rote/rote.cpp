@@ -7,7 +7,7 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "threads.hpp"
+#include "../common/threads.hpp"
 
 namespace barnum {
 

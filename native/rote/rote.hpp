@@ -16,7 +16,7 @@ constexpr uint32_t LONGEST = uint32_t{1} << 20;
 
 // tokens of a file may have been chosen to collide
 struct Hash {
-    size_t operator()(uint64_t token) const noexcept { return Table::place(token, SIZE_MAX); }
+    size_t operator()(uint64_t token) const noexcept { return secret_place(token, SIZE_MAX); }
 };
 using TargetNumbers = std::unordered_map<uint64_t, uint32_t, Hash>;
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <random>
 
 namespace barnum {
 
@@ -21,11 +20,6 @@ uint64_t place_of(uint64_t context, uint32_t target) {
 }
 
 }  // namespace
-
-const uint64_t Table::SECRET = [] {
-    std::random_device source;
-    return (uint64_t{source()} << 32) | source();
-}();
 
 Table::Table() : slots_(SMALLEST), mask_(SMALLEST - 1) {}
 
@@ -49,7 +43,7 @@ void Table::grow() {
     const size_t mask = larger.size() - 1;
     for (const Context& context : slots_) {
         if (context.key == 0) continue;
-        size_t at = place(context.key, mask);
+        size_t at = secret_place(context.key, mask);
         while (larger[at].key != 0) at = (at + 1) & mask;
         larger[at] = context;
     }
@@ -62,7 +56,7 @@ void Table::grow_index() {
     const size_t mask = larger.size() - 1;
     for (const Place& place : index_) {
         if (place.key == 0) continue;
-        size_t at = Table::place(place.key, mask);
+        size_t at = secret_place(place.key, mask);
         while (larger[at].key != 0) at = (at + 1) & mask;
         larger[at] = place;
     }
@@ -73,7 +67,7 @@ void Table::index(const Context& context, uint32_t follower) {
     if (index_.empty() || places_for(indexed_ + 1) > index_.size()) grow_index();
     const size_t mask = index_.size() - 1;
     const uint64_t key = place_of(context.key, followers_[follower].target);
-    size_t at = place(key, mask);
+    size_t at = secret_place(key, mask);
     while (index_[at].key != 0) at = (at + 1) & mask;
     index_[at] = {key, follower};
     ++indexed_;
@@ -84,7 +78,7 @@ uint32_t Table::find_follower(const Context& context, uint32_t target) const {
     if (head.count > WIDE) {
         const size_t mask = index_.size() - 1;
         const uint64_t key = place_of(context.key, target);
-        for (size_t at = place(key, mask); index_[at].key != 0; at = (at + 1) & mask) {
+        for (size_t at = secret_place(key, mask); index_[at].key != 0; at = (at + 1) & mask) {
             if (index_[at].key == key && followers_[index_[at].follower].target == target) {
                 return index_[at].follower;
             }

@@ -77,16 +77,8 @@ public:
     };
     Need with(size_t more) const;
 
-    // where a key goes in a table of mask + 1 places
-    static size_t place(uint64_t key, size_t mask) {
-        const unsigned __int128 product = static_cast<unsigned __int128>(key ^ SECRET) * (SECRET | 1);
-        return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) & mask;
-    }
-
 private:
-    // keys of a file may have been chosen to collide: where they go depends on a number drawn at start
-    static const uint64_t SECRET;
-    size_t place(uint64_t key) const { return place(key, mask_); }
+    size_t place(uint64_t key) const { return secret_place(key, mask_); }
 
     uint32_t count_of_rest(const Context& context, uint32_t target) const;
     Context& at(uint64_t key);

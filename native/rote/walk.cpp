@@ -58,7 +58,7 @@ const std::vector<Walk::Group>& Walk::groups() {
             continue;
         }
         const uint64_t key = this->key(i, longest_);
-        size_t at = Table::place(key ^ place_[i].target, mask);
+        size_t at = secret_place(key ^ place_[i].target, mask);
         while (slots[at].key != 0 &&
                (slots[at].key != key || place_[groups_[slots[at].group].at].target != place_[i].target)) {
             at = (at + 1) & mask;

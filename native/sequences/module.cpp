@@ -1,24 +1,21 @@
 // The extension barnum._sequences: arrays in, counts out.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-
-#include <algorithm>
 #include <memory>
 
+#include "../common/arrays.hpp"
 #include "known.hpp"
+#include "learning_module.hpp"
 #include "targets.hpp"
 
 namespace nb = nanobind;
 
-namespace {
+using barnum::InArray;
 
-template <typename T>
-using Array = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+namespace {
 
 constexpr uint32_t LONGEST = 1024;
 
 template <typename Counter>
-void begin(Counter& self, Array<uint64_t> bbid, Array<uint32_t> number, Array<bool> wanted, Array<bool> restart,
+void begin(Counter& self, InArray<uint64_t> bbid, InArray<uint32_t> number, InArray<bool> wanted, InArray<bool> restart,
            bool rows) {
     const size_t size = bbid.shape(0);
     if (number.shape(0) != size || wanted.shape(0) != size) {
@@ -31,7 +28,7 @@ void begin(Counter& self, Array<uint64_t> bbid, Array<uint32_t> number, Array<bo
 }
 
 template <typename Counter>
-void add(Counter& self, Array<uint32_t> block, Array<uint8_t> gap) {
+void add(Counter& self, InArray<uint32_t> block, InArray<uint8_t> gap) {
     const size_t size = block.shape(0);
     if (gap.shape(0) != size) throw nb::value_error("block and gap are of different lengths");
     nb::gil_scoped_release release;
@@ -51,16 +48,14 @@ nb::class_<Counter> counter(nb::module_& module, const char* name) {
         .def_prop_ro("bytes", &Counter::bytes);
 }
 
-auto counts(const barnum::Targets& self, size_t most) {
+barnum::OutArray<uint64_t, 2> counts(const barnum::Targets& self, size_t most) {
     if (most < 1 || most > 1 << 20) throw nb::value_error("most is 1 to 2^20");
     const size_t lengths = self.longest() - self.shortest() + 1;
-    std::unique_ptr<uint64_t[]> made(new uint64_t[lengths * most]());
+    std::unique_ptr<uint64_t[]> numbers(new uint64_t[lengths * most]());
     for (size_t i = 0; i < lengths; ++i) {
-        self.level(self.shortest() + static_cast<uint32_t>(i)).count(&made[i * most], most);
+        self.level(self.shortest() + static_cast<uint32_t>(i)).count(&numbers[i * most], most);
     }
-    uint64_t* raw = made.release();
-    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<uint64_t*>(p); });
-    return nb::ndarray<nb::numpy, uint64_t, nb::ndim<2>>(raw, {lengths, most}, owner);
+    return barnum::array_of(std::move(numbers), lengths, most);
 }
 
 }  // namespace
@@ -89,4 +84,5 @@ NB_MODULE(_sequences, module) {
         .def_prop_ro("distinct", &barnum::Known::distinct)
         .def_prop_ro("fresh", &barnum::Known::fresh);
     module.attr("LONGEST") = LONGEST;
+    bind_learning(module);
 }

@@ -1,14 +1,128 @@
-"""Counts over the sequences of blocks that lead to transfers (C++).
+"""Counts over the sequences of blocks and of transfers that a run went through (C++).
 
-A sequence of length L that leads to a transfer are the L blocks up to and including its source. Sequences are
+For learning: distinct transfers (``EdgeCounter``), what followed each context (``Contexts``), rounds of loops
+(``Loops``). For stats and bloom: distinct sequences and where they lead (``Targets``, ``Known``); there, a
+sequence of length L that leads to a transfer is the L blocks up to and including its source, and sequences are
 told apart by a hash of 61 bits. Calls release the interpreter's lock.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+LEVELS: int
+"""Number of levels of how sure a context is; level 0 is a context that was never met."""
+
+FURTHER: int
+"""Number of ranks that are told of a context beside the most frequent one."""
+
+REACH: int
+"""How many transfers before an entry into the kernel count as those that led to it."""
+
+STRETCHES: int
+"""A run is counted in so many stretches to twice as many, where it is not shorter."""
+
 LONGEST: int
-"""Longest sequences that are counted."""
+"""Longest sequences that ``Targets`` and ``Known`` count."""
+
+_U64 = NDArray[np.uint64]
+_I64 = NDArray[np.int64]
+_Edges = tuple[_U64, _U64, NDArray[np.uint8], _I64, _I64]
+_Ways = tuple[_U64, _U64, _U64, _I64]
+
+class EdgeCounter:
+    """Counts the distinct transfers of one run, which comes part by part, and its ways into the kernel."""
+
+    def __init__(self) -> None: ...
+    def add(
+        self,
+        sites: NDArray[np.uint64],
+        targets: NDArray[np.uint64],
+        kinds: NDArray[np.uint8],
+        source: NDArray[np.uint32],
+        target: NDArray[np.uint32],
+        first: NDArray[np.bool_],
+        entry: NDArray[np.int32],
+    ) -> None:
+        """The next m transfers: blocks ``source`` and ``target`` u32[m] of a table with the tokens ``sites``
+        and ``targets`` u64[k] and the ``kinds`` u8[k]; ``first`` bool[m]: nothing leads over this one;
+        ``entry`` i32[m]: the block by which the kernel was entered before it, or less than 0. All parts
+        number the same blocks. Releases the interpreter's lock.
+
+        Raises:
+            ValueError: arrays are of different lengths.
+            IndexError: a transfer names a block that is not in the table. Nothing of the part is counted.
+        """
+    def done(self) -> tuple[_Edges, _Ways, _Edges, _Ways, _I64, _I64, _I64]:
+        """After the last part: edges (site, target, kind, count, first) of the whole run and its ways (site,
+        target, entry, first); both of its s stretches, one after the other; and of each stretch i64[s] how
+        many transfers, edges and ways it has. Sorted by (site, target), ways by (site, target, entry)."""
+
+def distinct(values: _U64) -> tuple[_U64, _I64]:
+    """Distinct values u64[d], ascending, and the place among them of each value, i64[n]: what
+    ``np.unique(values, return_inverse=True)`` gives, without sorting all of them."""
+
+def places_of(known: _U64, values: _U64) -> _I64:
+    """i64[n]: what ``np.searchsorted(known, values)`` gives, fast where most values are known."""
+
+class Contexts:
+    """For each length: how often each rank followed each context (the site, and the tokens of so many
+    transfers before it).
+
+    A run is five arrays of length m: ``site`` i32, ``token`` u64 (what stands for a transfer in the contexts
+    of later ones), ``rank`` u8 (the target's place among those of its site), ``first`` bool (contexts do not
+    reach back over this transfer), ``wanted`` bool (only these are counted or looked up; the others are
+    context). Calls release the interpreter's lock; look_up() may run in several threads at once.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        """1 to 16 lengths, each 1 to 1024. Raises ValueError."""
+
+    def add(
+        self,
+        site: NDArray[np.int32],
+        token: NDArray[np.uint64],
+        rank: NDArray[np.uint8],
+        first: NDArray[np.bool_],
+        wanted: NDArray[np.bool_],
+    ) -> None:
+        """Count a run."""
+
+    def look_up(
+        self,
+        site: NDArray[np.int32],
+        token: NDArray[np.uint64],
+        rank: NDArray[np.uint8],
+        first: NDArray[np.bool_],
+        wanted: NDArray[np.bool_],
+        own: Contexts | None = None,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Of each wanted transfer, for each length: the rank that followed its context most often, and the
+        level of how sure that is, both u8[wanted, lengths]. Of the last length whose context is known: the
+        ranks that followed next to most often, and the level of how sure each is where none before it did
+        (0: nothing else followed), both u8[wanted, FURTHER].
+
+        With ``own`` the counts are those of everything but what ``own`` has counted.
+        """
+
+    @property
+    def contexts(self) -> int:
+        """Number of distinct contexts, all lengths together."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tables."""
+
+class Loops:
+    """Finds the rounds of loops in a run that comes part by part: what repeats the last 1 to 64 transfers."""
+
+    def __init__(self, rounds: int) -> None:
+        """``rounds`` of a loop are kept, at least 1. Raises ValueError."""
+
+    def mark(self, key: NDArray[np.uint64], restart: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """bool[m]: whether each of the next m transfers (``key`` tells them apart) is kept; nothing is
+        compared over a transfer where ``restart`` is set."""
 
 class _Counter:
     def begin(

@@ -1,6 +1,6 @@
 // prints what made-up rows are predicted by a made-up network, to the last bit
 #include <cstdio>
-#include "contexts/contexts.hpp"
+#include "common/levels.hpp"
 #include "causal/scorer.cpp"
 
 static uint32_t state = 1;

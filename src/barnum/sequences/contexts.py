@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import FURTHER, LEVELS, Contexts
+from barnum._sequences import FURTHER, LEVELS, Contexts
 from barnum.sequences.vocabulary import Encoded, Vocabulary
 
 __all__ = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import REACH, STRETCHES
-from barnum._contexts import EdgeCounter as Counts
+from barnum._sequences import REACH, STRETCHES
+from barnum._sequences import EdgeCounter as Counts
 from barnum.paths import Transfers
 from barnum.sequences.tokens import WHOLE, Tokens
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import STRETCHES, places_of
+from barnum._sequences import STRETCHES, places_of
 from barnum.errors import ModelError
 from barnum.sequences.edges import Edges, Entries, RunEdges, add_up, all_of
 from barnum.sequences.novelty import FEW_RUNS

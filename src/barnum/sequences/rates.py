@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import places_of
+from barnum._sequences import places_of
 from barnum.errors import ModelError
 from barnum.sequences.edges import Edges, Entries
 from barnum.sequences.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import Loops
+from barnum._sequences import Loops
 from barnum.paths import Transfers
 
 Bool = NDArray[np.bool_]

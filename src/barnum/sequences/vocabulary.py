@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum._contexts import distinct
+from barnum._sequences import distinct
 from barnum.errors import ModelError, SetsError
 from barnum.paths import Transfers
 from barnum.sequences.edges import Edges

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <random>
 #include <stdexcept>
 
 namespace barnum {
@@ -54,11 +53,6 @@ std::vector<size_t> begins(const Stretches& stretches, Rows rows) {
 }
 
 }  // namespace
-
-const uint64_t Numbers::SECRET = [] {
-    std::random_device source;
-    return (uint64_t{source()} << 32) | source();
-}();
 
 uint32_t Numbers::added(size_t at, uint64_t key) {
     if (used_ >= NONE) throw std::length_error("too many distinct transfers");

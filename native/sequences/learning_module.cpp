@@ -1,30 +1,31 @@
-// The extension barnum._contexts: arrays in, arrays out.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+// What learning counts in barnum._sequences: contexts, distinct transfers, rounds of loops.
+#include "learning_module.hpp"
+
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
 
+#include "../common/arrays.hpp"
 #include "contexts.hpp"
 #include "edges.hpp"
 #include "loops.hpp"
 
 namespace nb = nanobind;
 
-namespace {
+using barnum::array_of;
+using barnum::InArray;
+using barnum::moved;
 
-template <typename T>
-using Array = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Bytes = nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>;
+namespace {
 
 // arrays of one run; they must outlive what is made of them
 struct Arrays {
-    Array<int32_t> site;
-    Array<uint64_t> token;
-    Array<uint8_t> rank;
-    Array<bool> first;
-    Array<bool> wanted;
+    InArray<int32_t> site;
+    InArray<uint64_t> token;
+    InArray<uint8_t> rank;
+    InArray<bool> first;
+    InArray<bool> wanted;
 
     barnum::Run run() const {
         const size_t size = site.shape(0);
@@ -35,14 +36,8 @@ struct Arrays {
     }
 };
 
-Bytes bytes_of(std::unique_ptr<uint8_t[]> data, size_t rows, size_t columns) {
-    uint8_t* raw = data.release();
-    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
-    return Bytes(raw, {rows, columns}, owner);
-}
-
-nb::tuple look_up(const barnum::Contexts& self, Array<int32_t> site, Array<uint64_t> token, Array<uint8_t> rank,
-                  Array<bool> first, Array<bool> wanted, const barnum::Contexts* own) {
+nb::tuple look_up(const barnum::Contexts& self, InArray<int32_t> site, InArray<uint64_t> token, InArray<uint8_t> rank,
+                  InArray<bool> first, InArray<bool> wanted, const barnum::Contexts* own) {
     const Arrays arrays{site, token, rank, first, wanted};
     const barnum::Run run = arrays.run();
     if (own != nullptr && own->lengths() != self.lengths()) {
@@ -58,21 +53,13 @@ nb::tuple look_up(const barnum::Contexts& self, Array<int32_t> site, Array<uint6
         nb::gil_scoped_release release;
         self.look_up(run, own, best.get(), level.get(), further.get(), further_level.get());
     }
-    return nb::make_tuple(bytes_of(std::move(best), rows, columns), bytes_of(std::move(level), rows, columns),
-                          bytes_of(std::move(further), rows, barnum::FURTHER),
-                          bytes_of(std::move(further_level), rows, barnum::FURTHER));
+    return nb::make_tuple(array_of(std::move(best), rows, columns), array_of(std::move(level), rows, columns),
+                          array_of(std::move(further), rows, barnum::FURTHER),
+                          array_of(std::move(further_level), rows, barnum::FURTHER));
 }
 
-// the vector becomes the array's memory
-template <typename T>
-nb::ndarray<nb::numpy, T, nb::ndim<1>> moved(std::vector<T>& values) {
-    auto* owned = new std::vector<T>(std::move(values));
-    nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return nb::ndarray<nb::numpy, T, nb::ndim<1>>(owned->data(), {owned->size()}, owner);
-}
-
-void add_edges(barnum::EdgeCounter& self, Array<uint64_t> sites, Array<uint64_t> targets, Array<uint8_t> kinds,
-               Array<uint32_t> source, Array<uint32_t> target, Array<bool> first, Array<int32_t> entry) {
+void add_edges(barnum::EdgeCounter& self, InArray<uint64_t> sites, InArray<uint64_t> targets, InArray<uint8_t> kinds,
+               InArray<uint32_t> source, InArray<uint32_t> target, InArray<bool> first, InArray<int32_t> entry) {
     const size_t blocks = sites.shape(0), size = source.shape(0);
     if (targets.shape(0) != blocks || kinds.shape(0) != blocks) {
         throw nb::value_error("sites, targets and kinds are of different lengths");
@@ -106,13 +93,13 @@ nb::tuple edges_done(barnum::EdgeCounter& self) {
 
 }  // namespace
 
-NB_MODULE(_contexts, module) {
+void bind_learning(nb::module_& module) {
     nb::class_<barnum::Contexts>(module, "Contexts")
         .def(nb::init<std::vector<uint32_t>>(), nb::arg("lengths"))
         .def(
             "add",
-            [](barnum::Contexts& self, Array<int32_t> site, Array<uint64_t> token, Array<uint8_t> rank,
-               Array<bool> first, Array<bool> wanted) {
+            [](barnum::Contexts& self, InArray<int32_t> site, InArray<uint64_t> token, InArray<uint8_t> rank,
+               InArray<bool> first, InArray<bool> wanted) {
                 const Arrays arrays{site, token, rank, first, wanted};
                 const barnum::Run run = arrays.run();
                 nb::gil_scoped_release release;
@@ -133,7 +120,7 @@ NB_MODULE(_contexts, module) {
             nb::arg("rounds"))
         .def(
             "mark",
-            [](barnum::Loops& self, Array<uint64_t> key, Array<bool> restart) {
+            [](barnum::Loops& self, InArray<uint64_t> key, InArray<bool> restart) {
                 const size_t size = key.shape(0);
                 if (restart.shape(0) != size) throw nb::value_error("key and restart are of different lengths");
                 std::unique_ptr<bool[]> keep(new bool[size]);
@@ -141,9 +128,7 @@ NB_MODULE(_contexts, module) {
                     nb::gil_scoped_release release;
                     self.mark(key.data(), restart.data(), size, keep.get());
                 }
-                bool* raw = keep.release();
-                nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<bool*>(p); });
-                return nb::ndarray<nb::numpy, bool, nb::ndim<1>>(raw, {size}, owner);
+                return array_of(std::move(keep), size);
             },
             nb::arg("key"), nb::arg("restart"));
     nb::class_<barnum::EdgeCounter>(module, "EdgeCounter")
@@ -153,7 +138,7 @@ NB_MODULE(_contexts, module) {
         .def("done", &edges_done);
     module.def(
         "distinct",
-        [](Array<uint64_t> values) {
+        [](InArray<uint64_t> values) {
             barnum::Distinct found;
             {
                 nb::gil_scoped_release release;
@@ -164,7 +149,7 @@ NB_MODULE(_contexts, module) {
         nb::arg("values"));
     module.def(
         "places_of",
-        [](Array<uint64_t> known, Array<uint64_t> values) {
+        [](InArray<uint64_t> known, InArray<uint64_t> values) {
             std::vector<int64_t> places;
             {
                 nb::gil_scoped_release release;

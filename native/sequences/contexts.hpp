@@ -6,12 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace barnum {
+#include "../common/levels.hpp"
 
-// of how sure a context is: 0 never met, then 7 classes of how often × 6 of how purely
-constexpr int LEVELS = 43;
-// of the longest known context so many ranks are told beside the most frequent
-constexpr size_t FURTHER = 2;
+namespace barnum {
 
 // what followed one context: its first three ranks, the most frequent in front, and how often anything else did
 struct Followers {

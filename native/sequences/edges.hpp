@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "../common/hashing.hpp"
+
 namespace barnum {
 
 // how many transfers before an entry into the kernel count as those that led to it
@@ -43,12 +45,7 @@ private:
         uint32_t number = NONE;
     };
 
-    // keys of a file may have been chosen to collide: where they go depends on a number drawn at start
-    static const uint64_t SECRET;
-    size_t place(uint64_t key) const {
-        const unsigned __int128 product = static_cast<unsigned __int128>(key ^ SECRET) * (SECRET | 1);
-        return (static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64)) & (slots_.size() - 1);
-    }
+    size_t place(uint64_t key) const { return secret_place(key, slots_.size() - 1); }
     uint32_t added(size_t at, uint64_t key);
 
     std::vector<Slot> slots_;
