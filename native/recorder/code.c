@@ -5,7 +5,7 @@
 
 #include "recorder.h"
 
-enum { BUCKETS = 1 << 18, ARENA = 1 << 20, TB_ROOM = 16 * 1024, PIECE = 1 << 16 };
+enum { BUCKETS = 1 << 18, ARENA = 1 << 20, PIECE = 1 << 16 };
 
 /* what is known of one page of code */
 struct page {
@@ -22,8 +22,6 @@ struct record {
     uint64_t address;
 };
 
-_Atomic uint32_t process_epoch;
-
 static struct page *pages[BUCKETS];
 static struct block *blocks[BUCKETS];
 static struct grow file;
@@ -32,7 +30,8 @@ static bool lost;
 static uint64_t handlers[256];
 static unsigned handler_count;
 
-static void *take(size_t size)
+/* memory that is zeroed and never given back */
+void *code_memory(size_t size)
 {
     static uint8_t *at;
     static size_t room;
@@ -160,7 +159,7 @@ static void learn(struct page *page, unsigned from, const uint8_t *bytes, unsign
 }
 
 /* take note of the bytes of a block; returns the version of the code in which they are valid */
-static uint32_t take_note(uint64_t start, const uint8_t *bytes, size_t size)
+uint32_t code_bytes(uint64_t start, const uint8_t *bytes, size_t size)
 {
     uint32_t epoch = atomic_load(&process_epoch), newest = 0;
     bool changed = false, strange = false;
@@ -240,14 +239,14 @@ bool code_is_handler(uint64_t address)
 }
 
 /* the block for these properties: translating the same code again must not cost memory again */
-static struct block *block_of(const struct block *like)
+struct block *code_block(const struct block *like)
 {
     pthread_mutex_lock(&lock);
     struct block **head = &blocks[bucket(like->start)], *b = *head;
     while (b && (b->start != like->start || b->end != like->end || b->last != like->last || b->kind != like->kind ||
                  b->target != like->target))
         b = b->next;
-    if (!b && (b = take(sizeof *b))) {
+    if (!b && (b = code_memory(sizeof *b))) {
         *b = *like;
         b->handler = code_is_handler(b->start);
         set_key(b);
@@ -259,93 +258,4 @@ static struct block *block_of(const struct block *like)
     }
     pthread_mutex_unlock(&lock);
     return b;
-}
-
-/* called for each block that is translated; the emulator lets no two threads translate at once */
-void code_translated(uint64_t id, struct qemu_plugin_tb *tb)
-{
-    static uint8_t bytes[TB_ROOM];
-    static struct insn *rows[TB_ROOM];
-    static bool placed;
-    (void)id;
-    if (!placed) {
-        placed = true;
-        guest_find();
-    }
-    size_t count = qemu_plugin_tb_n_insns(tb), size = 0;
-    if (count == 0 || count > TB_ROOM / 16)
-        return;
-    struct block block = {.start = qemu_plugin_tb_vaddr(tb), .target = NO_TARGET, .fall = NO_TARGET};
-    if (!mode64)
-        block.start = (uint32_t)block.start;
-    block.last = block.start;
-    size_t before = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        size_t length = qemu_plugin_insn_size(insn);
-        if (length > 16)
-            return;
-        before = size;
-        uintptr_t data = qemu_plugin_insn_data(insn, bytes + size, length);
-        if (interface_version < COPIES_DATA)
-            memcpy(bytes + size, (const void *)data, length);
-        else if (data != length)
-            return;
-        size += length;
-    }
-    block.last = block.start + before;
-    block.count = (uint32_t)count;
-    if (size == 0) {
-        block.kind = KIND_VSYSCALL;
-        block.end = block.start + 1;
-    } else {
-        size_t length;
-        uint64_t target;
-        block.kind = classify(bytes + before, size - before, block.last, &length, &target);
-        /* an instruction that goes over the end of the page, in a block of several, is listed but was not translated */
-        bool phantom = count > 1 && length > size - before;
-        block.end = block.start + (phantom ? before : size);
-        if (phantom) {
-            block.kind = KIND_FALL;
-            block.count--;
-        }
-        switch (block.kind) {
-        case KIND_COND:
-            block.bits = 1;
-            block.target = target;
-            block.fall = block.end;
-            break;
-        case KIND_DIRECT:
-            block.target = target;
-            break;
-        case KIND_REP:
-            block.target = block.last;
-            block.fall = block.end;
-            break;
-        case KIND_FALL:
-            block.fall = block.end;
-            break;
-        default:
-            break;
-        }
-        block.single = block.kind == KIND_FALL && count == 1 && block.end % PAGE != 0;
-        block.epoch = take_note(block.start, bytes, size);
-    }
-    struct block *b = block_of(&block);
-    if (!b)
-        return;
-    qemu_plugin_register_vcpu_tb_exec_cb(tb, stream_block, NO_REGISTERS, b);
-    if (!options.log)
-        return;
-    uint64_t address = block.start;
-    for (size_t i = 0; i < block.count; i++) {
-        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        if (!(rows[i] = take(sizeof **rows)))
-            return;
-        rows[i]->address = address;
-        rows[i]->size = (uint32_t)qemu_plugin_insn_size(insn);
-        rows[i]->branch = i + 1 == block.count && block.kind != KIND_FALL && block.kind != KIND_REP;
-        address += rows[i]->size;
-        qemu_plugin_register_vcpu_insn_exec_cb(insn, log_instruction, NO_REGISTERS, rows[i]);
-    }
 }

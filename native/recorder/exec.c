@@ -14,7 +14,17 @@
 #include "recorder.h"
 
 /* SCRIPT_DEPTH: as many scripts of scripts as the kernel runs */
-enum { LARGEST = 8 << 20, MOST_WORDS = 1 << 19, SCRIPT_DEPTH = 5, HEAD = 256, SHOWN = 512 };
+enum { LARGEST = 8 << 20, WORD_ROOM = 128 << 10, MOST_WORDS = 1 << 19, SCRIPT_DEPTH = 5, HEAD = 256, SHOWN = 512 };
+
+/* what a call starts */
+struct start {
+    char path[PATH_ROOM + 64]; /* the program; of scripts, the interpreter of the last one */
+    char **words;              /* its name and arguments, from `first` to before `count`, then NULL */
+    size_t first, count;
+    char **variables;          /* its environment, and NULL */
+    size_t variable_count;
+    const char *engine;        /* the emulator for its kind */
+};
 
 static _Thread_local bool noted __attribute__((tls_model("initial-exec"))); /* of the call under way */
 
@@ -33,7 +43,6 @@ void exec_failed(void)
     noted = false;
 }
 
-
 /* path of the program that this process runs */
 void exec_own_path(char *to)
 {
@@ -42,20 +51,26 @@ void exec_own_path(char *to)
         snprintf(to, PATH_ROOM, "%s", path && *path ? *path : "?");
 }
 
-/* a NULL-ended array of strings, copied with `spare` free places before it; NULL when it is unreadable */
+static void free_words(char **list, size_t count)
+{
+    for (size_t i = 0; list && i < count; i++)
+        free(list[i]);
+    free(list);
+}
+
+/* a NULL-ended array of strings, copied with `spare` free places before it; NULL when it is unreadable or too long */
 static char **words(uint64_t array, size_t spare, size_t *count)
 {
-    size_t room = 64, used = 0, total = 0;
-    char **list = calloc(room, sizeof *list);
-    char *text = malloc(128 << 10);
+    size_t room = 64, used = spare, total = 0;
+    char **list = calloc(room, sizeof *list), *text = malloc(WORD_ROOM);
     bool good = list && text;
-    for (used = spare; good && array;) {
+    while (good && array) {
         uint64_t address;
         good = guest_word(array, &address) && used < MOST_WORDS;
         if (!good || !address)
             break;
         array += mode64 ? 8 : 4;
-        long size = guest_string(address, text, 128 << 10);
+        long size = guest_string(address, text, WORD_ROOM);
         total += (size_t)size + 1;
         if (size < 0 || total > LARGEST) {
             good = false;
@@ -69,15 +84,15 @@ static char **words(uint64_t array, size_t spare, size_t *count)
             }
             list = more;
         }
-        list[used++] = strdup(text);
-        list[used] = NULL;
+        list[used] = strdup(text);
+        list[used + 1] = NULL;
+        good = list[used++];
     }
     free(text);
     if (!good) {
-        free(list);
+        free_words(list, used);
         return NULL;
     }
-    list[used] = NULL;
     *count = used;
     return list;
 }
@@ -153,87 +168,103 @@ static void outlive(char *path, int fd)
         fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
 }
 
-/* runs on only when nothing was started: then the program's own call goes on, and fails by itself */
-void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t environment_at, int flags)
+/* the program that a call names, as a path by which this process reaches it; false where the call names none */
+static bool find_program(struct start *start, int folder, uint64_t path_at, int flags)
 {
-    char path[PATH_ROOM + 64], name[PATH_ROOM];
-    noted = false;
-    if (process < 0 || guest_string(path_at, name, sizeof name) < 0)
-        return;
-    char own[32];
+    char name[PATH_ROOM], own[32], *path = start->path;
+    if (guest_string(path_at, name, sizeof name) < 0 || (!name[0] && !(flags & AT_EMPTY_PATH)))
+        return false;
     snprintf(own, sizeof own, "/proc/%ld/exe", (long)getpid());
     if (!strcmp(name, "/proc/self/exe") || !strcmp(name, own))
         exec_own_path(path);
-    else if (!name[0] && flags & AT_EMPTY_PATH)
-        snprintf(path, sizeof path, "/proc/self/fd/%d", folder);
+    else if (!name[0])
+        snprintf(path, sizeof start->path, "/proc/self/fd/%d", folder);
     else if (name[0] == '/' || folder == AT_FDCWD)
-        snprintf(path, sizeof path, "%s%s", name[0] == '/' || name[0] == '.' ? "" : "./", name);
+        snprintf(path, sizeof start->path, "%s%s", name[0] == '/' || name[0] == '.' ? "" : "./", name);
     else
-        snprintf(path, sizeof path, "/proc/self/fd/%d/%s", folder, name);
-    if (!name[0] && !(flags & AT_EMPTY_PATH))
-        return;
+        snprintf(path, sizeof start->path, "/proc/self/fd/%d/%s", folder, name);
     if (!strncmp(path, "/proc/self/fd/", 14))
         outlive(path, folder);
+    return true;
+}
 
-    size_t count, variables;
-    /* free places in front: the emulator's own words, and two for each script that names its interpreter */
-    size_t front = 2 * SCRIPT_DEPTH;
-    char **list = words(arguments_at, front, &count);
-    char **environment = words(environment_at, 0, &variables);
-    if (!list || !environment) {
-        tell("untraced", path, "its arguments are too long");
-        return;
+static bool copy_words(struct start *start, uint64_t arguments_at, uint64_t environment_at)
+{
+    /* two free places for each script that names its interpreter */
+    start->first = 2 * SCRIPT_DEPTH;
+    start->words = words(arguments_at, start->first, &start->count);
+    start->variables = words(environment_at, 0, &start->variable_count);
+    if (!start->words || !start->variables) {
+        tell("untraced", start->path, "its arguments are too long");
+        return false;
     }
-    if (count == front) {
-        list[count++] = strdup(""); /* as the kernel does for a program without a name */
-        list[count] = NULL;
+    if (start->count == start->first) {
+        start->words[start->count++] = strdup(""); /* as the kernel does for a program without a name */
+        start->words[start->count] = NULL;
     }
+    return true;
+}
+
+/* put the interpreter that a script's first line names, and the option it names, before the script and its arguments;
+   false where it names none */
+static bool take_interpreter(struct start *start, char *line)
+{
+    char *end = line + strcspn(line, "\n");
+    *end = 0;
+    while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
+        *--end = 0;
+    line += strspn(line, " \t");
+    size_t size = strcspn(line, " \t");
+    char *option = line + size + strspn(line + size, " \t");
+    line[size] = 0;
+    if (!size)
+        return false;
+    free(start->words[start->first]);
+    start->words[start->first] = strdup(start->path);
+    if (*option)
+        start->words[--start->first] = strdup(option);
+    start->words[--start->first] = strdup(line);
+    snprintf(start->path, sizeof start->path, "%s%s", line[0] == '/' || line[0] == '.' ? "" : "./", line);
+    return true;
+}
+
+/* the emulator that runs the program, or the interpreter of the script that it is; false where nothing can be recorded */
+static bool find_engine(struct start *start)
+{
     uint8_t head[HEAD + 1];
-    const char *engine = NULL;
-    size_t first = front;
     for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {
-        int readable = head_of(path, head);
+        int readable = head_of(start->path, head);
         if (readable > 0)
-            tell("untraced", path, "it may not be read");
+            tell("untraced", start->path, "it may not be read");
         if (readable != 0)
-            return;
-        if ((engine = emulator(head)) || memcmp(head, "#!", 2) != 0 || depth == SCRIPT_DEPTH)
+            return false;
+        start->engine = emulator(head);
+        if (start->engine || memcmp(head, "#!", 2) != 0 || depth == SCRIPT_DEPTH)
             break;
-        char *line = (char *)head + 2, *end = line + strcspn(line, "\n");
-        *end = 0;
-        while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
-            *--end = 0;
-        line += strspn(line, " \t");
-        size_t size = strcspn(line, " \t");
-        char *option = line + size + strspn(line + size, " \t");
-        line[size] = 0;
-        if (!size)
-            return;
-        list[first] = strdup(path);
-        if (*option)
-            list[--first] = strdup(option);
-        list[--first] = strdup(line);
-        snprintf(path, sizeof path, "%s%s", line[0] == '/' || line[0] == '.' ? "" : "./", line);
+        if (!take_interpreter(start, (char *)head + 2))
+            return false;
     }
-    if (!engine || !engine[0]) {
-        tell("untraced", path, engine ? "the emulator for its kind is not installed" : "it is of no kind that can be recorded");
-        return;
-    }
-    if (faccessat(AT_FDCWD, options.dir, W_OK | X_OK, AT_EACCESS) != 0) {
-        tell("untraced", path, "the program that started it had given up its rights");
-        return;
-    }
+    const char *why = NULL;
+    if (!start->engine)
+        why = "it is of no kind that can be recorded";
+    else if (!start->engine[0])
+        why = "the emulator for its kind is not installed";
+    else if (faccessat(AT_FDCWD, options.dir, W_OK | X_OK, AT_EACCESS) != 0)
+        why = "the program that started it had given up its rights";
+    if (why)
+        tell("untraced", start->path, why);
+    return !why;
+}
 
+/* the emulator's option that loads this plugin again, with the same options; the caller frees it */
+static char *plugin_option(void)
+{
     static const char *const keys[] = {"dir", "qemu64", "qemu32", "cpu64", "cpu32"};
     const char *values[] = {options.dir, options.qemu64, options.qemu32, options.cpu64, options.cpu32};
-    char *cpu = engine == options.qemu64 ? options.cpu64 : options.cpu32;
-    char *plugin = malloc(sizeof options * 2 + 4 * PATH_ROOM);
-    char **all = calloc(count + variables * 2 + 16, sizeof *all), **kept = calloc(variables + 1, sizeof *kept);
-    if (!plugin || !all || !kept) {
-        tell("untraced", path, "no memory");
-        return;
-    }
-    char *to = quoted(plugin, options.plugin);
+    char *option = malloc(sizeof options * 2 + 4 * PATH_ROOM);
+    if (!option)
+        return NULL;
+    char *to = quoted(option, options.plugin);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (!values[i][0])
             continue;
@@ -243,33 +274,61 @@ void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t e
     sprintf(to, ",start=%s,dev=%llu,ino=%llu,max=%llu,log=%d,parent=%d",
             options.start_open && !atomic_load(&started) ? "open" : "exec", (unsigned long long)options.dev,
             (unsigned long long)options.ino, (unsigned long long)options.max, options.log, process);
-    size_t n = 0, k = 0;
-    all[n++] = (char *)engine;
-    all[n++] = "-0";
-    all[n++] = list[first];
-    if (cpu[0]) {
-        all[n++] = "-cpu";
-        all[n++] = cpu;
-    }
-    all[n++] = "-plugin";
-    all[n++] = plugin;
-    for (size_t i = 0; i < variables; i++) {
-        /* a comma would end the value in the emulator's option */
-        if (for_loader(environment[i]) && strchr(environment[i], '=') && !strchr(environment[i], ',')) {
-            all[n++] = "-E";
-            all[n++] = environment[i];
-        } else {
-            kept[k++] = environment[i];
+    return option;
+}
+
+/* start the emulator with the program; returns only where that fails */
+static void execute(const struct start *start)
+{
+    char *cpu = start->engine == options.qemu64 ? options.cpu64 : options.cpu32;
+    char *plugin = plugin_option();
+    char **all = calloc(start->count + start->variable_count * 2 + 16, sizeof *all);
+    char **kept = calloc(start->variable_count + 1, sizeof *kept);
+    char why[TEXT_ROOM] = "no memory";
+    if (plugin && all && kept) {
+        size_t n = 0, k = 0;
+        all[n++] = (char *)start->engine;
+        all[n++] = "-0";
+        all[n++] = start->words[start->first];
+        if (cpu[0]) {
+            all[n++] = "-cpu";
+            all[n++] = cpu;
         }
+        all[n++] = "-plugin";
+        all[n++] = plugin;
+        for (size_t i = 0; i < start->variable_count; i++) {
+            char *variable = start->variables[i];
+            /* a comma would end the value in the emulator's option */
+            if (for_loader(variable) && strchr(variable, '=') && !strchr(variable, ',')) {
+                all[n++] = "-E";
+                all[n++] = variable;
+            } else {
+                kept[k++] = variable;
+            }
+        }
+        all[n++] = (char *)start->path;
+        for (size_t i = start->first + 1; i < start->count; i++)
+            all[n++] = start->words[i];
+        if (is_privileged(start->path))
+            tell("unprivileged", start->path, "setuid, setgid or with file capabilities");
+        execve(start->engine, all, kept);
+        snprintf(why, sizeof why, "the emulator could not be started: %s", strerror(errno));
+        exec_failed();
     }
-    all[n++] = path;
-    for (size_t i = first + 1; i < count; i++)
-        all[n++] = list[i];
-    if (is_privileged(path))
-        tell("unprivileged", path, "setuid, setgid or with file capabilities");
-    execve(engine, all, kept);
-    char why[TEXT_ROOM];
-    snprintf(why, sizeof why, "the emulator could not be started: %s", strerror(errno));
-    exec_failed();
-    tell("untraced", path, why);
+    tell("untraced", start->path, why);
+    free(plugin);
+    free(all);
+    free(kept);
+}
+
+/* returns only when nothing was started: then the program's own call goes on, and fails by itself */
+void exec_follow(int folder, uint64_t path_at, uint64_t arguments_at, uint64_t environment_at, int flags)
+{
+    struct start start = {.words = NULL};
+    noted = false;
+    if (process >= 0 && find_program(&start, folder, path_at, flags) &&
+        copy_words(&start, arguments_at, environment_at) && find_engine(&start))
+        execute(&start);
+    free_words(start.words, start.count);
+    free_words(start.variables, start.variable_count);
 }

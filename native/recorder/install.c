@@ -15,19 +15,12 @@
 /* the interface that the plugin claims to be made for; what is used of it is in all, but an emulator refuses a version
    newer than its own and one older than it supports: up to QEMU 8.2 it takes 1, from 9.0 on 2 */
 EXPORT int qemu_plugin_version = 1;
-int interface_version;
 
 __attribute__((constructor)) static void choose_version(void)
 {
     if (dlsym(RTLD_DEFAULT, "qemu_plugin_scoreboard_new"))
         qemu_plugin_version = 2;
 }
-
-struct options options = {.parent = -1};
-bool mode64;
-int process = -1;
-atomic_bool started;
-pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void vcpu_begins(uint64_t id, unsigned vcpu)
 {
@@ -184,13 +177,13 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int ar
         return refuse("the plugin's own path cannot be found");
     if (!describe_process(options.parent < 0 ? "start" : "exec", options.parent) || !code_begin())
         return refuse("the work folder cannot be written");
-    if (!signal_hook())
+    if (!kill_hook())
         note("lost", "the last instructions before a deadly signal: no way into this build of QEMU");
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
     atomic_store(&started, !options.start_open);
     qemu_plugin_register_vcpu_init_cb(id, vcpu_begins);
     qemu_plugin_register_vcpu_exit_cb(id, vcpu_ends);
-    qemu_plugin_register_vcpu_tb_trans_cb(id, code_translated);
+    qemu_plugin_register_vcpu_tb_trans_cb(id, block_translated);
     qemu_plugin_register_vcpu_syscall_cb(id, syscall_enter);
     qemu_plugin_register_vcpu_syscall_ret_cb(id, syscall_leave);
     return 0;

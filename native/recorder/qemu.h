@@ -19,8 +19,6 @@ struct qemu_info {
 
 enum { NO_REGISTERS = 0, COPIES_DATA = 3, NEWEST_INTERFACE = 6 };
 
-extern int interface_version; /* that of the emulator */
-
 typedef void (*vcpu_callback)(uint64_t id, unsigned vcpu);
 typedef void (*translate_callback)(uint64_t id, struct qemu_plugin_tb *tb);
 typedef void (*execute_callback)(unsigned vcpu, void *data);

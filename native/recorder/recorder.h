@@ -10,6 +10,9 @@
 
 #include "qemu.h"
 
+/* the plugin's own: reached directly, without the linker's tables */
+#pragma GCC visibility push(hidden)
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
@@ -123,7 +126,9 @@ struct options {
     int parent;
 };
 
+/* state.c */
 extern struct options options;
+extern int interface_version;          /* the emulator's */
 extern bool mode64;
 extern int process;                    /* own number */
 extern _Atomic uint32_t process_epoch; /* code version */
@@ -169,7 +174,9 @@ enum kind classify(const uint8_t *bytes, size_t size, uint64_t address, size_t *
 bool code_begin(void);
 void code_fork(void);
 void code_abandon(void);
-void code_translated(uint64_t id, struct qemu_plugin_tb *tb);
+void *code_memory(size_t size);
+uint32_t code_bytes(uint64_t start, const uint8_t *bytes, size_t size);
+struct block *code_block(const struct block *like);
 void code_mark_handler(uint64_t address);
 bool code_is_handler(uint64_t address);
 void code_settle(struct block *block);
@@ -192,13 +199,18 @@ void stream_close(struct stream *s);
 void stream_fork(unsigned vcpu);
 struct stream *stream_unborn(unsigned vcpu);
 
+/* translate.c */
+void block_translated(uint64_t id, struct qemu_plugin_tb *tb);
+
 /* signals.c */
 struct interrupt { uint64_t ip; bool fault; };
 void signal_action(int number, uint64_t handler, uint64_t flags);
 bool signal_frame(struct stream *s, struct block *p, struct interrupt *out);
-bool signal_hook(void);
 bool signal_belongs(const uint8_t *env);
 bool signal_current(struct stream *s, struct block *p, int number, struct interrupt *out);
+
+/* kill.c */
+bool kill_hook(void);
 
 /* syscalls.c */
 void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
@@ -216,5 +228,7 @@ void log_instruction(unsigned vcpu, void *data);
 void log_interrupt(struct stream *s, uint64_t ip, bool fault);
 void log_syscall(struct stream *s);
 void log_close(struct stream *s);
+
+#pragma GCC visibility pop
 
 #endif

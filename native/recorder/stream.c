@@ -12,10 +12,6 @@
 
 enum { SLACK = 256 }; /* room that is always left, so that a stream can be ended properly */
 
-struct stream *streams[VCPU_ROOM];
-_Atomic unsigned vcpu_top;
-_Thread_local int this_vcpu __attribute__((tls_model("initial-exec"))) = -1;
-
 struct block state_off = {.target = NO_TARGET, .fall = NO_TARGET, .kind = KIND_OFF};
 struct block state_syscall = {.target = NO_TARGET, .fall = NO_TARGET, .kind = KIND_SYSCALL};
 struct block state_lost = {.target = NO_TARGET, .fall = NO_TARGET, .kind = KIND_LOST};
