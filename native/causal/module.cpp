@@ -65,10 +65,10 @@ private:
         net.lengths = strength_.shape(0) / barnum::LEVELS;
         const size_t cells = (net.lengths + 1) * barnum::LEVELS;
         if (previous_.shape(1) != net.units || gate_.shape(0) != net.sites || gate_.shape(1) != net.units ||
-            out_weight.shape(0) != net.ranks || out_weight.shape(1) != net.units ||
-            out_bias_.shape(0) != net.ranks || strength_.shape(0) != net.lengths * barnum::LEVELS ||
-            sure.shape(0) != 2 * cells || further_sure.shape(0) != barnum::FURTHER * cells ||
-            prior_.shape(0) != net.sites || width_.shape(0) != net.sites) {
+            out_weight.shape(0) != net.ranks || out_weight.shape(1) != net.units || out_bias_.shape(0) != net.ranks ||
+            strength_.shape(0) != net.lengths * barnum::LEVELS || sure.shape(0) != 2 * cells ||
+            further_sure.shape(0) != barnum::FURTHER * cells || prior_.shape(0) != net.sites ||
+            width_.shape(0) != net.sites) {
             throw nb::value_error("tables of sizes that do not fit together");
         }
         net.site = site_.data();

@@ -28,7 +28,7 @@ namespace {
 // partial sums of a product, whatever the width of the processor's vectors
 constexpr size_t LANES = 16;
 constexpr size_t MOST_RANKS = 256, MOST_UNITS = 4096;
-// as good as none, but small enough to be taken away again from a 32-bit number
+// as good as impossible, but small enough to be subtracted again from a 32-bit number
 constexpr float NONE = -40.0F;
 
 // e to the power of x in [-87, 88], within some 1e-7 of it: 2^n e^r with n whole and |r| <= ln 2 / 2, e^r by its
@@ -53,8 +53,7 @@ inline float exponential(float x) {
     return series * std::bit_cast<float>((exponent + 127) << 23);
 }
 
-WIDEST_VECTORS void hidden_units(const float* site, const float* previous, const float* gate, size_t units,
-                                 float* h) {
+WIDEST_VECTORS void hidden_units(const float* site, const float* previous, const float* gate, size_t units, float* h) {
     for (size_t k = 0; k < units; ++k) {
         const float x = std::min(std::max(site[k] + previous[k], -9.0F), 9.0F);
         h[k] = (1.0F - 2.0F / (exponential(2.0F * x) + 1.0F)) * gate[k];
@@ -81,7 +80,7 @@ WIDEST_VECTORS void products(const float* h, const float* weight, size_t units, 
     }
 }
 
-// exponentials of how far each number is below the greatest; what is too small to matter counts as nothing
+// e to the power of each number's difference to the greatest; 0 where that is too small to matter
 WIDEST_VECTORS void below(const float* x, size_t size, float greatest, float* out) {
     for (size_t i = 0; i < size; ++i) {
         const float under = x[i] - greatest;
@@ -156,35 +155,35 @@ void CausalScorer::score(const Rows& rows, const Predictions& out) const {
         while (longest > 0 && level[longest - 1] == 0) --longest;
         const bool cut = rows.reach[i] == longest;
 
-        // each of the ranks that are told has its share of what those before it leave
+        // each rank that contexts give has its share of what those before it leave
         std::array<size_t, 1 + FURTHER> who;
         std::array<float, 1 + FURTHER> share;
-        size_t told = 0;
+        size_t given = 0;
         float left = 0;
-        const auto tell = [&](size_t which, float right, float wrong) {
+        const auto give = [&](size_t which, float right, float wrong) {
             if (which >= width) return;  // of no site with these targets
-            who[told] = which;
-            share[told++] = right + left;
+            who[given] = which;
+            share[given++] = right + left;
             left += wrong;
         };
         if (longest > 0) {
             const size_t cell = (cut ? cells : 0) + longest * LEVELS + level[longest - 1];
-            tell(rank[longest - 1], sure_[cell], unsure_[cell]);
+            give(rank[longest - 1], sure_[cell], unsure_[cell]);
         }
         for (size_t place = 0; place < FURTHER; ++place) {
             const size_t sure = rows.further_level[i * FURTHER + place];
             if (sure == 0) continue;
             const size_t cell = place * cells + longest * LEVELS + sure;
-            tell(rows.further[i * FURTHER + place], further_sure_[cell], further_unsure_[cell]);
+            give(rows.further[i * FURTHER + place], further_sure_[cell], further_unsure_[cell]);
         }
         // the others share the rest by their frequencies
         std::copy_n(net.prior + site * net.ranks, width, logits.data());
-        for (size_t j = 0; j < told; ++j) logits[who[j]] = NONE;
+        for (size_t j = 0; j < given; ++j) logits[who[j]] = NONE;
         const float rest = std::max(log_sum(logits.data(), width), NONE);
         for (size_t r = 0; r < width; ++r) logits[r] += left - rest;
-        for (size_t j = 0; j < told; ++j) logits[who[j]] = share[j];
+        for (size_t j = 0; j < given; ++j) logits[who[j]] = share[j];
 
-        // what is learnt speaks of whole histories
+        // what was learnt holds for whole histories
         if (!cut || longest == lengths) {
             hidden_units(net.site + site * net.units, net.previous + static_cast<size_t>(rows.previous[i]) * net.units,
                          net.gate + site * net.units, net.units, h.data());

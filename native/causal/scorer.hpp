@@ -12,11 +12,11 @@ namespace barnum {
 
 // the tables of a network; those that are not copied must outlive it
 struct Network {
-    size_t sites = 0;    // M
-    size_t targets = 0;  // T + 2: the last two are a target never seen, and none
-    size_t units = 0;    // U
-    size_t ranks = 0;    // R
-    size_t lengths = 0;  // K
+    size_t sites = 0;                     // M
+    size_t targets = 0;                   // T + 2: the last two are a target never seen, and none
+    size_t units = 0;                     // U
+    size_t ranks = 0;                     // R
+    size_t lengths = 0;                   // K
     const float* site = nullptr;          // [M, U]
     const float* previous = nullptr;      // [T + 2, U]
     const float* gate = nullptr;          // [M, U]
@@ -51,7 +51,7 @@ struct Predictions {
 
 class CausalScorer {
 public:
-    // throws std::invalid_argument where sizes are none that a network can have, or a site has no target
+    // throws std::invalid_argument where a size is out of bounds, or a site has no target
     explicit CausalScorer(const Network& network);
 
     // throws std::out_of_range where a row names what the network does not have
@@ -63,7 +63,7 @@ private:
     Network network_;
     std::vector<float> weight_;  // [R, units_] rows filled up with zeros
     size_t units_;               // U, rounded up to whole lanes
-    // of each cell of sure and further_sure: logarithms of the chance that what is told is right, and is not
+    // of each cell of sure and further_sure: log probability that the rank given is right, and that it is wrong
     std::vector<float> sure_, unsure_, further_sure_, further_unsure_;
 };
 

@@ -8,7 +8,7 @@
 
 namespace barnum {
 
-// one to one
+// a one-to-one mixing of all bits
 inline uint64_t mixed(uint64_t x) {
     x ^= x >> 30;
     x *= 0xBF58476D1CE4E5B9ull;
@@ -17,7 +17,7 @@ inline uint64_t mixed(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-// Keys of a file may have been chosen to collide: where they go in a table depends on a number drawn at start.
+// Keys from a file may have been chosen to collide: where they go in a table depends on a random number.
 inline const uint64_t SECRET = [] {
     std::random_device source;
     return (uint64_t{source()} << 32) | source();

@@ -31,7 +31,7 @@ void in_threads(size_t threads, size_t count, Work work) {
     try {
         for (size_t i = 1; i < wanted; ++i) others.emplace_back(run);
     } catch (...) {
-        // no more of them can be had: those that began do it all
+        // no more threads can be had: those that began do all the work
     }
     run();
     for (std::thread& other : others) other.join();

@@ -18,10 +18,10 @@ constexpr size_t kMaxPages = 1 << 14;
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path, uint64_t offset, uint64_t size) {
-    // without blocking: the name may be that of a pipe
+    // without blocking: it may be a pipe
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) throw FileError(errno, path);
-    struct stat info {};
+    struct stat info{};
     if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         ::close(fd);
         throw FileError(EINVAL, path);
@@ -201,15 +201,14 @@ size_t CodeView::read(uint64_t address, uint8_t* out, size_t size) {
     size_t done = 0;
     while (done < size) {
         const uint64_t at = address + done;
-        if (at < address) break;  // no wrapping round the top
+        if (at < address) break;  // the address space ends
         if (space_->mode() == 32 && at > 0xffffffffull) break;
         const Page& p = page(page_of(at));
         if (p.data == nullptr) break;
         const size_t offset = at & (kPageSize - 1);
         size_t n = std::min<size_t>(size - done, kPageSize - offset);
         if (!p.whole) {
-            const auto* hole =
-                static_cast<const uint8_t*>(std::memchr(p.data + kPageSize + offset, 0, n));
+            const auto* hole = static_cast<const uint8_t*>(std::memchr(p.data + kPageSize + offset, 0, n));
             if (hole != nullptr) n = static_cast<size_t>(hole - (p.data + kPageSize + offset));
         }
         if (n == 0) break;

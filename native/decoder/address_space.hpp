@@ -88,7 +88,7 @@ private:
     std::unordered_map<uint64_t, std::vector<uint32_t>> by_page_;
 };
 
-// What one decoder sees of an address space in its present epoch.
+// What one decoder sees of an address space in its current epoch.
 class CodeView {
 public:
     explicit CodeView(std::shared_ptr<const AddressSpace> space) : space_(std::move(space)) {}
@@ -101,8 +101,8 @@ public:
 
 private:
     struct Page {
-        const uint8_t* data = nullptr;       // null: nothing is mapped
-        std::unique_ptr<uint8_t[]> own;      // bytes, then flags of presence
+        const uint8_t* data = nullptr;   // null: nothing is mapped
+        std::unique_ptr<uint8_t[]> own;  // bytes, then flags of presence
         bool whole = false;
     };
     const Page& page(uint64_t number);

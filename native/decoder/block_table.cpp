@@ -5,7 +5,7 @@
 namespace barnum {
 
 namespace {
-// a real program has some hundred thousand blocks: what is beyond these bounds is hostile
+// real programs have some hundred thousand blocks: a trace with more than this is hostile
 constexpr size_t kMaxBlocks = 8u << 20;
 constexpr size_t kMaxPool = 256u << 20;
 

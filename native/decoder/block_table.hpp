@@ -36,7 +36,7 @@ public:
     static constexpr uint32_t kNone = ~0u;
 
     BlockTable();
-    // the number of the block, a new one where it was not yet met; kNone when the table is full
+    // the number of the block, a new one if it was not met before; kNone when the table is full
     uint32_t intern(const BlockShape& shape);
     size_t size() const;
 

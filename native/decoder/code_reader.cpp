@@ -8,13 +8,15 @@ namespace barnum {
 
 namespace {
 
-// a straight run that is longer is no program: bounds the work that one hostile packet can ask for
+// no program has longer runs without a branch: bounds the work that one hostile packet can cause
 constexpr size_t kMaxInstructions = 1 << 16;
 
 bool is_prefix(uint8_t byte, pt_exec_mode mode) {
     switch (byte) {
+            // clang-format off
         case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
         case 0x66: case 0x67: case 0xf0: case 0xf2: case 0xf3:
+            // clang-format on
             return true;
         default:
             return mode == ptem_64bit && (byte & 0xf0) == 0x40;  // rex
@@ -34,7 +36,7 @@ struct Branch {
     int displacement_size = 0;
 };
 
-// libipt tells the class of an instruction, but not whether a branch is direct: that is in its opcode
+// libipt gives the class of an instruction, but not whether a branch is direct: that is in its opcode
 Branch branch_of(const pt_insn& insn) {
     Branch branch;
     int at = 0;
@@ -44,8 +46,10 @@ Branch branch_of(const pt_insn& insn) {
     const bool two = opcode == 0x0f && at < insn.size;
     const uint8_t second = two ? insn.raw[at++] : 0;
     switch (opcode) {
+            // clang-format off
         case 0xe8: case 0xe9: case 0xeb:
         case 0xe0: case 0xe1: case 0xe2: case 0xe3:
+            // clang-format on
             branch.direct = true;
             break;
         case 0x0f:
@@ -84,10 +88,8 @@ void classify(const pt_insn& insn, CodeBlock& block) {
             break;
         case ptic_call:
             block.kind = branch.direct ? Kind::call : Kind::indirect_call;
-            // code that calls its next instruction wants its own address and never returns there
-            block.flow = !branch.direct           ? Flow::icall
-                         : target == block.next   ? Flow::jump
-                                                  : Flow::call;
+            // code calls its next instruction to get its own address, and never returns there
+            block.flow = !branch.direct ? Flow::icall : target == block.next ? Flow::jump : Flow::call;
             break;
         case ptic_return:
             block.kind = Kind::ret;
@@ -153,7 +155,7 @@ void CodeReader::read(CodeView& view, pt_exec_mode mode, uint64_t ip, CodeBlock&
     while (status >= 0) {
         pt_insn insn;
         status = pt_insn_next(decoder_, &insn, sizeof(insn));
-        // the branch itself is known before libipt finds that the trace does not tell where it goes
+        // the branch itself is known before libipt finds that the trace does not say where it goes
         if (insn.iclass == ptic_error || insn.size == 0) {
             block.fault = status == -pte_nomap ? Fault::unmapped : Fault::bad_instruction;
             return;

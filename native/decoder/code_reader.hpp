@@ -14,15 +14,15 @@ namespace barnum {
 
 // how the code at the end of a block goes on
 enum class Flow : uint8_t {
-    broken,      // no branch was reached: code is missing or is none
+    broken,  // no branch was reached: code is missing or is none
     conditional,
-    jump,        // to `target`, also a call of the next instruction, which calls nothing
-    call,        // to `target`, and returns to `next`
-    indirect,    // needs a target from the trace
-    icall,       // needs a target from the trace, and returns to `next`
+    jump,      // to `target`, also a call of the next instruction, which calls nothing
+    call,      // to `target`, and returns to `next`
+    indirect,  // needs a target from the trace
+    icall,     // needs a target from the trace, and returns to `next`
     ret,
-    far,         // needs a target, or tracing ends here
-    unready,     // not read yet, or its bytes have changed since
+    far,      // needs a target, or tracing ends here
+    unready,  // not read yet, or its bytes have changed since
 };
 
 enum class Fault : uint8_t { none, unmapped, bad_instruction, too_long };

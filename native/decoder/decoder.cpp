@@ -26,9 +26,8 @@ pt_config make_config(std::optional<Cpu> cpu) {
         config.cpu.family = cpu->family;
         config.cpu.model = cpu->model;
         config.cpu.stepping = cpu->stepping;
-        // a CPU that libipt does not know has no errata that it knows
-        if (pt_cpu_errata(&config.errata, &config.cpu) < 0)
-            std::memset(&config.errata, 0, sizeof(config.errata));
+        // libipt knows no errata of a CPU that it does not know
+        if (pt_cpu_errata(&config.errata, &config.cpu) < 0) std::memset(&config.errata, 0, sizeof(config.errata));
     }
     return config;
 }
@@ -62,8 +61,7 @@ size_t Decoder::find_psb(size_t from) {
         for (size_t at = low; at <= i && at + kPsbSize <= size; ++at) {
             if (data[at] != 0x02 || !is_psb(data + at)) continue;
             // a packet before may end in bytes like these: the PSB is the last of such a run
-            while (at + kPsbSize + 2 <= size && data[at + kPsbSize] == 0x02 && data[at + kPsbSize + 1] == 0x82)
-                at += 2;
+            while (at + kPsbSize + 2 <= size && data[at + kPsbSize] == 0x02 && data[at + kPsbSize + 1] == 0x82) at += 2;
             return at;
         }
     }
@@ -79,8 +77,7 @@ bool Decoder::next_piece() {
         // a run of PSB bytes that reaches the end of the buffer may go on
         const bool open_run = end != buffer_.size() && end + kPsbSize + 2 > buffer_.size();
         const bool found = end != buffer_.size() && (fed_all_ || !open_run);
-        if (!found && !open_run)
-            searched_ = std::max(from, buffer_.size() - std::min(buffer_.size(), kPsbSize - 1));
+        if (!found && !open_run) searched_ = std::max(from, buffer_.size() - std::min(buffer_.size(), kPsbSize - 1));
         if (fed_all_ && !found) end = buffer_.size();
         const bool complete = found || fed_all_;
         if (!complete && open_run) end = buffer_.size();
@@ -117,7 +114,7 @@ bool Decoder::next_piece() {
             in_piece_ = true;
             return true;
         }
-        // bytes before a PSB: no packet boundary is known among them
+        // bytes before a PSB: where packets begin among them is unknown
         size_t skip = end - begin_;
         if (!complete) {
             const size_t keep = open_run ? kPsbSize + 1 : kPsbSize - 1;

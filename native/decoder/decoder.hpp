@@ -22,7 +22,7 @@ struct Cpu {
 
 class Decoder {
 public:
-    // a piece that is longer holds no trace: hardware sends a PSB every few kilobytes
+    // a longer piece is not trace: hardware sends a PSB every few kilobytes
     static constexpr uint64_t kMaxPiece = 128ull << 20;
 
     Decoder(std::shared_ptr<AddressSpace> space, std::shared_ptr<BlockTable> table, uint32_t index,
@@ -45,11 +45,11 @@ private:
 
     std::vector<uint8_t> buffer_;  // fed, and not yet in a piece
     size_t begin_ = 0;             // of what is left of it
-    size_t searched_ = 0;          // no PSB begins between begin_ and here, but at begin_
+    size_t searched_ = 0;          // no PSB begins after begin_ and before this
     uint64_t offset_ = 0;          // of buffer_[begin_] in the stream
     bool fed_all_ = false;
-    bool skipping_ = false;        // bytes before the next PSB are no trace
-    bool lost_ = false;            // and the walker knows
+    bool skipping_ = false;  // bytes before the next PSB are not trace
+    bool lost_ = false;      // and the walker knows
     bool finished_ = false;
 
     std::vector<uint8_t> piece_;
@@ -59,7 +59,7 @@ private:
     QuerySource query_source_;
 };
 
-// settings for libipt: the CPU and what is known to be wrong with its traces
+// settings for libipt: the CPU and its errata
 pt_config make_config(std::optional<Cpu> cpu);
 
 }  // namespace barnum

@@ -1,4 +1,4 @@
-// What the events of a trace do to the walker. Each says at most one step, for which the caller has room.
+// What the events of a trace do to the walker. Each gives at most one step, for which the caller has room.
 #include "walker.hpp"
 
 namespace barnum {
@@ -16,7 +16,7 @@ Walker::Settled Walker::settle(Output& out) {
             return Settled::done;
         case EventType::exec_mode:
             if (enabled_ && !event.status_update && !event.has_ip) {
-                // libipt 2.1 tells it before the branch that leaves what is traced, which is still to be reached
+                // libipt 2.1 reports it before the branch that leaves the traced code, which is still to be reached
                 mode_after_ = event.mode;
                 return Settled::done;
             }
@@ -86,7 +86,7 @@ Walker::Settled Walker::settle_sync(Output& out) {
     return Settled::done;
 }
 
-// what follows PSB+ tells why it had no address: by an overflow, or as tracing had ended without a packet
+// what follows PSB+ shows why it had no address: an overflow, or tracing had ended without a packet
 void Walker::settle_doubt(EventType next) {
     if (next == EventType::other || next == EventType::exec_mode || next == EventType::epoch) return;
     doubt_ = false;
@@ -107,7 +107,7 @@ Walker::Settled Walker::settle_enabled(Output& out) {
     const bool same = async_ && ip == off_ip_;
     const bool inside = !part_.sizes.empty();
     if (same && !(code_changed_ && inside)) {
-        // an interrupt that came back: the block goes on as if nothing had been
+        // an interrupt that returned: the block goes on as if nothing had happened
         join();
         enabled_ = true;
         async_ = false;
@@ -134,7 +134,7 @@ Walker::Settled Walker::settle_disabled(Output& out) {
             if (!event_.has_ip || masked(event_.ip) != masked(node.target)) return Settled::walk;
             break;
         default:
-            break;  // any branch that asks the trace, if need be
+            break;  // any branch that needs packets, or may
     }
     emit(node, out);
     enabled_ = false;

@@ -22,13 +22,13 @@ using namespace nb::literals;
 namespace barnum {
 namespace {
 
-// steps that one call may give: bounds its memory whatever the caller asks for
+// steps that one call gives at most: bounds its memory, whatever the limit asked for
 constexpr size_t kMaxRead = 1 << 24;
 constexpr uint64_t kMaxAddresses = 1ull << 32;
 
 using CpuTuple = std::optional<std::tuple<int, int, int>>;
 
-// a contiguous buffer of any object that has one, held for as long as this lives
+// the contiguous buffer of a Python object
 class Bytes {
 public:
     explicit Bytes(nb::handle object) {
@@ -208,10 +208,9 @@ NB_MODULE(_decoder, m) {
     nb::class_<Decoder>(m, "Decoder")
         .def(
             "__init__",
-            [](Decoder* self, std::shared_ptr<AddressSpace> space, std::shared_ptr<BlockTable> table,
-               uint32_t index, const CpuTuple& cpu, bool plain) {
-                new (self) Decoder(std::move(space), std::move(table), index, to_cpu(cpu), plain);
-            },
+            [](Decoder* self, std::shared_ptr<AddressSpace> space, std::shared_ptr<BlockTable> table, uint32_t index,
+               const CpuTuple& cpu,
+               bool plain) { new (self) Decoder(std::move(space), std::move(table), index, to_cpu(cpu), plain); },
             "space"_a, "table"_a, "space_index"_a = 0, "cpu"_a = nb::none(), "plain"_a = true)
         .def(
             "feed",

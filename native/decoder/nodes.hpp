@@ -62,7 +62,7 @@ private:
     std::vector<Slot> slots_;
     // nodes that depend on pages whose bytes can change
     std::unordered_map<uint64_t, std::vector<Node*>> dependents_;
-    CodeBlock block_;          // the one that was read last
+    CodeBlock block_;           // the one that was read last
     bool block_fresh_ = false;  // no code has changed since
 };
 

@@ -1,4 +1,4 @@
-// The walker's place in the code, and what it says of it.
+// The walker's place in the code, and its output.
 #include <algorithm>
 
 #include "walker.hpp"
@@ -32,7 +32,7 @@ bool Walker::load(Node& node) {
     return node.real_flow != Flow::broken;
 }
 
-// makes a node fit to be walked: its code is read, its block has a number
+// prepares a node to be walked: reads its code, and numbers its block
 bool Walker::ready(Node& node) {
     load(node);
     const CodeBlock& block = cache_->block(node, view_, reader_, mode_);
@@ -89,11 +89,11 @@ void Walker::set_mode(pt_exec_mode mode) {
 }
 
 void Walker::set_epoch(uint64_t payload) {
-    // payloads that are no epochs come from other software, which marks its own things with MNT
+    // larger payloads are not epochs: other software uses MNT too
     if (payload > 0xffffffffull) return;
     const auto epoch = static_cast<uint32_t>(payload);
     if (epoch == view_.epoch()) return;
-    const uint32_t before = view_.epoch();  // minmax returns references: to something that lasts
+    const uint32_t before = view_.epoch();  // minmax returns references, which must stay valid
     const auto [low, high] = std::minmax(epoch, before);
     const auto& records = view_.space().records();
     auto record = std::upper_bound(records.begin(), records.end(), low,
@@ -106,7 +106,7 @@ void Walker::set_epoch(uint64_t payload) {
     ++statistics_.epochs;
 }
 
-// drops all nodes when there are too many, which only a hostile trace brings about
+// drops all nodes when there are too many, which only a hostile trace causes
 void Walker::make_room() {
     if (!cache_->full()) return;
     cache_->flush();
@@ -147,7 +147,8 @@ bool Walker::emit_part(Output& out) {
     return true;
 }
 
-// the walker is before the instruction that reached() was asked for: what ran of its block awaits its end
+// the walker is before the instruction that reached() was asked for: what ran of its block is kept until the block
+// goes on or not
 void Walker::cut() {
     if (part_.sizes.empty()) return;
     part_gap_ = gap_;
@@ -162,13 +163,14 @@ void Walker::join() {
 }
 
 void Walker::set_gap(Gap gap) {
-    // of several reasons for one gap the first counts, but a loss counts more than an interruption
+    // of several causes of one gap the first counts, but a loss counts more than an interruption
     const auto serious = [](Gap g) { return g == Gap::overflow || g == Gap::lost || g == Gap::unmapped; };
     if (gap_ == Gap::none || (gap_ != Gap::start && !serious(gap_) && serious(gap))) gap_ = gap;
 }
 
 void Walker::detail(Gap cause, uint64_t address) {
-    if (details_.size() < kMaxDetails) details_.push_back({statistics_.blocks + !part_.sizes.empty(), cause, where_, address, 0});
+    if (details_.size() < kMaxDetails)
+        details_.push_back({statistics_.blocks + !part_.sizes.empty(), cause, where_, address, 0});
 }
 
 void Walker::lose(Gap cause, uint64_t address) {
@@ -215,7 +217,7 @@ void Walker::resume(uint64_t ip) {
     go(ip);
 }
 
-// counts a step without the trace; whether the walk goes round since it last told something (Brent's way)
+// counts a step without a packet; whether there is a loop among those since the last packet (Brent's algorithm)
 bool Walker::is_loop() {
     const Node* node = &here();
     if (node == quiet_mark_) return true;

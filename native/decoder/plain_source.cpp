@@ -48,7 +48,7 @@ uint64_t read_bytes(const uint8_t* p, int n) {
     return value;
 }
 
-// size of a packet that carries no event; 0 where the packet is none such, -1 where libipt must judge
+// size of a packet that carries no event; 0 for other packets, -1 where libipt must judge
 int quiet_size(const uint8_t* p, const uint8_t* end, const pt_errata* errata) {
     const auto left = end - p;
     switch (*p) {
@@ -296,7 +296,7 @@ int PlainSource::event(Event& event) {
         event.payload = read_bytes(at_ + 3, 8);
         at_ += kMntSize;
     } else if (*at_ == kExtended) {
-        // moves nothing, but branch bits before it cannot wait for what comes after it
+        // does not move the walker, but branch bits before it cannot wait for what comes after it
         event.type = EventType::other;
         at_ += quiet_size(at_, end_, nullptr);
     } else if (mode_waits_ && (low == kTip || enabled_told_)) {

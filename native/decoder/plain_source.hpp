@@ -1,7 +1,7 @@
 // A piece of trace that has only the common packets, read in place.
 //
-// Nine of ten pieces are such: branches, targets, tracing switched on and off, interrupts. What libipt knows
-// beyond that (overflow, errata, transactions, power, damage) is left to QuerySource; survey() tells which.
+// Nine of ten pieces are: branches, targets, tracing switched on and off, interrupts. Whatever else libipt knows
+// (overflow, errata, transactions, power, damage) is left to QuerySource; survey() says which pieces have any.
 #pragma once
 
 #include <intel-pt.h>
@@ -61,7 +61,7 @@ private:
     uint64_t bits_ = kEmpty;
     uint64_t last_ip_ = 0;
     Next next_ = Next::end;
-    pt_exec_mode mode_ = ptem_unknown;  // told by MODE.Exec, bound to the next TIP or TIP.PGE
+    pt_exec_mode mode_ = ptem_unknown;  // of MODE.Exec, bound to the next TIP or TIP.PGE
     bool mode_waits_ = false;
     bool enabled_told_ = false;
     bool header_ = false;  // between PSB and PSBEND

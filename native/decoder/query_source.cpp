@@ -75,7 +75,7 @@ int QuerySource::event(Event& out) {
     out.has_ip = event.ip_suppressed == 0;
     out.status_update = event.status_update != 0;
     switch (event.type) {
-        // from 2.1 on libipt tells after each PSB+ whether tracing is on, which sync() has told
+        // from 2.1 on libipt reports after each PSB+ whether tracing is on, which sync() has reported
         case ptev_enabled:
             out.type = out.status_update ? EventType::other : EventType::enabled;
             out.ip = event.variant.enabled.ip;

@@ -1,4 +1,4 @@
-// How branches are followed: the trace is asked where the code alone does not tell.
+// How branches are followed: by the trace, where the code alone does not determine where they go.
 #include "walker.hpp"
 
 #include "plain_source.hpp"
@@ -25,7 +25,7 @@ void Walker::advance(Node& node, Output& out) {
     go(node.target);
 }
 
-// one block and the way to the next; `packets`: whether the trace may be asked
+// one block and the transfer to the next; `packets`: whether packets may be read
 template <class Source>
 Walker::Step Walker::step(Source& source, Output& out, bool packets) {
     Node& node = here();
@@ -70,7 +70,7 @@ Walker::Step Walker::step(Source& source, Output& out, bool packets) {
         else if (answer == 1 && stack_.pop(entry))
             ip = entry.ip;
         else if (answer >= 0)
-            answer = kNoAnswer;  // no compressed return, or one to nowhere
+            answer = kNoAnswer;  // not a compressed return, or one without a call
     } else {
         answer = source.indirect(ip);
         if (flow == Flow::icall) stack_.push(node.next, &node);
@@ -84,7 +84,7 @@ Walker::Step Walker::step(Source& source, Output& out, bool packets) {
     return Step::done;
 }
 
-// passes over packets, after an error, until one tells a place
+// after an error: passes over packets until one gives an address
 template <class Source>
 bool Walker::search(Source& source, Output& out) {
     while (searching_) {
@@ -104,7 +104,7 @@ bool Walker::search(Source& source, Output& out) {
     return true;
 }
 
-// the last blocks of a stream: as far as the code alone tells
+// the last blocks of a stream, as far as the code alone determines them
 bool Walker::run_out(Output& out) {
     Node& node = here();
     if ((node.flow != Flow::unready || ready(node)) && node.flow != Flow::broken) {
@@ -121,7 +121,7 @@ bool Walker::run_out(Output& out) {
     return false;
 }
 
-// the plain case, for as long as it lasts
+// the common case, without events and gaps, for as long as it lasts
 template <class Source>
 void Walker::run_fast(Source& source, Output& out) {
     Node* node = &here();
@@ -140,6 +140,7 @@ void Walker::run_fast(Source& source, Output& out) {
     };
     while (at != limit && !source.event_pending() && !source.at_end()) {
         Node* next = nullptr;
+        uint64_t ip = 0;
         switch (node->flow) {
             case Flow::conditional:
                 answer = source.conditional();
@@ -151,7 +152,7 @@ void Walker::run_fast(Source& source, Output& out) {
                 break;
             case Flow::call:
             case Flow::jump:
-                if (quiet + 1 >= kQuiet) goto out;  // perhaps a loop without end: step() finds out
+                if (quiet + 1 >= kQuiet) goto out;  // perhaps an endless loop: step() finds out
                 ++quiet;
                 if (node->flow == Flow::call) stack_.push(node->next, node);
                 *at++ = node->id;
@@ -187,8 +188,7 @@ void Walker::run_fast(Source& source, Output& out) {
                 *at++ = node->id;
                 instructions += node->count;
                 quiet = 0;
-            indirect: {
-                uint64_t ip = 0;
+            indirect:
                 answer = source.indirect(ip);
                 if (answer < 0) break;
                 if (node->flow == Flow::icall) stack_.push(node->next, node);
@@ -199,7 +199,6 @@ void Walker::run_fast(Source& source, Output& out) {
                 }
                 next = node->seen;
                 break;
-            }
             case Flow::unready:
                 if (ready(*node)) continue;
                 [[fallthrough]];
@@ -272,7 +271,7 @@ Stop Walker::run(Source& source, Output& out) {
             held_ = false;
             if (done == Step::stop) return Stop::end;
             if (event_.type == EventType::sync) {
-                // PSB+ tells the place itself
+                // PSB+ gives the address
                 found();
                 resume(event_.ip);
                 set_mode(event_.mode);

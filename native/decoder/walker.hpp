@@ -53,7 +53,7 @@ struct Output {
 
 enum class Stop : uint8_t { full, end };
 
-// return addresses of the calls that compressed returns may go back to
+// return addresses of calls, for compressed returns
 class ReturnStack {
 public:
     static constexpr unsigned kSize = 64;
@@ -97,7 +97,7 @@ public:
     // full: call again with room; end: the piece is used up
     template <class Source>
     Stop run(Source& source, Output& out);
-    // what begins at `offset` of the stream cannot be read, up to the next piece
+    // the bytes from `offset` of the stream up to the next piece cannot be read
     void lose_bytes(uint64_t offset);
     // the stream ends at `offset`; may give one step
     void finish(uint64_t offset, Output& out);
@@ -111,7 +111,7 @@ private:
     enum class Settled : uint8_t { done, walk, lost };
     enum class Step : uint8_t { done, lost, stop };
 
-    // -- where we are (place.cpp)
+    // -- the current address (place.cpp)
     uint64_t masked(uint64_t ip) const { return mode_ == ptem_64bit ? ip : ip & 0xffffffffull; }
     void go(uint64_t ip);
     Node& here();
@@ -122,7 +122,7 @@ private:
     void set_epoch(uint64_t epoch);
     void make_room();
 
-    // -- what we say (place.cpp)
+    // -- output (place.cpp)
     void emit(const Node& node, Output& out);
     bool emit_part(Output& out);
     void cut();
@@ -139,7 +139,7 @@ private:
         quiet_mark_ = nullptr;
     }
 
-    // -- what events do (events.cpp)
+    // -- events (events.cpp)
     Settled settle(Output& out);
     Settled settle_sync(Output& out);
     void settle_doubt(EventType next);
@@ -147,7 +147,7 @@ private:
     Settled settle_disabled(Output& out);
     void search_event(const Event& event, Output& out);
 
-    // -- how branches go (walker.cpp)
+    // -- branches (walker.cpp)
     template <class Source>
     bool search(Source& source, Output& out);
     template <class Source>
@@ -174,28 +174,28 @@ private:
     bool enabled_ = false;
     uint64_t ip_ = 0;       // start of the block that comes next
     Node* node_ = nullptr;  // its node, once looked up
-    uint64_t from_ = 0;     // events before this address of the block are over
+    uint64_t from_ = 0;     // the walker has passed what comes before this address of the block
 
     // since tracing went off
-    Gap off_ = Gap::none;    // the gap where it comes on again
-    bool async_ = false;     // it went off between two instructions, at off_ip_
+    Gap off_ = Gap::none;  // the gap where it comes on again
+    bool async_ = false;   // it went off between two instructions, at off_ip_
     bool code_changed_ = false;
     uint64_t off_ip_ = 0;
-    CodeBlock part_;         // what ran of the block at ip_ when it was interrupted; empty: nothing
+    CodeBlock part_;  // what ran of the block at ip_ when it was interrupted; empty: nothing
     Gap part_gap_ = Gap::none;
 
-    bool held_ = false;      // event_ waits until the walker is where it belongs
+    bool held_ = false;  // event_ waits until the walker reaches its address
     Event event_;
     bool doubt_ = false;      // PSB+ had no address: tracing is off, or an overflow cut it short
     bool searching_ = false;  // after an error: for a place to go on
     Gap gap_ = Gap::start;    // of the next step
 
-    // steps since the trace last told something: a loop among them has no end. Counted alike on all ways,
-    // so that what is given before a loop is found does not depend on how the trace was fed or read
+    // steps since a packet was last used: a loop among them is endless. Counted in the same way by step() and
+    // run_fast(), so that what is given before a loop is found does not depend on how the trace was fed or read
     static constexpr uint64_t kQuiet = 64;
     uint64_t quiet_ = 0, quiet_next_ = kQuiet;
     const Node* quiet_mark_ = nullptr;
-    bool careful_ = false;  // the next block is none for run_fast()
+    bool careful_ = false;  // run_fast() cannot do the next block
 
     bool last_piece_ = false;
     uint64_t base_ = 0;   // of the piece in the stream

@@ -11,8 +11,8 @@ enum { BUCKETS = 1 << 18, ARENA = 1 << 20, PIECE = 1 << 16 };
 struct page {
     uint64_t number;
     struct page *next;
-    uint32_t epoch;   /* of its newest byte */
-    uint32_t mapped;  /* generation of the map in which it was found */
+    uint32_t epoch;  /* of its newest byte */
+    uint32_t mapped; /* generation of the map in which it was found */
     uint64_t known[PAGE / 64];
     uint8_t bytes[PAGE];
 };
@@ -194,7 +194,7 @@ static void set_key(struct block *b)
     b->key = b->handler || b->single || b->epoch ? NO_KEY : b->start;
 }
 
-/* all running threads know the block's version of the code: from now on it needs no special care */
+/* once all running threads know the block's version of the code, it needs the slow path no longer */
 void code_settle(struct block *b)
 {
     if (b->handler || b->single)
@@ -205,15 +205,14 @@ void code_settle(struct block *b)
     for (unsigned i = 0; settled && i < top; i++) {
         struct stream *s = streams[i];
         if (s)
-            settled = s->epoch >= b->epoch ||
-                      (*(struct block *volatile *)&s->previous)->kind >= KIND_OFF;
+            settled = s->epoch >= b->epoch || (*(struct block *volatile *)&s->previous)->kind >= KIND_OFF;
     }
     if (settled && !b->handler)
         b->key = b->start;
     pthread_mutex_unlock(&lock);
 }
 
-/* a signal handler starts here: blocks at this address are looked at closely */
+/* a signal handler starts here: blocks at this address take the slow path */
 void code_mark_handler(uint64_t address)
 {
     pthread_mutex_lock(&lock);
@@ -232,10 +231,10 @@ void code_mark_handler(uint64_t address)
 
 bool code_is_handler(uint64_t address)
 {
-    bool found = false;
     for (unsigned i = 0; i < handler_count; i++)
-        found = found || handlers[i] == address;
-    return found;
+        if (handlers[i] == address)
+            return true;
+    return false;
 }
 
 /* the block for these properties: translating the same code again must not cost memory again */

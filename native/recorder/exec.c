@@ -21,21 +21,21 @@ struct start {
     char path[PATH_ROOM + 64]; /* the program; of scripts, the interpreter of the last one */
     char **words;              /* its name and arguments, from `first` to before `count`, then NULL */
     size_t first, count;
-    char **variables;          /* its environment, and NULL */
+    char **variables; /* its environment, and NULL */
     size_t variable_count;
-    const char *engine;        /* the emulator for its kind */
+    const char *engine; /* the emulator for its kind */
 };
 
 static _Thread_local bool noted __attribute__((tls_model("initial-exec"))); /* of the call under way */
 
-/* what the program starts next will not be recorded, or not run as it would alone */
-static void tell(const char *key, const char *path, const char *why)
+/* note that what the program starts next will not be recorded, or not run as it would without the recorder */
+static void note_why(const char *key, const char *path, const char *why)
 {
     noted = true;
     note(key, "%.*s: %s", SHOWN, path, why);
 }
 
-/* the call did not start anything after all */
+/* the call has started nothing */
 void exec_failed(void)
 {
     if (noted)
@@ -126,7 +126,7 @@ static const char *emulator(const uint8_t *head)
     return NULL;
 }
 
-/* the kernel raises rights for the program itself, which is now read by an emulator that has none to give */
+/* whether the kernel would raise rights for the program; it does not for the emulator, which is started instead */
 static bool is_privileged(const char *path)
 {
     struct stat status;
@@ -149,7 +149,7 @@ static char *quoted(char *to, const char *from)
     return to;
 }
 
-/* names that would act on the emulator itself rather than on the program */
+/* variables that would act on the emulator itself rather than on the program */
 static bool for_loader(const char *variable)
 {
     return !strncmp(variable, "LD_", 3) || !strncmp(variable, "QEMU_", 5) || !strncmp(variable, "GLIBC_", 6) ||
@@ -195,7 +195,7 @@ static bool copy_words(struct start *start, uint64_t arguments_at, uint64_t envi
     start->words = words(arguments_at, start->first, &start->count);
     start->variables = words(environment_at, 0, &start->variable_count);
     if (!start->words || !start->variables) {
-        tell("untraced", start->path, "its arguments are too long");
+        note_why("untraced", start->path, "its arguments are too long");
         return false;
     }
     if (start->count == start->first) {
@@ -228,14 +228,14 @@ static bool take_interpreter(struct start *start, char *line)
     return true;
 }
 
-/* the emulator that runs the program, or the interpreter of the script that it is; false where nothing can be recorded */
+/* the emulator for the program, or for the interpreter of the script that it is; false where nothing can be recorded */
 static bool find_engine(struct start *start)
 {
     uint8_t head[HEAD + 1];
     for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {
         int readable = head_of(start->path, head);
         if (readable > 0)
-            tell("untraced", start->path, "it may not be read");
+            note_why("untraced", start->path, "it may not be read");
         if (readable != 0)
             return false;
         start->engine = emulator(head);
@@ -252,7 +252,7 @@ static bool find_engine(struct start *start)
     else if (faccessat(AT_FDCWD, options.dir, W_OK | X_OK, AT_EACCESS) != 0)
         why = "the program that started it had given up its rights";
     if (why)
-        tell("untraced", start->path, why);
+        note_why("untraced", start->path, why);
     return !why;
 }
 
@@ -310,12 +310,12 @@ static void execute(const struct start *start)
         for (size_t i = start->first + 1; i < start->count; i++)
             all[n++] = start->words[i];
         if (is_privileged(start->path))
-            tell("unprivileged", start->path, "setuid, setgid or with file capabilities");
+            note_why("unprivileged", start->path, "setuid, setgid or with file capabilities");
         execve(start->engine, all, kept);
         snprintf(why, sizeof why, "the emulator could not be started: %s", strerror(errno));
         exec_failed();
     }
-    tell("untraced", start->path, why);
+    note_why("untraced", start->path, why);
     free(plugin);
     free(all);
     free(kept);

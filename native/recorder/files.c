@@ -71,7 +71,7 @@ static bool run(struct job *job)
     if ((job->error == EMFILE || job->error == ENFILE) && pthread_create(&helper, NULL, perform_apart, job) == 0)
         pthread_join(helper, NULL);
     if (job->error == EFBIG) {
-        /* the signal that came of the limit is not the program's */
+        /* take the signal that the limit raised, which the program must not see */
         struct timespec now = {0, 0};
         sigset_t limit;
         sigemptyset(&limit);
@@ -172,7 +172,7 @@ void own_path(char *to, const char *prefix, int number)
     snprintf(to, OWN_ROOM, "%s/%.8s_%d", options.dir, prefix, number);
 }
 
-/* make PREFIX_<lowest free number> and leave its path; returns the number, -1 when that fails */
+/* create PREFIX_<lowest free number>, with its path in `path`; returns the number, -1 when that fails */
 int create_numbered(const char *prefix, char *path)
 {
     /* numbers are given in order of creation over all processes, so a search from the last one known is enough */
@@ -192,7 +192,7 @@ int create_numbered(const char *prefix, char *path)
 }
 
 /* notes of this process, in its file process_<P>: mapped, so that they can still be made when the program has
-   changed its user, its root or its limits; the reader leaves out the zeros behind and between them */
+   changed its user, its root or its limits; readers skip the zeros between and after them */
 enum { NOTES_ROOM = 16 << 10, NOTES_TEXT = NOTES_ROOM - 32, OFFSET_BITS = 40 };
 
 static struct notes {
@@ -202,7 +202,7 @@ static struct notes {
        0: nowhere. Beside the text, which a program can fill up */
     _Atomic uint64_t started;
     _Atomic uint64_t starting;
-    _Atomic uint64_t used;    /* a forked child that has no file may write here beside its parent */
+    _Atomic uint64_t used; /* a forked child that has no file may write here beside its parent */
     _Atomic uint64_t dropped;
 } *notes;
 _Static_assert(sizeof(struct notes) == NOTES_ROOM, "layout");
@@ -210,8 +210,7 @@ _Static_assert(sizeof(struct notes) == NOTES_ROOM, "layout");
 /* `path` exists and is empty */
 bool notes_begin(const char *path)
 {
-    struct notes *fresh =
-        file_allocate(path, 0, NOTES_ROOM) == 0 ? file_map(path, true, 0, NOTES_ROOM) : NULL;
+    struct notes *fresh = file_allocate(path, 0, NOTES_ROOM) == 0 ? file_map(path, true, 0, NOTES_ROOM) : NULL;
     if (!fresh)
         return false;
     if (notes)
@@ -258,8 +257,8 @@ static uint64_t place(const struct stream *s)
     return ((uint64_t)s->number + 1) << OFFSET_BITS | s->bytes;
 }
 
-/* a call is made that starts another process, or another program in this one: then, or after a kill, nothing runs
-   that could say so */
+/* a call is made that starts another process, or another program in this one: then, or after a kill, no code of
+   the recorder runs that could note it */
 void note_starting(const struct stream *s)
 {
     uint64_t here = place(s);
@@ -267,7 +266,7 @@ void note_starting(const struct stream *s)
         atomic_store(&notes->starting, here);
 }
 
-/* the call is back, with success or not; nothing ran in the thread since it was made */
+/* the call has returned; nothing ran in the thread since it was made */
 void note_started(const struct stream *s, bool success)
 {
     uint64_t none = 0, here = place(s);

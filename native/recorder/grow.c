@@ -8,8 +8,8 @@
 
 enum { WINDOW = 64 << 20, FIRST_STEP = 64 << 10, LARGEST_STEP = 8 << 20, LEAST_BITS = 20 };
 
-/* `path` exists; it is made 2^`bits` bytes long at once, though empty: within its length no limit on the size
-   of files, which the program may set later, counts */
+/* `path` exists; it is extended to 2^`bits` bytes at once, sparsely: a limit on the size of files, which the program
+   may set later, does not apply within that length */
 bool grow_create(struct grow *grow, const char *path, int bits)
 {
     memset(grow, 0, sizeof *grow);

@@ -99,7 +99,11 @@ static bool take_option(const char *option)
     if (!value)
         return false;
     size_t size = (size_t)(value++ - option);
-    struct { const char *name; char *to; size_t room; } texts[] = {
+    struct {
+        const char *name;
+        char *to;
+        size_t room;
+    } texts[] = {
         {"dir", options.dir, sizeof options.dir},          {"qemu64", options.qemu64, sizeof options.qemu64},
         {"qemu32", options.qemu32, sizeof options.qemu32}, {"cpu64", options.cpu64, sizeof options.cpu64},
         {"cpu32", options.cpu32, sizeof options.cpu32},

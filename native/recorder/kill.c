@@ -1,4 +1,4 @@
-/* the emulator's way out of a program that dies by a signal: called before, to complete the stream */
+/* the emulator ends a program that dies by a signal with kill(): it is made to complete the stream before */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 
 static int (*real_kill)(pid_t pid, int number);
 
-/* the emulator ends a program by a signal with kill(itself): the last chance to complete the stream */
+/* a kill of the emulator by itself: the last chance to complete the stream */
 static int hooked_kill(pid_t pid, int number)
 {
     if (pid == getpid() && this_vcpu >= 0 && streams[this_vcpu])
@@ -36,13 +36,26 @@ static int find_kill(struct dl_phdr_info *info, size_t size, void *data)
     const char *names = NULL;
     for (; dynamic && dynamic->d_tag != DT_NULL; dynamic++) {
         switch (dynamic->d_tag) {
-        case DT_JMPREL: tables[0] = (const void *)dynamic->d_un.d_ptr; break;
-        case DT_PLTRELSZ: sizes[0] = dynamic->d_un.d_val; break;
-        case DT_RELA: tables[1] = (const void *)dynamic->d_un.d_ptr; break;
-        case DT_RELASZ: sizes[1] = dynamic->d_un.d_val; break;
-        case DT_SYMTAB: symbols = (const void *)dynamic->d_un.d_ptr; break;
-        case DT_STRTAB: names = (const void *)dynamic->d_un.d_ptr; break;
-        default: break;
+        case DT_JMPREL:
+            tables[0] = (const void *)dynamic->d_un.d_ptr;
+            break;
+        case DT_PLTRELSZ:
+            sizes[0] = dynamic->d_un.d_val;
+            break;
+        case DT_RELA:
+            tables[1] = (const void *)dynamic->d_un.d_ptr;
+            break;
+        case DT_RELASZ:
+            sizes[1] = dynamic->d_un.d_val;
+            break;
+        case DT_SYMTAB:
+            symbols = (const void *)dynamic->d_un.d_ptr;
+            break;
+        case DT_STRTAB:
+            names = (const void *)dynamic->d_un.d_ptr;
+            break;
+        default:
+            break;
         }
     }
     for (int t = 0; symbols && names && t < 2; t++)
@@ -56,7 +69,7 @@ static int find_kill(struct dl_phdr_info *info, size_t size, void *data)
     return 1; /* the main program comes first: no further one */
 }
 
-/* what may be done with the page now; -1 when that cannot be found */
+/* the page's protection; -1 when it cannot be found */
 static int protection_of(uintptr_t page)
 {
     char *maps = file_read("/proc/self/maps"), mode[5];
@@ -64,8 +77,8 @@ static int protection_of(uintptr_t page)
     for (char *row = maps; row && protection < 0; row = (row = strchr(row, '\n')) ? row + 1 : NULL) {
         uintptr_t start, end;
         if (sscanf(row, "%" SCNxPTR "-%" SCNxPTR " %4s", &start, &end, mode) == 3 && start <= page && page < end)
-            protection = (mode[0] == 'r' ? PROT_READ : 0) | (mode[1] == 'w' ? PROT_WRITE : 0) |
-                         (mode[2] == 'x' ? PROT_EXEC : 0);
+            protection =
+                (mode[0] == 'r' ? PROT_READ : 0) | (mode[1] == 'w' ? PROT_WRITE : 0) | (mode[2] == 'x' ? PROT_EXEC : 0);
     }
     free(maps);
     return protection;

@@ -1,12 +1,17 @@
-/* for tests: what was executed, told by a callback at each instruction, knowing nothing of packets */
+/* for tests: a log of what was executed, from a callback at each instruction, independent of packets */
 #include <string.h>
 
 #include "recorder.h"
 
+struct row {
+    uint64_t start, last;
+    uint32_t count;
+} __attribute__((packed));
+
 static void emit(struct stream *s, uint64_t last, uint32_t count)
 {
     struct log *log = &s->log;
-    struct { uint64_t start, last; uint32_t count; } __attribute__((packed)) row = {log->start, last, count};
+    struct row row = {log->start, last, count};
     uint64_t room;
     log->open = false;
     if (!count || !log->file.path[0])

@@ -1,4 +1,4 @@
-/* what is mapped where in the program's address space: looked at whenever new code has come.
+/* the program's memory map, looked at whenever new code has come.
    The file holds `@ EPOCH` and all lines of the map, then `+ EPOCH` and the lines that the last look lacked. */
 #include <elf.h>
 #include <inttypes.h>
@@ -20,7 +20,7 @@ static size_t region_count, region_room;
 static char *last_text; /* the map at the last look; NULL: nothing in the file can be built upon */
 static size_t last_size;
 static uint64_t written;
-static bool told;
+static bool noted;
 uint32_t map_generation = 1;
 static uint32_t read_generation;
 static _Atomic uint32_t moved; /* times that other memory may have come to an address */
@@ -50,11 +50,12 @@ static int add_region(void *data, uint64_t start, uint64_t end, unsigned long fl
     return 0;
 }
 
-/* newer emulators give the program a vDSO: before it has run anything, that is the one ELF image that comes from no file */
+/* newer emulators give the program a vDSO: before anything has run, it is the one ELF image that comes from no file */
 static bool is_vdso(const struct region *r)
 {
     uint8_t head[sizeof vdso_head];
-    if ((looked && (!vdso || r->start != vdso)) || !(r->flags & CAN_EXECUTE) || !guest_read(r->start, head, sizeof head))
+    if ((looked && (!vdso || r->start != vdso)) || !(r->flags & CAN_EXECUTE) ||
+        !guest_read(r->start, head, sizeof head))
         return false;
     if (!looked && !vdso && !memcmp(head, ELFMAG, SELFMAG)) {
         vdso = r->start;
@@ -64,12 +65,70 @@ static bool is_vdso(const struct region *r)
     return r->start == vdso && !memcmp(head, vdso_head, sizeof head);
 }
 
+/* a line of the host's map */
+struct host_line {
+    uint64_t start, end, offset;
+    char mode[5];
+    const char *device, *name;
+    int device_size;
+};
+
+/* a line of the program's map */
 struct line {
     uint64_t start, end, offset;
     char mode[5];
     const char *device, *name;
     int device_size, name_size;
+    bool named; /* by the host */
 };
+
+static bool parse(const char *row, struct host_line *h)
+{
+    int device = 0, name = 0;
+    if (sscanf(row, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %n%*s %*s%n", &h->start, &h->end, h->mode, &h->offset,
+               &device, &name) < 4 ||
+        !name)
+        return false;
+    h->device = row + device;
+    h->device_size = name - device;
+    h->name = row + name + strspn(row + name, " ");
+    return true;
+}
+
+/* the part of the host's line that is in the region; false where none is, or it needs no line */
+static bool cut(const struct host_line *h, const struct region *r, struct line *line)
+{
+    uint64_t low = r->start + guest_offset, high = r->end + guest_offset;
+    bool named = *h->name == '/' || !strcmp(h->name, "[vdso]") || !strcmp(h->name, "[vsyscall]");
+    if (low < h->start)
+        low = h->start;
+    if (high > h->end)
+        high = h->end;
+    if (low >= high || (!named && !(r->flags & CAN_EXECUTE)))
+        return false;
+    line->start = low - guest_offset;
+    line->end = high - guest_offset;
+    line->offset = named ? h->offset + (low - h->start) : 0;
+    line->mode[0] = r->flags & CAN_READ ? 'r' : '-';
+    line->mode[1] = r->flags & (CAN_WRITE | COULD_WRITE) ? 'w' : '-';
+    line->mode[2] = r->flags & CAN_EXECUTE ? 'x' : '-';
+    line->mode[3] = h->mode[3];
+    line->mode[4] = 0;
+    line->device = h->device;
+    line->device_size = h->device_size;
+    line->name = named ? h->name : is_vdso(r) ? "[vdso]" : "";
+    line->name_size = (int)strlen(line->name);
+    line->named = named;
+    return true;
+}
+
+/* whether a line goes on where the one before it ends */
+static bool joins(const struct line *before, const struct line *line)
+{
+    return before->end == line->start && !memcmp(before->mode, line->mode, 4) && before->name_size == line->name_size &&
+           !memcmp(before->name, line->name, (size_t)line->name_size) &&
+           (!line->named || before->offset + (before->end - before->start) == line->offset);
+}
 
 static int print_line(char *to, size_t room, const struct line *l)
 {
@@ -85,58 +144,35 @@ static char *describe(char *host, size_t *size)
 {
     size_t room = strlen(host) * 3 + region_count * 512 + 4096;
     char *text = malloc(room);
-    struct line pending = {0};
+    struct host_line h;
+    struct line line, pending = {0};
     size_t first = 0; /* both lists are in order of addresses */
     *size = 0;
-    for (char *row = host; text && *row;) {
-        char *end = strchr(row, '\n');
-        if (end)
-            *end = 0;
-        uint64_t start, stop, offset;
-        char mode[5];
-        int at = 0, at_name = 0;
-        if (sscanf(row, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %n%*s %*s%n", &start, &stop, mode, &offset, &at,
-                   &at_name) >= 4 && at_name) {
-            const char *name = row + at_name + strspn(row + at_name, " ");
-            bool named = *name == '/' || !strcmp(name, "[vdso]") || !strcmp(name, "[vsyscall]");
-            while (first < region_count && regions[first].end + guest_offset <= start)
-                first++;
-            for (size_t i = first; i < region_count && regions[i].start + guest_offset < stop; i++) {
-                const struct region *r = &regions[i];
-                uint64_t low = r->start + guest_offset, high = r->end + guest_offset;
-                if (low < start)
-                    low = start;
-                if (high > stop)
-                    high = stop;
-                if (low >= high || (!named && !(r->flags & CAN_EXECUTE)))
-                    continue;
-                const char *shown = named ? name : is_vdso(r) ? "[vdso]" : "";
-                struct line line = {low - guest_offset, high - guest_offset, named ? offset + (low - start) : 0,
-                                    {r->flags & CAN_READ ? 'r' : '-', r->flags & (CAN_WRITE | COULD_WRITE) ? 'w' : '-',
-                                     r->flags & CAN_EXECUTE ? 'x' : '-', mode[3], 0},
-                                    row + at, shown, at_name - at, (int)strlen(shown)};
-                bool joins = pending.end == line.start && !memcmp(pending.mode, line.mode, 4) &&
-                             pending.name_size == line.name_size &&
-                             !memcmp(pending.name, line.name, (size_t)line.name_size) &&
-                             (!named || pending.offset + (pending.end - pending.start) == line.offset);
-                if (joins) {
-                    pending.end = line.end;
-                    continue;
-                }
-                if (pending.end)
-                    *size += (size_t)print_line(text + *size, room - *size, &pending);
-                pending = line;
-                if (room - *size < PATH_ROOM * 2) {
-                    char *more = realloc(text, room += room / 2 + PATH_ROOM * 4);
-                    if (!more)
-                        return text;
-                    text = more;
-                }
+    for (char *row = host, *next; text && *row; row = next) {
+        next = row + strcspn(row, "\n");
+        if (*next)
+            *next++ = 0;
+        if (!parse(row, &h))
+            continue;
+        while (first < region_count && regions[first].end + guest_offset <= h.start)
+            first++;
+        for (size_t i = first; i < region_count && regions[i].start + guest_offset < h.end; i++) {
+            if (!cut(&h, &regions[i], &line))
+                continue;
+            if (joins(&pending, &line)) {
+                pending.end = line.end;
+                continue;
+            }
+            if (pending.end)
+                *size += (size_t)print_line(text + *size, room - *size, &pending);
+            pending = line;
+            if (room - *size < PATH_ROOM * 2) {
+                char *more = realloc(text, room += room / 2 + PATH_ROOM * 4);
+                if (!more)
+                    return text;
+                text = more;
             }
         }
-        if (!end)
-            break;
-        row = end + 1;
     }
     if (text && pending.end)
         *size += (size_t)print_line(text + *size, room - *size, &pending);
@@ -144,7 +180,7 @@ static char *describe(char *host, size_t *size)
     return text;
 }
 
-/* those of the lines that `old` lacks, in `to`; both are in order of addresses */
+/* write the lines that `old` lacks to `to`; both texts are in order of addresses; returns the size */
 static size_t new_lines(char *to, const char *text, const char *old)
 {
     size_t size = 0;
@@ -185,13 +221,13 @@ static bool append(uint32_t epoch, const char *text, size_t size)
     else
         written += length;
     free(block);
-    if (why && !told)
+    if (why && !noted)
         note("lost", "changes of the memory map: %s", why);
-    told = told || why;
+    noted = noted || why;
     return !why;
 }
 
-/* what is mapped anew since the last look differs only in what may be done with it, and not even in that */
+/* whether nothing has changed since the last look: no address has got other memory, and all regions are as before */
 static bool looks_the_same(void)
 {
     static struct region *before;
@@ -273,7 +309,7 @@ void map_fork(int parent)
     char *text = file_read(path);
     own_path(path, "maps", process);
     written = text ? strlen(text) : 0;
-    told = false;
+    noted = false;
     if (!text || !file_append(path, text, written)) {
         /* one that has not run any code yet has no file */
         if (last_text)

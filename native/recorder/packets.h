@@ -1,4 +1,5 @@
 /* Intel PT packets (Intel SDM, volume 3, chapter on Intel PT) put into a stream that has room for them */
+// clang-format Language: C
 #ifndef BARNUM_PACKETS_H
 #define BARNUM_PACKETS_H
 
@@ -16,7 +17,7 @@ enum {
     TRACING = 1,
 };
 
-/* packets are put in place first and counted last: a kill between the two loses them, but leaves no half of one */
+/* packets are written first and counted last: a kill in between loses them, but leaves no half of one */
 
 static inline uint8_t *put_tnt(uint8_t *to, uint64_t tnt)
 {
@@ -70,7 +71,7 @@ static inline void packet_ip(struct stream *s, uint8_t op, uint64_t ip)
     s->bytes += (uint64_t)(to - from);
 }
 
-/* tracing goes off without an address: the branch that ends the block left for where it is not traced */
+/* tracing ends without an address: the branch at the end of the block went to code that is not traced */
 static inline void packet_off(struct stream *s)
 {
     uint8_t *from = s->base + s->bytes;

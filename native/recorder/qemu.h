@@ -1,5 +1,6 @@
 /* the part of QEMU's plugin interface (versions 1 to 6: QEMU 6.0 to 10.2) that is used; declared by hand because no
    Debian package ships the header */
+// clang-format Language: C
 #ifndef BARNUM_QEMU_H
 #define BARNUM_QEMU_H
 
@@ -12,7 +13,9 @@ struct qemu_plugin_insn;
 
 struct qemu_info {
     const char *target_name;
-    struct { int min, cur; } version;
+    struct {
+        int min, cur;
+    } version;
     bool system_emulation;
     int vcpus[2];
 };
@@ -40,8 +43,8 @@ void qemu_plugin_register_atexit_cb(uint64_t id, exit_callback callback, void *d
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-/* from version 3 on it copies the bytes and returns their number; before, it knows only the first argument and returns
-   where they are */
+/* from version 3 on it copies the bytes and returns their number; before, it takes only the first argument and returns
+   a pointer to them */
 uintptr_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t size);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);

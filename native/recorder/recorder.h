@@ -1,4 +1,5 @@
 /* the recorder: writes what a program executes under QEMU user mode as Intel PT packets, one stream a thread */
+// clang-format Language: C
 #ifndef BARNUM_RECORDER_H
 #define BARNUM_RECORDER_H
 
@@ -20,7 +21,7 @@ enum { PAGE = 4096, PATH_ROOM = 4096, OWN_ROOM = 1024, TEXT_ROOM = 256 };
 
 /* how a translation block ends; from KIND_OFF on: states of a stream in which no block is being executed */
 enum kind {
-    KIND_FALL,     /* no branch: the next block follows */
+    KIND_FALL, /* no branch: the next block follows */
     KIND_COND,
     KIND_DIRECT,   /* jump or call */
     KIND_INDIRECT, /* jump, call or return */
@@ -32,33 +33,33 @@ enum kind {
     KIND_LOST,     /* the stream is full */
 };
 
-#define NO_KEY (~UINT64_C(0))     /* a block that always takes the slow path */
-#define NO_TARGET (~UINT64_C(1))  /* equals no key */
+#define NO_KEY (~UINT64_C(0))    /* a block that always takes the slow path */
+#define NO_TARGET (~UINT64_C(1)) /* equals no key */
 
 struct block {
-    uint64_t key;     /* start, or NO_KEY */
-    uint64_t target;  /* where the branch goes when it is taken */
-    uint64_t fall;    /* behind the last instruction, when that may be reached */
-    uint32_t bits;    /* 1 when the end costs a TNT bit */
+    uint64_t key;    /* start, or NO_KEY */
+    uint64_t target; /* where the branch goes when it is taken */
+    uint64_t fall;   /* after the last instruction, where execution may go on there */
+    uint32_t bits;   /* 1 when the end costs a TNT bit */
     uint32_t kind;
     uint64_t start;
-    uint64_t last;    /* the last instruction */
-    uint64_t end;     /* behind the last instruction */
-    uint32_t count;   /* instructions */
-    uint32_t epoch;   /* code version that its bytes belong to */
-    bool handler;     /* a signal handler starts here */
-    bool single;      /* one instruction cut out of a longer block by the emulator */
+    uint64_t last;  /* the last instruction */
+    uint64_t end;   /* after the last instruction */
+    uint32_t count; /* instructions */
+    uint32_t epoch; /* code version that its bytes belong to */
+    bool handler;   /* a signal handler starts here */
+    bool single;    /* one instruction cut out of a longer block by the emulator */
     struct block *next;
 };
 
 /* a file that grows through a shared mapping: what was stored survives a kill */
 struct grow {
     char path[OWN_ROOM];
-    uint8_t *window;      /* mapping */
-    uint64_t window_at;   /* its offset in the file */
+    uint8_t *window;    /* mapping */
+    uint64_t window_at; /* its offset in the file */
     uint64_t window_size;
-    uint64_t allocated;   /* bytes of the file that have room on the disk */
-    int error;            /* why it could not grow */
+    uint64_t allocated; /* bytes of the file that have room on the disk */
+    int error;          /* why it could not grow */
 };
 
 struct insn {
@@ -81,23 +82,23 @@ struct stream {
     uint32_t process;
     uint32_t thread;
     uint64_t bytes;
-    uint64_t tnt; /* pending bits below a leading 1, the oldest highest; 1: none */
-    uint32_t tnt_count; /* not kept: the leading 1 tells */
+    uint64_t tnt;       /* pending bits below a leading 1, the oldest highest; 1: none */
+    uint32_t tnt_count; /* unused: the leading 1 of `tnt` gives it */
     uint32_t lost;
     uint64_t lost_blocks;
     uint32_t flags;
     uint32_t epoch;
     uint64_t ip;
-    uint64_t unexpected; /* times the way was broken for a reason not understood */
+    uint64_t unexpected; /* transfers of no known cause */
 
     struct block *previous;
-    uint8_t *base;     /* the stream's first byte, were it all mapped */
-    uint64_t limit;    /* number of bytes at which something is to be done before going on */
+    uint8_t *base;  /* where the stream's first byte would be, if all of it were mapped */
+    uint64_t limit; /* number of bytes from which on refill() is needed first */
     uint64_t last_ip;
     uint8_t *env;      /* the emulator's CPU state */
     uint64_t psb_next; /* offset in the stream at which the next PSB is due */
     unsigned vcpu;
-    int number;        /* -1: has no file yet */
+    int number; /* -1: has no file yet */
     struct grow file;
     struct log log;
 };
@@ -128,16 +129,17 @@ struct options {
 
 /* state.c */
 extern struct options options;
-extern int interface_version;          /* the emulator's */
+extern int interface_version; /* the emulator's */
 extern bool mode64;
 extern int process;                    /* own number */
 extern _Atomic uint32_t process_epoch; /* code version */
 extern atomic_bool started;
-extern pthread_mutex_t lock;           /* taken after the emulator's own locks, never before them */
-enum { VCPU_ROOM = 1 << 22 };           /* as many as the kernel has thread numbers */
+extern pthread_mutex_t lock;  /* taken after the emulator's own locks, never before them */
+enum { VCPU_ROOM = 1 << 22 }; /* as many as the kernel has thread numbers */
 extern struct stream *streams[VCPU_ROOM];
-extern _Atomic unsigned vcpu_top;      /* one above the highest vCPU seen */
-extern _Thread_local int this_vcpu __attribute__((tls_model("initial-exec"))); /* -1 until the thread has executed something */
+extern _Atomic unsigned vcpu_top; /* one above the highest vCPU seen */
+/* -1 until the thread has executed something */
+extern _Thread_local int this_vcpu __attribute__((tls_model("initial-exec")));
 
 /* files.c */
 bool file_append(const char *path, const void *data, uint64_t size);
@@ -203,7 +205,10 @@ struct stream *stream_unborn(unsigned vcpu);
 void block_translated(uint64_t id, struct qemu_plugin_tb *tb);
 
 /* signals.c */
-struct interrupt { uint64_t ip; bool fault; };
+struct interrupt {
+    uint64_t ip;
+    bool fault;
+};
 void signal_action(int number, uint64_t handler, uint64_t flags);
 bool signal_frame(struct stream *s, struct block *p, struct interrupt *out);
 bool signal_belongs(const uint8_t *env);

@@ -28,7 +28,7 @@ void signal_action(int number, uint64_t handler, uint64_t flags)
     code_mark_handler(handler);
 }
 
-/* the emulator's `thread_cpu` holds the CPU state a little way in: what lies elsewhere is no CPU state */
+/* the CPU state lies within the object that the emulator's `thread_cpu` points to: other pointers are none to it */
 bool signal_belongs(const uint8_t *env)
 {
     uint8_t **cpu = dlsym(RTLD_DEFAULT, "thread_cpu");
@@ -51,7 +51,7 @@ static bool current_registers(const uint8_t *env, struct registers *r)
     return true;
 }
 
-/* signals that an instruction causes, when the kernel sends them (si_code above 0) and no other program */
+/* whether an instruction caused the signal: one of these, and sent by the kernel (si_code above 0) */
 static bool is_fault(uint64_t number, uint64_t information)
 {
     int32_t head[3];

@@ -166,8 +166,8 @@ static void resolve(struct stream *s, struct block *b, struct block *p)
 {
     uint64_t ip = b->start;
     bool inside = ip >= p->start && ip < p->end;
-    /* an instruction that is run alone, out of the middle of the block before, is taken up again there:
-       it changed code of its own block or must not run beside other threads */
+    /* the emulator runs an instruction from the middle of the block before once more, alone, when it changed
+       code of its own block or must not run beside other threads */
     if (inside && b->single && ip <= p->last && (p->kind == KIND_INDIRECT || b->end <= p->last))
         return;
     switch (p->kind) {

@@ -8,9 +8,24 @@
 
 #include "recorder.h"
 
-enum call { CALL_OTHER, CALL_OPEN, CALL_PROTECT, CALL_MAP, CALL_MAP_ANY, CALL_MOVE, CALL_ACTION, CALL_OLD_ACTION,
-            CALL_SIGNAL, CALL_EXEC, CALL_EXEC_AT, CALL_FORK, CALL_CLONE, CALL_CLONE_3 };
+enum call {
+    CALL_OTHER,
+    CALL_OPEN,
+    CALL_PROTECT,
+    CALL_MAP,
+    CALL_MAP_ANY,
+    CALL_MOVE,
+    CALL_ACTION,
+    CALL_OLD_ACTION,
+    CALL_SIGNAL,
+    CALL_EXEC,
+    CALL_EXEC_AT,
+    CALL_FORK,
+    CALL_CLONE,
+    CALL_CLONE_3,
+};
 
+/* clang-format off */
 static enum call call64(int64_t number)
 {
     switch (number) {
@@ -47,6 +62,8 @@ static enum call call32(int64_t number)
     default: return CALL_OTHER;
     }
 }
+
+/* clang-format on */
 
 static _Thread_local bool maps_code __attribute__((tls_model("initial-exec")));
 static _Thread_local bool moves __attribute__((tls_model("initial-exec")));

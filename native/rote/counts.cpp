@@ -41,44 +41,44 @@ std::vector<uint32_t> places_of(const std::vector<uint64_t>& tokens) {
 
 Counts counts_of(const Table& table, const std::vector<uint32_t>& place) {
     const std::vector<Keyed> contexts = by_key(table);
-    Counts made;
-    made.key.reserve(contexts.size());
-    made.first.reserve(contexts.size() + 1);
+    Counts counts;
+    counts.key.reserve(contexts.size());
+    counts.first.reserve(contexts.size() + 1);
     uint64_t followers = 0;
     for (const auto& [key, context] : contexts) {
-        made.key.push_back(key);
-        made.first.push_back(followers);
+        counts.key.push_back(key);
+        counts.first.push_back(followers);
         followers += table.distinct(*context);
     }
-    made.first.push_back(followers);
-    made.follower.reserve(followers);
-    made.count.reserve(followers);
+    counts.first.push_back(followers);
+    counts.follower.reserve(followers);
+    counts.count.reserve(followers);
     std::vector<std::pair<uint32_t, uint32_t>> several;
     for (const auto& [key, context] : contexts) {
         if (context->list == NONE) {
-            made.follower.push_back(place[context->top]);
-            made.count.push_back(context->count);
+            counts.follower.push_back(place[context->top]);
+            counts.count.push_back(context->count);
             continue;
         }
         several.clear();
         table.each(*context, [&](uint32_t target, uint32_t times) { several.emplace_back(place[target], times); });
         std::sort(several.begin(), several.end());
         for (const auto& [target, times] : several) {
-            made.follower.push_back(target);
-            made.count.push_back(times);
+            counts.follower.push_back(target);
+            counts.count.push_back(times);
         }
     }
-    return made;
+    return counts;
 }
 
 std::vector<Counts> counts_of(const Rote& rote, size_t threads) {
     const std::vector<uint32_t> place = places_of(rote.targets());
-    std::vector<Counts> made(rote.lengths().size());
-    in_threads(threads, made.size(), [&](size_t turn) {
-        const size_t order = made.size() - 1 - turn;
-        made[order] = counts_of(rote.table(order), place);
+    std::vector<Counts> all(rote.lengths().size());
+    in_threads(threads, all.size(), [&](size_t turn) {
+        const size_t order = all.size() - 1 - turn;
+        all[order] = counts_of(rote.table(order), place);
     });
-    return made;
+    return all;
 }
 
 }  // namespace barnum

@@ -36,7 +36,8 @@ void roll(barnum::Walk& self, InArray<uint64_t> sites, InArray<uint64_t> targets
     self.roll({sites.data(), targets.data(), blocks, source.data(), target.data(), first.data(), size});
 }
 
-barnum::Escapes escapes_of(const barnum::Rote& self, InArray<double> tried, InArray<double> escaped, InArray<double> base) {
+barnum::Escapes escapes_of(const barnum::Rote& self, InArray<double> tried, InArray<double> escaped,
+                           InArray<double> base) {
     barnum::Escapes escapes(self.lengths().size());
     if (tried.shape(0) != escapes.tried.size() || escaped.shape(0) != escapes.tried.size() || base.shape(0) != 2) {
         throw nb::value_error("escapes are of other lengths");
@@ -92,16 +93,15 @@ nb::tuple escapes(const barnum::Rote& self, barnum::Walk& walk, size_t threads) 
 }
 
 OutArray<double> chances(const barnum::Rote& self, const barnum::Walk& walk, size_t threads, InArray<int64_t> at,
-                     InArray<uint64_t> token) {
+                         InArray<uint64_t> token) {
     check(self, walk);
     const size_t size = at.shape(0);
     if (token.shape(0) != size) throw nb::value_error("places and targets are of different lengths");
     std::unique_ptr<double[]> values(new double[size]);
     {
         nb::gil_scoped_release release;
-        if (std::any_of(at.data(), at.data() + size, [&](int64_t place) {
-                return place < 0 || static_cast<uint64_t>(place) >= walk.size();
-            })) {
+        if (std::any_of(at.data(), at.data() + size,
+                        [&](int64_t place) { return place < 0 || static_cast<uint64_t>(place) >= walk.size(); })) {
             throw std::out_of_range("no such transfer");
         }
         self.chances(walk, threads, at.data(), token.data(), size, values.get());
@@ -153,14 +153,14 @@ nb::list all_counts(const barnum::Rote& self, size_t threads) {
     }
     nb::list lengths;
     for (size_t i = 0; i < all.size(); ++i) {
-        lengths.append(nb::make_tuple(moved(all[i].key), moved(followers[i]), moved(all[i].follower),
-                                   moved(all[i].count)));
+        lengths.append(
+            nb::make_tuple(moved(all[i].key), moved(followers[i]), moved(all[i].follower), moved(all[i].count)));
     }
     return lengths;
 }
 
-void add_counts(barnum::Rote& self, size_t order, InArray<uint64_t> key, InArray<uint64_t> first, InArray<uint64_t> token,
-                InArray<uint32_t> count) {
+void add_counts(barnum::Rote& self, size_t order, InArray<uint64_t> key, InArray<uint64_t> first,
+                InArray<uint64_t> token, InArray<uint32_t> count) {
     if (order >= self.lengths().size()) throw nb::index_error("no such order");
     if (order >= self.kept() && key.shape(0) != 0) throw nb::value_error("contexts of that length are forgotten");
     const size_t size = key.shape(0), followers = token.shape(0);

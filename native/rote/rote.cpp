@@ -13,10 +13,10 @@ namespace barnum {
 
 namespace {
 
-constexpr size_t AHEAD = 16;        // contexts whose places are fetched before they are needed
-constexpr size_t PIECE = 1 << 14;   // transfers that a thread scores at once
-constexpr size_t SMALL = 1 << 12;   // transfers that are not worth a thread
-constexpr size_t FEW = 1 << 9;      // groups of transfers that are not worth one
+constexpr size_t AHEAD = 16;       // contexts whose places are fetched before they are needed
+constexpr size_t PIECE = 1 << 14;  // transfers that a thread scores at once
+constexpr size_t SMALL = 1 << 12;  // transfers that are not worth a thread
+constexpr size_t FEW = 1 << 9;     // groups of transfers that are not worth one
 // bytes of a target, its number, and what is made of it
 constexpr size_t TARGET = sizeof(uint64_t) + 48;
 constexpr size_t MOST_TARGETS = size_t{1} << 31;
@@ -42,7 +42,7 @@ void in_pieces(size_t size, size_t piece, size_t threads, Work work) {
     in_threads(threads, threads, [&](size_t thread) { work(thread, [&] { return piece * begun++; }); });
 }
 
-// remembers numbers of targets: the same ones come again and again
+// a small cache of the numbers of targets: the same ones come again and again
 class Numbers {
 public:
     explicit Numbers(const TargetNumbers& all) : all_(all), token_(SIZE), number_(SIZE, NONE) {}
@@ -124,11 +124,11 @@ void Rote::settle(const Escapes& escapes) {
             return sum;
         };
         const size_t first = half * lengths_.size();
-        const double all = (total(first, lengths_.size(), escapes.escaped) + 0.5) /
-                           (total(first, lengths_.size(), escapes.tried) + 1);
+        const double all =
+            (total(first, lengths_.size(), escapes.escaped) + 0.5) / (total(first, lengths_.size(), escapes.tried) + 1);
         for (size_t row = first; row < first + lengths_.size(); ++row) {
-            const double share = std::min(
-                1.0, (total(row, 1, escapes.escaped) + 0.5) / (total(row, 1, escapes.tried) + 0.5 / all));
+            const double share =
+                std::min(1.0, (total(row, 1, escapes.escaped) + 0.5) / (total(row, 1, escapes.tried) + 0.5 / all));
             for (size_t i = row * cells; i < (row + 1) * cells; ++i) {
                 const double chance = (escapes.escaped[i] + 0.5) / (escapes.tried[i] + 0.5 / share);
                 // nothing is impossible, and nothing that was met is
@@ -138,9 +138,8 @@ void Rote::settle(const Escapes& escapes) {
     }
     fresh_ = (escapes.base[1] + 0.5) / (escapes.base[0] + 1);
     led_.assign(tokens_.size(), 0);
-    tables_[0].each_context([&](const Context& context) {
-        tables_[0].each(context, [&](uint32_t target, uint32_t) { ++led_[target]; });
-    });
+    tables_[0].each_context(
+        [&](const Context& context) { tables_[0].each(context, [&](uint32_t target, uint32_t) { ++led_[target]; }); });
     all_led_ = std::accumulate(led_.begin(), led_.end(), uint64_t{0});
     by_token_.resize(tokens_.size());
     std::iota(by_token_.begin(), by_token_.end(), 0);
@@ -158,26 +157,26 @@ public:
     void score(size_t begin, size_t end) {
         for (size_t i = begin; i < end; ++i) {
             if (i + AHEAD < end) fetch(i + AHEAD);
-            const Told told = tell(i, known_(walk_.target(i)));
-            scores_.predicted[i] = rote_.tokens_.empty() ? 0 : rote_.tokens_[told.predicted];
-            scores_.correct[i] = told.correct;
-            scores_.confidence[i] = static_cast<float>(std::clamp(told.confidence, 0.0, 1.0));
-            scores_.surprisal[i] = static_cast<float>(std::max(0.0, -std::log(std::max(told.chance, 1e-300))));
+            const Prediction prediction = predict(i, known_(walk_.target(i)));
+            scores_.predicted[i] = rote_.tokens_.empty() ? 0 : rote_.tokens_[prediction.predicted];
+            scores_.correct[i] = prediction.correct;
+            scores_.confidence[i] = static_cast<float>(std::clamp(prediction.confidence, 0.0, 1.0));
+            scores_.surprisal[i] = static_cast<float>(std::max(0.0, -std::log(std::max(prediction.chance, 1e-300))));
         }
     }
 
     void count_escapes(const std::vector<Walk::Group>& groups, size_t begin, size_t end, Escapes& escapes) {
         for (size_t i = begin; i < end; ++i) {
             if (i + AHEAD < end) fetch(groups[i + AHEAD].at);
-            tell(groups[i].at, known_(walk_.target(groups[i].at)), &escapes, groups[i].times);
+            predict(groups[i].at, known_(walk_.target(groups[i].at)), &escapes, groups[i].times);
         }
     }
 
-    // that of a target instead of what happened
-    double chance(size_t at, uint64_t token) { return std::clamp(tell(at, known_(token)).chance, 0.0, 1.0); }
+    // of a target instead of the one that followed
+    double chance(size_t at, uint64_t token) { return std::clamp(predict(at, known_(token)).chance, 0.0, 1.0); }
 
 private:
-    struct Told {
+    struct Prediction {
         uint32_t predicted;
         bool correct;
         double confidence;
@@ -220,14 +219,14 @@ private:
         return low;
     }
 
-    // where that is asked for, escapes of so many transfers like this one are counted
-    Told tell(size_t at, uint32_t actual, Escapes* escapes = nullptr, uint32_t alike = 1) {
+    // with `escapes`, counts there those of so many equal transfers
+    Prediction predict(size_t at, uint32_t actual, Escapes* escapes = nullptr, uint32_t alike = 1) {
         const Context* context;
         size_t orders = longest(at, context);
-        double left = 1;        // chance of all that no context so far has led to
-        double chance = 0;      // of what happened
-        bool met = false;       // a context has led to it
-        bool done = false;      // nothing more can be added to its chance
+        double left = 1;    // chance of all that no context so far has led to
+        double chance = 0;  // of what happened
+        bool met = false;   // a context has led to it
+        bool done = false;  // nothing more can be added to its chance
         double confidence = -1;
         uint32_t predicted = 0;
         bool after = false;
@@ -246,7 +245,7 @@ private:
                 continue;
             }
             for (uint32_t i = 0; i < excluded_; ++i) times -= table.count(*context, exclude_[i]);
-            if (times == 0 || times > MOST_TIMES) {  // counts that came to their end tell nothing
+            if (times == 0 || times > MOST_TIMES) {  // counts that overflowed say nothing
                 context = nullptr;
                 continue;
             }
@@ -292,7 +291,8 @@ private:
     }
 
     // the most frequent follower that is left may be the likeliest target
-    void offer(const Table& table, const Context& context, double stays, uint32_t& predicted, double& confidence) const {
+    void offer(const Table& table, const Context& context, double stays, uint32_t& predicted,
+               double& confidence) const {
         uint32_t best = context.top, count = context.count;
         if (stays * count <= confidence) return;
         if (excluded_ != 0 && is_excluded(best)) {
@@ -433,9 +433,8 @@ void Rote::draw(const Walk& walk, uint64_t seed, uint64_t offset, const Scores& 
         // in the order of tokens, so that equal counts draw the same
         followers.clear();
         if (context != nullptr) {
-            tables_[order].each(*context, [&](uint32_t target, uint32_t count) {
-                followers.emplace_back(tokens_[target], count);
-            });
+            tables_[order].each(
+                *context, [&](uint32_t target, uint32_t count) { followers.emplace_back(tokens_[target], count); });
             std::sort(followers.begin(), followers.end());
         }
         uint64_t times = context == nullptr ? tokens_.size() : 0;

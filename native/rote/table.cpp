@@ -15,9 +15,7 @@ size_t places_for(size_t entries) { return std::max(SMALLEST, std::bit_ceil(entr
 
 uint32_t sum(uint32_t a, uint32_t b) { return a > UINT32_MAX - b ? UINT32_MAX : a + b; }
 
-uint64_t place_of(uint64_t context, uint32_t target) {
-    return mixed(context ^ (target + 1) * FACTOR) | 1;
-}
+uint64_t place_of(uint64_t context, uint32_t target) { return mixed(context ^ (target + 1) * FACTOR) | 1; }
 
 }  // namespace
 
@@ -92,8 +90,8 @@ uint32_t Table::find_follower(const Context& context, uint32_t target) const {
 }
 
 uint32_t Table::count_of_rest(const Context& context, uint32_t target) const {
-    const uint32_t found = find_follower(context, target);
-    return found == NONE ? 0 : followers_[found].count;
+    const uint32_t at = find_follower(context, target);
+    return at == NONE ? 0 : followers_[at].count;
 }
 
 void Table::new_list(Context& context) {
@@ -103,17 +101,17 @@ void Table::new_list(Context& context) {
 }
 
 uint32_t Table::new_follower(const Context& context, uint32_t target) {
-    const auto made = static_cast<uint32_t>(followers_.size());
+    const auto number = static_cast<uint32_t>(followers_.size());
     followers_.push_back({target, 0, followers_[context.list].next});
     Follower& head = followers_[context.list];
-    head.next = made;
+    head.next = number;
     ++head.count;
     if (head.count == WIDE + 1) {  // it has become wide
-        for (uint32_t at = made; at != NONE; at = followers_[at].next) index(context, at);
+        for (uint32_t at = number; at != NONE; at = followers_[at].next) index(context, at);
     } else if (head.count > WIDE + 1) {
-        index(context, made);
+        index(context, number);
     }
-    return made;
+    return number;
 }
 
 void Table::add(uint64_t key, uint32_t target, uint32_t times, const uint64_t* tokens) {
@@ -128,9 +126,9 @@ void Table::add(uint64_t key, uint32_t target, uint32_t times, const uint64_t* t
         return;
     }
     if (context.list == NONE) new_list(context);
-    uint32_t found = find_follower(context, target);
-    if (found == NONE) found = new_follower(context, target);
-    Follower& follower = followers_[found];
+    uint32_t number = find_follower(context, target);
+    if (number == NONE) number = new_follower(context, target);
+    Follower& follower = followers_[number];
     follower.count = sum(follower.count, times);
     context.rest = sum(context.rest, times);
     const bool more = follower.count > context.count;
@@ -161,9 +159,9 @@ Table::Need Table::with(size_t more) const {
     const size_t indexed = indexed_ + std::min((WIDE + 1) * more, lying + more + more / WIDE);
     const Need index = indexed > 0 ? grown(places_for(indexed), index_.size()) : Need{index_.size(), 0};
     // one of them grows after the other: both copies are there meanwhile
-    return {slots.bytes * sizeof(Context) + lists.bytes * sizeof(Follower) + index.bytes * sizeof(Place),
-            std::max({slots.growing * sizeof(Context), lists.growing * sizeof(Follower),
-                      index.growing * sizeof(Place)})};
+    return {
+        slots.bytes * sizeof(Context) + lists.bytes * sizeof(Follower) + index.bytes * sizeof(Place),
+        std::max({slots.growing * sizeof(Context), lists.growing * sizeof(Follower), index.growing * sizeof(Place)})};
 }
 
 }  // namespace barnum

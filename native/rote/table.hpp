@@ -10,7 +10,7 @@
 namespace barnum {
 
 constexpr uint32_t NONE = UINT32_MAX;
-// contexts with more followers than this are wide: followers of theirs are found by an index
+// contexts with more followers than this are wide: their followers are found by an index
 constexpr uint32_t WIDE = 8;
 
 // a context, and its most frequent follower (of several the one whose token is the smallest)

@@ -46,35 +46,35 @@ uint8_t level_of(uint32_t count, uint64_t rest) {
     return static_cast<uint8_t>(1 + class_of(count) * 6 + purity_of(count, rest));
 }
 
-// what followed a context most often, and how sure that is, as if what own has counted were not there
+// what followed a context most often, and how sure that is, without what own has counted
 Sure sure_of(uint64_t key, const Table& table, const Table* own) {
-    const Followers* found = key != 0 ? table.find(key) : nullptr;
-    if (found == nullptr) return {};
-    std::array<uint32_t, 3> count = found->count;
-    uint32_t rest = found->other;
-    if (const Followers* mine = own != nullptr ? own->find(key) : nullptr) {
+    const Followers* followers = key != 0 ? table.find(key) : nullptr;
+    if (followers == nullptr) return {};
+    std::array<uint32_t, 3> count = followers->count;
+    uint32_t rest = followers->other;
+    if (const Followers* owned = own != nullptr ? own->find(key) : nullptr) {
         for (size_t a = 0; a < 3; ++a) {
             for (size_t b = 0; b < 3; ++b) {
-                if (mine->count[b] != 0 && found->rank[a] == mine->rank[b]) {
-                    count[a] -= std::min<uint32_t>(count[a], mine->count[b]);
+                if (owned->count[b] != 0 && followers->rank[a] == owned->rank[b]) {
+                    count[a] -= std::min<uint32_t>(count[a], owned->count[b]);
                 }
             }
         }
-        rest -= std::min<uint32_t>(rest, mine->other);
+        rest -= std::min<uint32_t>(rest, owned->other);
     }
-    // of several as frequent the lowest rank: which came first would tell what own has counted
+    // of equally frequent ones the lowest rank: which came first would reveal what own has counted
     std::array<size_t, 3> order{0, 1, 2};
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-        return count[a] != count[b] ? count[a] > count[b] : found->rank[a] < found->rank[b];
+        return count[a] != count[b] ? count[a] > count[b] : followers->rank[a] < followers->rank[b];
     });
     const size_t best = order[0];
     if (count[best] == 0) return {};
     uint64_t others = uint64_t{rest} + count[order[1]] + count[order[2]];
-    Sure sure{found->rank[best], level_of(count[best], others), {}, {}};
+    Sure sure{followers->rank[best], level_of(count[best], others), {}, {}};
     for (size_t a = 0; a < FURTHER && count[order[a + 1]] != 0; ++a) {
         const size_t next = order[a + 1];
         others -= count[next];
-        sure.further[a] = found->rank[next];
+        sure.further[a] = followers->rank[next];
         sure.further_level[a] = level_of(count[next], others);
     }
     return sure;

@@ -1,4 +1,4 @@
-// Counts of what followed each context of several lengths, and how sure they make one of what follows.
+// Counts of what followed each context of several lengths, and how surely it follows again.
 #pragma once
 
 #include <array>
@@ -54,10 +54,10 @@ public:
     explicit Contexts(std::vector<uint32_t> lengths);
 
     void add(const Run& run);
-    // a row a wanted transfer: rank u8[lengths] that followed most often, level u8[lengths] of how sure that is
-    // (0: never met); of the last length that was met the ranks that followed next to most often, u8[FURTHER],
-    // and how sure each is where none before it did (0: nothing else followed), u8[FURTHER]. Where own is given,
-    // as if its counts were not there
+    // one row for each wanted transfer: rank u8[lengths] that followed most often, level u8[lengths] of how sure that
+    // is (0: never met); of the longest context that was met, the ranks that followed next to most often,
+    // u8[FURTHER], and how sure each is where those before it did not (0: nothing else followed), u8[FURTHER].
+    // Counts of own, where it is given, are left out
     void look_up(const Run& run, const Contexts* own, uint8_t* rank, uint8_t* level, uint8_t* further,
                  uint8_t* further_level) const;
 

@@ -76,18 +76,18 @@ uint32_t Numbers::added(size_t at, uint64_t key) {
 Distinct distinct(const uint64_t* values, size_t size) {
     Numbers numbers;
     std::vector<uint64_t> met;
-    Distinct found;
-    found.place.resize(size);
+    Distinct result;
+    result.place.resize(size);
     for (size_t i = 0; i < size; ++i) {
         const uint32_t number = numbers(values[i]);
         if (number == met.size()) met.push_back(values[i]);
-        found.place[i] = number;
+        result.place[i] = number;
     }
     const std::vector<uint32_t> rank = ranks(met);
-    found.values.resize(met.size());
-    for (size_t i = 0; i < met.size(); ++i) found.values[rank[i]] = met[i];
-    for (int64_t& place : found.place) place = rank[static_cast<size_t>(place)];
-    return found;
+    result.values.resize(met.size());
+    for (size_t i = 0; i < met.size(); ++i) result.values[rank[i]] = met[i];
+    for (int64_t& place : result.place) place = rank[static_cast<size_t>(place)];
+    return result;
 }
 
 std::vector<int64_t> places_of(const uint64_t* known, size_t count, const uint64_t* values, size_t size) {
@@ -99,8 +99,7 @@ std::vector<int64_t> places_of(const uint64_t* known, size_t count, const uint64
     std::vector<int64_t> place(size);
     for (size_t i = 0; i < size; ++i) {
         const uint32_t number = numbers.find(values[i]);
-        place[i] = number != Numbers::NONE ? first[number]
-                                           : std::lower_bound(known, known + count, values[i]) - known;
+        place[i] = number != Numbers::NONE ? first[number] : std::lower_bound(known, known + count, values[i]) - known;
     }
     return place;
 }
@@ -164,7 +163,7 @@ void EdgeCounter::enter(uint64_t token) {
     if (entry == sites_.size()) sites_.push_back(token);
     if (entered_.size() < sites_.size()) entered_.resize(sites_.size(), -1);
     int64_t from = std::max(restart_, total_ - static_cast<int64_t>(REACH));
-    // what led there when the kernel was entered there before is known, within the stretch
+    // what led there before the last entry at the same site is known already, within the stretch
     if (entered_[entry] >= begin_) from = std::max(from, entered_[entry]);
     entered_[entry] = total_;
     for (int64_t at = from; at < total_; ++at) {
@@ -182,7 +181,7 @@ void EdgeCounter::take() {
     stretch.transfers = total_ - begin_;
     row_.resize(std::max(edges_.size(), ways_.size()), Numbers::NONE);
     stretch.edges.reserve(met_.size());
-    std::vector<uint64_t> least;  // of the pairs that are one edge: it says the kind
+    std::vector<uint64_t> least;  // of the pairs that make up one edge, the least key: it decides the kind
     for (const uint32_t number : met_) {
         Pair& pair = pairs_[number];
         uint32_t& at = row_[pair.edge];
@@ -214,7 +213,7 @@ void EdgeCounter::take() {
 void EdgeCounter::halve() {
     std::vector<Stretch> joined;
     row_.resize(std::max(edges_.size(), ways_.size()), Numbers::NONE);
-    // what a stretch has of its own is added to the one before it; that one was first
+    // adds the rows of a stretch to those of the one before it
     const auto add = [&](auto& rows, const auto& more, auto number, auto add_up) {
         for (size_t i = 0; i < rows.size(); ++i) row_[number(rows[i])] = static_cast<uint32_t>(i);
         for (const auto& row : more) {
@@ -230,7 +229,8 @@ void EdgeCounter::halve() {
     for (size_t i = 0; i < stretches_.size(); i += 2) {
         Stretch& stretch = joined.emplace_back(std::move(stretches_[i]));
         const Stretch& next = stretches_[i + 1];
-        add(stretch.edges, next.edges, [](const EdgeRow& row) { return row.edge; },
+        add(
+            stretch.edges, next.edges, [](const EdgeRow& row) { return row.edge; },
             [](EdgeRow& row, const EdgeRow& other) { row.count += other.count; });
         add(stretch.ways, next.ways, [](const WayRow& row) { return row.way; }, [](WayRow&, const WayRow&) {});
         stretch.transfers += next.transfers;
@@ -274,9 +274,8 @@ void EdgeCounter::sorted_edges(RunCounts& counts, const std::vector<uint32_t>& r
         to.first[at] = row.first;
     };
     size_t last = SIZE_MAX;
-    for (const auto& [stretch, number] : sorted(stretches_, edges_.size(), rows, [&](const EdgeRow& row) {
-             return rank[row.edge];
-         })) {
+    for (const auto& [stretch, number] :
+         sorted(stretches_, edges_.size(), rows, [&](const EdgeRow& row) { return rank[row.edge]; })) {
         const EdgeRow& row = stretches_[stretch].edges[number];
         put(parts, begin[stretch]++, row);
         const size_t at = rank[row.edge];
@@ -304,9 +303,8 @@ void EdgeCounter::sorted_ways(RunCounts& counts, const std::vector<uint32_t>& ra
         to.first[at] = row.first;
     };
     size_t last = SIZE_MAX;
-    for (const auto& [stretch, number] : sorted(stretches_, ways_.size(), rows, [&](const WayRow& row) {
-             return rank[row.way];
-         })) {
+    for (const auto& [stretch, number] :
+         sorted(stretches_, ways_.size(), rows, [&](const WayRow& row) { return rank[row.way]; })) {
         const WayRow& row = stretches_[stretch].ways[number];
         put(parts, begin[stretch]++, row);
         const size_t at = rank[row.way];

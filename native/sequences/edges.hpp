@@ -1,4 +1,4 @@
-// Counts the distinct transfers (edges) of a run, and the ways on which they led into the kernel.
+// Counts the distinct transfers (edges) of a run, and the ways by which they led into the kernel.
 #pragma once
 
 #include <array>
@@ -59,10 +59,10 @@ struct Distinct {
 };
 Distinct distinct(const uint64_t* values, size_t size);
 
-// of each value the place of the first that is not less, among count known ones that ascend
+// of each value the place of the first of count ascending known ones that is not less
 std::vector<int64_t> places_of(const uint64_t* known, size_t count, const uint64_t* values, size_t size);
 
-// a table of blocks: what each is called as a source and as a target, and its kind
+// a table of blocks: the token of each as a source and as a target, and its kind
 struct BlockTable {
     const uint64_t* site;
     const uint64_t* target;
@@ -109,7 +109,7 @@ struct RunCounts {
     std::vector<int64_t> entered;
 };
 
-// Memory is that of what is distinct, however long the run.
+// Memory grows with what is distinct, not with the length of the run.
 class EdgeCounter {
 public:
     // all parts of a run number the same blocks. Throws std::out_of_range where a transfer names a block that is

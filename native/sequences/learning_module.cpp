@@ -83,8 +83,7 @@ nb::tuple edges_done(barnum::EdgeCounter& self) {
                               moved(columns.first));
     };
     const auto ways = [](barnum::WayColumns& columns) {
-        return nb::make_tuple(moved(columns.site), moved(columns.target), moved(columns.entry),
-                              moved(columns.first));
+        return nb::make_tuple(moved(columns.site), moved(columns.target), moved(columns.entry), moved(columns.first));
     };
     return nb::make_tuple(edges(counts.whole), ways(counts.ways), edges(counts.edges_of_stretches),
                           ways(counts.ways_of_stretches), moved(counts.transfers), moved(counts.edges),
@@ -139,12 +138,12 @@ void bind_learning(nb::module_& module) {
     module.def(
         "distinct",
         [](InArray<uint64_t> values) {
-            barnum::Distinct found;
+            barnum::Distinct result;
             {
                 nb::gil_scoped_release release;
-                found = barnum::distinct(values.data(), values.shape(0));
+                result = barnum::distinct(values.data(), values.shape(0));
             }
-            return nb::make_tuple(moved(found.values), moved(found.place));
+            return nb::make_tuple(moved(result.values), moved(result.place));
         },
         nb::arg("values"));
     module.def(

@@ -13,8 +13,8 @@ public:
 
     explicit Loops(uint32_t rounds) : rounds_(rounds) {}
 
-    // keep bool[size]: false where a loop has gone through so many rounds already; restart: nothing is repeated
-    // over this transfer
+    // keep bool[size]: false where a loop has gone through so many rounds already; restart bool[size]: nothing
+    // before this transfer is compared with what comes from it on
     void mark(const uint64_t* key, const bool* restart, size_t size, bool* keep);
 
 private:

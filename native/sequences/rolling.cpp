@@ -49,7 +49,7 @@ const std::vector<Rolling::Transfer>& Rolling::roll(const uint32_t* block, const
             if (last_first_) since_ = 0;
             since_ = std::min(since_ + 1, longest_);
             out[steps + 1] = folded(out[steps], BASE, source.token);
-            // written in any case: whether it counts is hard to foresee
+            // written in any case: whether it counts is hard for the processor to predict
             found_[found] = {steps, since_, blocks_[next].number};
             found += source.wanted & static_cast<uint32_t>(joined);
             ++steps;

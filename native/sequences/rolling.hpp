@@ -17,8 +17,8 @@ struct Blocks {
     size_t size;
 };
 
-// Walks along a path. The hash of a sequence is a polynomial of its blocks modulo a prime: unlike one modulo 2^64
-// it has no sequences that collide whatever the base is. Two different sequences of L blocks have the same hash
+// Walks along a path. The hash of a sequence is a polynomial of its blocks modulo a prime: unlike modulo 2^64,
+// no sequences collide for every base. Two different sequences of L blocks have the same hash
 // with a chance of L / 2^61.
 class Rolling {
 public:

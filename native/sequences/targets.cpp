@@ -7,8 +7,8 @@ namespace barnum {
 
 namespace {
 
-constexpr size_t AHEAD = 12;  // sequences whose places are fetched before they are needed
-constexpr uint32_t BELOW = 8;  // and lengths below one that is new
+constexpr size_t AHEAD = 12;   // sequences whose places are fetched before they are needed
+constexpr uint32_t BELOW = 8;  // lengths whose places are fetched, below one that is new
 
 }  // namespace
 
@@ -52,24 +52,25 @@ void Level::count(uint64_t* counts, size_t size) const {
 void Targets::add(const uint32_t* block, const uint8_t* gap, size_t size) {
     std::array<uint64_t, Rolling::STRETCH> keys;
     for (size_t begin = 0; begin < size; begin += Rolling::STRETCH) {
-        const auto& found = rolling_.roll(block + begin, gap + begin, std::min(Rolling::STRETCH, size - begin));
+        const auto& transfers = rolling_.roll(block + begin, gap + begin, std::min(Rolling::STRETCH, size - begin));
         const auto fetch = [&](size_t row) {
-            if (found[row].reach >= shortest_) levels_[found[row].reach - shortest_].prefetch(keys[row]);
+            if (transfers[row].reach >= shortest_) levels_[transfers[row].reach - shortest_].prefetch(keys[row]);
         };
-        for (size_t row = 0; row < found.size(); ++row) keys[row] = rolling_.key(found[row], found[row].reach);
-        for (size_t row = 0; row < std::min(AHEAD, found.size()); ++row) fetch(row);
-        for (size_t row = 0; row < found.size(); ++row) {
-            if (row + AHEAD < found.size()) fetch(row + AHEAD);
-            add(found[row], keys[row]);
+        for (size_t row = 0; row < transfers.size(); ++row)
+            keys[row] = rolling_.key(transfers[row], transfers[row].reach);
+        for (size_t row = 0; row < std::min(AHEAD, transfers.size()); ++row) fetch(row);
+        for (size_t row = 0; row < transfers.size(); ++row) {
+            if (row + AHEAD < transfers.size()) fetch(row + AHEAD);
+            add(transfers[row], keys[row]);
         }
     }
 }
 
-// what followed a sequence has followed all that it ends with: the first length that knows the target is the last
+// what followed a sequence has followed all its endings: the first length that knows the target is the last to ask
 void Targets::add(const Rolling::Transfer& transfer, uint64_t key) {
     uint32_t length = transfer.reach;
     if (length < shortest_ || !levels_[length - shortest_].add(key, transfer.target)) return;
-    // what is new is mostly new at many lengths
+    // what is new at one length is mostly new at many
     std::array<uint64_t, BELOW> ahead;
     uint32_t fetched = length;
     while (length-- > shortest_) {

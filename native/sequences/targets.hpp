@@ -34,7 +34,7 @@ private:
 
     std::vector<Slot> slots_;
     size_t used_ = 0;
-    KeySet further_;  // sequences with their targets, but for the first one of each: most have one alone
+    KeySet further_;  // sequences with their targets, but for the first target of each: most have only one
 };
 
 class Targets {

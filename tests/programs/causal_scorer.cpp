@@ -1,7 +1,7 @@
 // prints what made-up rows are predicted by a made-up network, to the last bit
 #include <cstdio>
-#include "common/levels.hpp"
 #include "causal/scorer.cpp"
+#include "common/levels.hpp"
 
 static uint32_t state = 1;
 static float number() { return static_cast<float>((state = state * 1664525 + 1013904223) >> 8) / (1 << 23) - 1; }
@@ -33,11 +33,11 @@ int main() {
         }
         asked[i] = i % width[at[i]];
     }
-    barnum::CausalScorer scorer({M, T, U, R, K, site.data(), previous.data(), gate.data(), weight.data(),
-                                 bias.data(), sure.data(), next.data(), strength.data(), prior.data(),
-                                 width.data()});
+    barnum::CausalScorer scorer({M, T, U, R, K, site.data(), previous.data(), gate.data(), weight.data(), bias.data(),
+                                 sure.data(), next.data(), strength.data(), prior.data(), width.data()});
     std::vector<float> log_p(N), most(N);
     scorer.score({N, 1, at.data(), before.data(), rank.data(), level.data(), further.data(), further_level.data(),
-                  reach.data(), asked.data()}, {best.data(), most.data(), log_p.data()});
+                  reach.data(), asked.data()},
+                 {best.data(), most.data(), log_p.data()});
     for (size_t i = 0; i < N; ++i) std::printf("%d %a %a\n", best[i], most[i], log_p[i]);
 }

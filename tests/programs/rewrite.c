@@ -63,15 +63,15 @@ int main(int argc, char **argv)
     } else if (!strcmp(what, "self")) {
         /* a loop that changes an instruction of its own block, behind and before the store */
         static const uint8_t loop[] = {
-            0xb9, 20, 0, 0, 0,                   /*    mov ecx, 20 */
-            0x31, 0xc0,                          /*    xor eax, eax */
-            0x48, 0x8d, 0x15, 0x09, 0, 0, 0,     /* 7: lea rdx, [rip+9] → 0x17 */
-            0xfe, 0x02,                          /* e: inc byte [rdx]: the operand of the add */
-            0x80, 0x42, 0x01, 0x00,              /*10: add byte [rdx+1], 0 */
-            0x90, 0x90,                          /*14 */
-            0x05, 0, 0, 0, 0,                    /*16: add eax, imm */
-            0xff, 0xc9,                          /*1b: dec ecx */
-            0x75, 0xef,                          /*1d: jne e */
+            0xb9, 20,   0,    0,    0,       /*    mov ecx, 20 */
+            0x31, 0xc0,                      /*    xor eax, eax */
+            0x48, 0x8d, 0x15, 0x09, 0, 0, 0, /* 7: lea rdx, [rip+9] → 0x17 */
+            0xfe, 0x02,                      /* e: inc byte [rdx]: the operand of the add */
+            0x80, 0x42, 0x01, 0x00,          /*10: add byte [rdx+1], 0 */
+            0x90, 0x90,                      /*14 */
+            0x05, 0,    0,    0,    0,       /*16: add eax, imm */
+            0xff, 0xc9,                      /*1b: dec ecx */
+            0x75, 0xef,                      /*1d: jne e */
             0xc3,
         };
         memcpy(code, loop, sizeof loop);
@@ -79,13 +79,13 @@ int main(int argc, char **argv)
             sum += run();
         /* the first instruction of the loop changes the loop: taken up again where the branch goes too */
         static const uint8_t head[] = {
-            0xb9, 20, 0, 0, 0,                   /*    mov ecx, 20 */
-            0x31, 0xc0,                          /*    xor eax, eax */
-            0x48, 0x8d, 0x15, 0x03, 0, 0, 0,     /* 7: lea rdx, [rip+3] → 0x11 */
-            0xfe, 0x02,                          /* e: inc byte [rdx] */
-            0x05, 0, 0, 0, 0,                    /*10: add eax, imm */
-            0xff, 0xc9,                          /*15: dec ecx */
-            0x75, 0xf5,                          /*17: jne e */
+            0xb9, 20,   0,    0,    0,       /*    mov ecx, 20 */
+            0x31, 0xc0,                      /*    xor eax, eax */
+            0x48, 0x8d, 0x15, 0x03, 0, 0, 0, /* 7: lea rdx, [rip+3] → 0x11 */
+            0xfe, 0x02,                      /* e: inc byte [rdx] */
+            0x05, 0,    0,    0,    0,       /*10: add eax, imm */
+            0xff, 0xc9,                      /*15: dec ecx */
+            0x75, 0xf5,                      /*17: jne e */
             0xc3,
         };
         memcpy(code + 256, head, sizeof head);

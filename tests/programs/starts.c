@@ -80,7 +80,9 @@ int main(int argc, char **argv)
     } else if (!strcmp(what, "system")) {
         return system("exit 0");
     } else if (!strcmp(what, "clone3")) {
-        struct { unsigned long long flags, pid, child, parent, signal, rest[6]; } how = {.signal = SIGCHLD};
+        struct {
+            unsigned long long flags, pid, child, parent, signal, rest[6];
+        } how = {.signal = SIGCHLD};
         long result = syscall(435, &how, sizeof how);
         end(result < 0 ? fork() : result);
     } else if (!strcmp(what, "bad-clone")) {
