@@ -1,8 +1,9 @@
 # Each target does all the set-up it needs; see README.md.
-.PHONY: setup demo test test-processors lint bench bench-sequences clean
+.PHONY: setup demo test test-processors lint format bench bench-sequences clean
 
 PYTEST_WORKERS ?= auto
 ARGS ?=
+NATIVE = $(shell find native tests -name '*.[ch]' -o -name '*.[ch]pp')
 
 setup:
 	@sh scripts/setup.sh run
@@ -25,6 +26,15 @@ lint:
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/clang-format --dry-run --Werror $(NATIVE)
+	@shellcheck scripts/*.sh .ci/run
+
+# what lint finds that can be mended by itself
+format:
+	@sh scripts/setup.sh lint
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+	@.venv/bin/clang-format -i $(NATIVE)
 
 bench:
 	@sh scripts/setup.sh bench

@@ -25,6 +25,8 @@ test | lint)
     packages="$packages chromium chromium-driver"
     # counts of the rote learner are shared through it
     packages="$packages redis-server"
+    # checks the scripts
+    packages="$packages shellcheck"
     extra="[test]"
     ;;
 # the demo's documents are recorded for the comparison of learners
