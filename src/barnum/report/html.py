@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from barnum.report.document import Report
+from barnum.report.script import joined
 
 # what could end a script, begin a comment in it, or is no character of a line in JavaScript
 _ESCAPES = {
@@ -28,7 +29,7 @@ def page(report: Report, data: bytes) -> bytes:
     """
     from markupsafe import Markup
 
-    style, script = _part("report.css"), _part("report.js")
+    style, script = _part("report.css"), _script()
     html: str = _template().render(
         report=report,
         title=report.evaluations,
@@ -52,6 +53,11 @@ def embedded(data: bytes) -> str:
 
 def _part(name: str) -> str:
     return (files("barnum.report") / "page" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _script() -> str:
+    return joined("main.js", _part)
 
 
 def _hash(text: str) -> str:

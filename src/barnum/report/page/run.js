@@ -1,0 +1,26 @@
+// What is said of a run in several places.
+import { el } from "./dom.js";
+
+// in the original's format curves show mistakes, not surprisal
+export const showsMistakes = (sample) => sample.curve.value === "mistakes";
+
+// of curves
+export const unit = (sample) =>
+  showsMistakes(sample) ? "confidence of wrong predictions" : "surprisal, nats";
+
+export const nameOf = (sample) => sample.name || "(no name)";
+
+// a verdict that is not what the label says
+export const wrongVerdict = (sample) =>
+  (sample.verdict === "anomalous" && sample.label === "benign") ||
+  (sample.verdict === "nominal" && sample.label === "malicious");
+
+export function verdictTag(sample) {
+  if (!sample.verdict) return el("span", { class: "muted" }, "–");
+  const node = el("span", {}, el("span", { class: `tag ${sample.verdict}` }, sample.verdict));
+  if (wrongVerdict(sample)) {
+    node.append(" ", el("span", { class: "mark", title: "not what the label says" }, "≠ label"));
+  }
+  if (sample.refused) node.title = sample.refused;
+  return node;
+}

@@ -1,0 +1,80 @@
+// One run: its facts, its plot and its windows.
+import { el } from "./dom.js";
+import { chance, count, percent } from "./format.js";
+import { Plot } from "./plot.js";
+import { nameOf, showsMistakes, verdictTag } from "./run.js";
+import { windowOf } from "./windows.js";
+
+// a text of what is not null
+const known = (value, text) => (value === null ? null : text(value));
+
+function alarmText({ first_alarm: alarm, transfers, verdict }) {
+  if (alarm) {
+    const step = alarm.position === null ? "" : `, step ${count(alarm.position)}`;
+    const share = percent(alarm.prediction / transfers);
+    return `prediction ${count(alarm.prediction)}${step}, after ${share} of the run`;
+  }
+  if (verdict === "anomalous") return "the run is judged as a whole";
+  return verdict ? "never" : null;
+}
+
+function factsOf({ classifier, window }, sample) {
+  const { judged, transfers } = sample;
+  const by = classifier && classifier.by ? ` (${classifier.by})` : "";
+  const facts = [
+    ["Label", sample.label],
+    ["Sample", el("span", { class: "mono" }, sample.sample)],
+    ["Score", known(sample.score, (score) => score.toFixed(2) + by)],
+    ["p-value", known(sample.p_value, (p) => p.toFixed(3))],
+    ["First alarm", alarmText(sample)],
+    ["Wrong predictions", `${percent(sample.wrong)} of ${count(judged)}`],
+    ["Judged", judged < transfers
+      ? `the first ${count(judged)} of ${count(transfers)} predictions, before another process was started`
+      : null],
+    ["Their mean confidence", sample.wrong_confidence.toFixed(3)],
+    ["Mean surprisal", known(sample.surprisal, (nats) => `${nats.toFixed(3)} nats`)],
+    ["Worst 1,000 transfers", known(sample.surprisal_window, (nats) => `${nats.toFixed(2)} nats a transfer`)],
+    ["Transfers never seen", known(sample.new, (share) => `${count(share * judged)} (${chance(share)})`)],
+    ["Novelty", known(sample.novelty, (nats) =>
+      `${nats.toFixed(2)} nats, at most ${sample.novelty_window.toFixed(2)} in ${count(window)} transfers`)],
+  ];
+  return el("dl", { class: "facts" }, facts.map(([name, value]) =>
+    known(value, () => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+}
+
+// what is said where no window can be shown
+const nothing = (sample) => showsMistakes(sample)
+  ? "Every prediction was right."
+  : "Nothing new and no surprisal: every transfer was expected with certainty.";
+
+const warning = (text) => el("p", { class: "warn" }, text);
+
+const heading = (text) => el("h3", {}, text);
+
+export class RunView {
+  constructor(report, root) {
+    this.report = report;
+    this.root = root;
+    this.plot = null;
+  }
+
+  show(sample) {
+    const { report, root } = this;
+    const { windows } = sample;
+    if (this.plot) this.plot.close();
+    const plot = (this.plot = new Plot(sample, report.window));
+    const what = showsMistakes(sample) ? "Confidence of wrong predictions" : "Surprisal";
+    root.replaceChildren(
+      el("h2", { id: "sample-title" }, nameOf(sample), " ", sample.verdict ? verdictTag(sample) : null),
+      factsOf(report, sample),
+      ...(sample.refused ? [warning(`Refused: ${sample.refused}`)] : []),
+      ...sample.notes.map(warning),
+      heading(`${what} along the trace`),
+      plot.node,
+      heading(windows.length ? "Most telling windows" : "Nothing surprising"),
+      ...(windows.length ? [] : [el("p", { class: "muted" }, nothing(sample))]),
+      ...windows.map((win, number) => windowOf(report, sample, number, () => plot.show(win))),
+    );
+    plot.draw();
+  }
+}
