@@ -28,6 +28,7 @@ lint:
 	@.venv/bin/mypy
 	@.venv/bin/clang-format --dry-run --Werror $(NATIVE)
 	@shellcheck scripts/*.sh .ci/run
+	@.venv/bin/oxlint --deny-warnings
 
 # what lint finds that can be mended by itself
 format:
