@@ -1,7 +1,6 @@
 """The page of a report in a browser: it asks for nothing, says nothing wrong, and can be used by keyboard."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -10,35 +9,18 @@ import pytest
 
 from barnum.report.build import Request, as_page, build
 from barnum.report.document import Place
+from browsing import all_by, chromium, needs_browser, one, open_page, wait_until_drawn
 from test_pictures_report import HOSTILE, originals, write
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"
-)
+pytestmark = needs_browser
 
-ARGUMENTS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-dev-shm-usage", "--force-prefers-reduced-motion", "--window-size=1300,1400"),
-)
 SAMPLES = 50
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.get("about:blank")
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -57,32 +39,6 @@ def page(tmp_path_factory) -> Path:
 @pytest.fixture
 def opened(browser, page):
     return open_page(browser, page)
-
-
-def open_page(browser, file, address=""):
-    browser.get("about:blank")
-    # as a window that somebody looks at, whatever the test before has left
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
-    browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
-    browser.get_log("performance"), browser.get_log("browser")
-    browser.get(file.as_uri() + address)
-    wait_until_drawn(browser)
-    return browser
-
-
-def wait_until_drawn(browser):
-    """The driver may return while the page is still being read."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 30).until(lambda driver: all_by(driver, "#sample-title"))
-
-
-def all_by(driver, selector):
-    return driver.find_elements("css selector", selector)
-
-
-def one(driver, selector):
-    return driver.find_element("css selector", selector)
 
 
 def press(driver, *keys):

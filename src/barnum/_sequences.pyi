@@ -2,8 +2,8 @@
 
 For learning: distinct transfers (``EdgeCounter``), what followed each context (``Contexts``), rounds of loops
 (``Loops``). For stats and bloom: distinct sequences and where they lead (``Targets``, ``Known``); there, a
-sequence of length L that leads to a transfer is the L blocks up to and including its source, and sequences are
-told apart by a hash of 61 bits. Calls release the interpreter's lock.
+sequence of length L that leads to a transfer is the L blocks up to and including its source, and sequences
+are told apart by a hash of 61 bits. Calls release the interpreter's lock.
 """
 
 from collections.abc import Sequence
