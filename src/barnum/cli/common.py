@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +42,31 @@ class Real(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is no finite number", param, ctx)
         return number
+
+
+class Registered(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Type of an option that takes a name of a registry. ``own`` are those that --help shows; the registry,
+    which is imported only when an option is read, may have more."""
+
+    name = "name"
+
+    def __init__(self, place: str, own: Sequence[str]) -> None:
+        """``place`` is ``module:attribute`` of the registry."""
+        self._place = place
+        self._own = tuple(own)
+
+    def get_metavar(self, param: click.Parameter, *_: Any) -> str:
+        return f"[{'|'.join(self._own)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self._own:
+            return str(value)
+        module, _, attribute = self._place.partition(":")
+        names = getattr(importlib.import_module(module), attribute).names
+        if value not in names:
+            shown = dict.fromkeys((*self._own, *names))
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, shown))}.", param, ctx)
+        return str(value)
 
 
 SECONDS = _Seconds()

@@ -11,6 +11,7 @@ import click
 from barnum.cli.common import (
     SECONDS,
     Real,
+    Registered,
     ended_like_an_interrupt,
     logging_option,
     set_up_logging,
@@ -128,7 +129,7 @@ def options_of_network(
     return _options(
         click.option(
             "--network",
-            type=click.Choice(names),
+            type=Registered("barnum.models.networks.kinds:NETWORKS", names),
             default=default,
             show_default=True,
             help=" ".join(_ABOUT[name] for name in names),

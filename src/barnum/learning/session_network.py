@@ -305,6 +305,10 @@ class NetworkSession(Session[_Settings]):
         return self._settings.learn()
 
     def _kind(self) -> TrainedKind:
+        if self._settings.network not in NETWORKS:
+            raise OptionsError(
+                f"--network {self._settings.network} is unknown here: use {', '.join(NETWORKS.names)}"
+            )
         kind = NETWORKS[self._settings.network]
         if not isinstance(kind, TrainedKind):
             raise OptionsError(f"--network {self._settings.network} is not learnt by training")
