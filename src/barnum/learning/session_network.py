@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from barnum.errors import ModelError, OptionsError, OutputError, OutputExistsError
 from barnum.extras import require
+from barnum.learning.given import check_given
 from barnum.learning.mixture import learn_mixture, left_to_weigh, load_partner
 from barnum.learning.network.checkpoint import CheckpointFolder
 from barnum.learning.network.hooks import Hooks, InterruptedTrainingError, Keeping, never_stopped
@@ -43,15 +44,6 @@ _TRAINING = (
     *("train_size", "epochs", "batch_size", "learning_rate", "learning_decay", "max_transfers", "fold_loops"),
     *("save_model", "save_weights", "mixed_precision", "compile", "status_interval", "dropout", "folds"),
 )
-# setting → what the configuration of a network calls it
-_SIZES = {
-    "units": "units",
-    "sequence_len": "sequence_len",
-    "embedding_output_dimension": "embedding",
-    "use_cudnn": "cudnn",
-}
-_LEARN = ("disable_ret", "disable_icall", "disable_ijmp", "learn_call", "learn_jmp")
-
 _Settings = TypeVar("_Settings", bound=NetworkSettings)
 
 
@@ -239,36 +231,7 @@ class NetworkSession(Session[_Settings]):
         if settings.use_model is None or settings.use_weights is None:
             raise OptionsError("--use-model and --use-weights go together")
         model = load_model(settings.use_model, settings.use_weights)
-        document = model.document
-        has: dict[str, Any]
-        if document is None:
-            has = {
-                "network": "paper",
-                "vocabulary": "modulo",
-                "sequence_len": model.network.config.sequence_len,
-                "max_classes": model.network.config.classes,
-                "embedding_input_dimension": model.network.config.inputs,
-            }
-        else:
-            has = {"network": document.network, "vocabulary": document.tokens.vocabulary}
-            has |= {name: document.config[size] for name, size in _SIZES.items() if size in document.config}
-            if document.tokens.vocabulary == "modulo":
-                has |= {
-                    "max_classes": document.tokens.classes,
-                    "embedding_input_dimension": document.tokens.inputs,
-                }
-            if self._given & set(_LEARN) and self._learn() != document.learn:
-                raise ModelError(
-                    f"{settings.use_model}: has learnt {_named(document.learn)}, the options "
-                    f"ask for {_named(self._learn())}: leave them out"
-                )
-        for name, value in has.items():
-            wanted = getattr(settings, name)
-            if name in self._given and wanted != value:
-                raise ModelError(
-                    f"{settings.use_model}: its {name.replace('_', '-')} is {value}, the options ask for "
-                    f"{wanted}: leave them out"
-                )
+        check_given(model, settings, self._given, self._learn())
         return model
 
     # what has no effect
@@ -464,10 +427,3 @@ def _write(file: Path, write: Callable[[Path], None], single: bool) -> None:
             beside.replace(_single(file))
     except OSError as error:
         raise OutputError(f"{file}: cannot be written ({error.strerror or error})") from None
-
-
-def _named(learn: Learn) -> str:
-    return (
-        ", ".join(name for name in ("ret", "icall", "ijmp", "call", "jmp") if getattr(learn, name))
-        or "nothing"
-    )
