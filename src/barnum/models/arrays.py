@@ -101,14 +101,14 @@ def _check_memory(file: Path) -> None:
 
 def _available() -> float:
     """Bytes of memory that are free or can be freed; infinite where the system does not tell."""
-    told: dict[str, int] = {}
+    memory: dict[str, int] = {}
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             name, _, rest = line.partition(":")
-            told[name] = int(rest.split()[0]) << 10
-    if "MemAvailable" not in told:
+            memory[name] = int(rest.split()[0]) << 10
+    if "MemAvailable" not in memory:
         return math.inf
-    return told["MemAvailable"] + told.get("SwapFree", 0)
+    return memory["MemAvailable"] + memory.get("SwapFree", 0)
 
 
 def _too_large(file: Path) -> ModelError:

@@ -75,7 +75,7 @@ class Model:
     def arrays(self, counted: Arrays | None = None) -> Arrays:
         """All numbers of the model by name; ``counted`` are those of the network, where they are there
         already."""
-        found = network_arrays(self.network) if counted is None else counted
+        arrays_by_name = network_arrays(self.network) if counted is None else counted
         parts: list[tuple[str, Any]] = [
             ("vocabulary", self.vocabulary),
             ("rates", self.rates),
@@ -85,8 +85,8 @@ class Model:
             parts.append(("names", self.names))
         for part, holder in parts:
             if holder is not None:
-                found |= {f"{part}.{name}": array for name, array in holder.arrays().items()}
-        return found | self.extra
+                arrays_by_name |= {f"{part}.{name}": array for name, array in holder.arrays().items()}
+        return arrays_by_name | self.extra
 
     def documented(self, document: ModelDocument, identity: str | None = None) -> Model:
         """The model with a document, both under the identity of its numbers; ``identity`` where that is known

@@ -21,12 +21,12 @@ _log = logging.getLogger(__name__)
 def header_of(model: Model, learn: Learn, sample: Sample, path: PathReader) -> Header:
     """The header of a sample's evaluation by a model."""
     document = model.document
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "learn": msgspec.to_builtins(learn),
         "tokens": msgspec.to_builtins(model.tokens),
     }
     if document is not None:
-        told |= {"network": document.network, "train": msgspec.to_builtins(document.train)}
+        options |= {"network": document.network, "train": msgspec.to_builtins(document.train)}
     return Header(
         schema=SCHEMA,
         version=__version__,
@@ -34,7 +34,7 @@ def header_of(model: Model, learn: Learn, sample: Sample, path: PathReader) -> H
         label=sample.label,
         sample=sample.folder.name,
         model=model.identity,
-        options=told,
+        options=options,
         calibration=None if document is None else document.calibration,
         transfers=0,
         source=source_of(path, sample.folder),

@@ -174,18 +174,18 @@ class CodeReader:
 
     def read(self, address: int, size: int) -> bytes:
         """The size bytes at address, or none where not all of them are known."""
-        found = bytearray(size)
+        data = bytearray(size)
         known = bytearray(size)
         index = bisect_right(self._starts, address + size - 1) - 1
         # an instruction lies in one piece, or across two
         for piece in reversed(self._pieces[max(index - 1, 0) : index + 1]):
             image = memoryview(self._map(piece.file))[piece.offset : piece.offset + piece.size]
-            _overlay(found, known, address, image, piece.address)
+            _overlay(data, known, address, image, piece.address)
         # records hold only the bytes that differ from the images, so they may cover a part of an instruction
         for page in range(address >> _PAGE_BITS, (address + size - 1 >> _PAGE_BITS) + 1):
             for record in map(self._records.__getitem__, self._by_page.get(page, ())):
-                _overlay(found, known, address, record.data, record.address)
-        return bytes(found) if all(known) else b""
+                _overlay(data, known, address, record.data, record.address)
+        return bytes(data) if all(known) else b""
 
     def _map(self, file: FilePath) -> mmap.mmap:
         if file not in self._maps:

@@ -386,19 +386,19 @@ class _Modules:
     def __init__(self, processes: Sequence[Process]) -> None:
         names: dict[str, int] = {}
         self._tables: dict[int, tuple[U64, U64, I32, U64]] = {}
-        made: dict[int, tuple[U64, U64, I32, U64]] = {}
+        tables: dict[int, tuple[U64, U64, I32, U64]] = {}
         for process in processes:
             mapping = process.mapping
-            if id(mapping) not in made:
+            if id(mapping) not in tables:
                 modules = mapping.modules
                 index = [names.setdefault(module.path, len(names)) for module in modules]
-                made[id(mapping)] = (
+                tables[id(mapping)] = (
                     np.array([module.base for module in modules], np.uint64),
                     np.array([module.end - 1 for module in modules], np.uint64),
                     np.array(index, np.int32),
                     np.array([module.hash for module in modules], np.uint64),
                 )
-            self._tables[process.index] = made[id(mapping)]
+            self._tables[process.index] = tables[id(mapping)]
         self._maps = {process.index: process.mapping for process in processes}
         self.names = tuple(names)
 

@@ -162,14 +162,14 @@ class _Scan:
 
     def _id(self, key: bytes) -> int:
         known = len(self._ids)
-        found = self._ids.setdefault(key, known)
-        if found == known:
+        number = self._ids.setdefault(key, known)
+        if number == known:
             self._text += len(key)
-            if found >= MAX_BLOCKS or self._text > MAX_TEXT:
+            if number >= MAX_BLOCKS or self._text > MAX_TEXT:
                 raise ParsedTraceError(
                     f"more than {MAX_BLOCKS:,} distinct blocks, or {MAX_TEXT:,} bytes of them"
                 )
-        return found
+        return number
 
     def _number(self, raw: U8, at: np.ndarray[Any, np.dtype[np.int64]], lengths: np.ndarray[Any, Any]) -> U32:
         """Number of each row's source block: a row's bytes without its length and its target are its key."""

@@ -108,11 +108,11 @@ class History:
 
         With ``own``, which has counted a part of what this has counted, as if that part were not there.
         """
-        found = self._contexts.look_up(*self._arrays(run, wanted), own=None if own is None else own._contexts)
+        hints = self._contexts.look_up(*self._arrays(run, wanted), own=None if own is None else own._contexts)
         index = np.arange(len(run))
         since = index - np.maximum.accumulate(np.where(run.first, index, 0))
         reach = np.searchsorted(self._lengths, since[wanted], side="right").astype(np.uint8)
-        return Hints(*found, reach)
+        return Hints(*hints, reach)
 
     def _arrays(
         self, run: Encoded, wanted: Bool

@@ -68,17 +68,17 @@ class Spool:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All rows of each column; nothing may be appended after this."""
-        made: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for name, (dtype, shape) in self._columns.items():
             if self._files and self._rows:
                 mapped = mmap.mmap(self._files[name], 0, access=mmap.ACCESS_READ)
-                made[name] = np.frombuffer(mapped, dtype).reshape(self._rows, *shape)
+                arrays[name] = np.frombuffer(mapped, dtype).reshape(self._rows, *shape)
             elif self._held[name]:
-                made[name] = np.concatenate(self._held[name])
-                self._held[name] = [made[name]]
+                arrays[name] = np.concatenate(self._held[name])
+                self._held[name] = [arrays[name]]
             else:
-                made[name] = np.zeros((0, *shape), dtype)
-        return made
+                arrays[name] = np.zeros((0, *shape), dtype)
+        return arrays
 
     def _file(self) -> int:
         """A new file without a name, closed when this is gone."""

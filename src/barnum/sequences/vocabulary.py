@@ -116,33 +116,38 @@ class Vocabulary:
                 raise ModelError(
                     f"the weights hold no usable vocabulary: {name} is missing or of another type"
                 )
-        made = cls(**{name: arrays[name] for name in types})  # type: ignore[arg-type]
-        sites, edges = len(made.site), len(made.edge_target)
+        vocabulary = cls(**{name: arrays[name] for name in types})  # type: ignore[arg-type]
+        sites, edges = len(vocabulary.site), len(vocabulary.edge_target)
         whole = (
-            len(made.site_first) == sites + 1
-            and len(made.site_runs) == sites
-            and len(made.edge_count) == len(made.edge_runs) == edges
-            and len(made.runs) == 1
+            len(vocabulary.site_first) == sites + 1
+            and len(vocabulary.site_runs) == sites
+            and len(vocabulary.edge_count) == len(vocabulary.edge_runs) == edges
+            and len(vocabulary.runs) == 1
             and sites > 0
-            and made.site_first[0] == 0
-            and made.site_first[-1] == edges
-            and int(made.site_first.min()) >= 0
-            and int(made.site_first.max()) <= edges
-            and bool((np.diff(made.site_first) > 0).all())
-            and bool((made.site[1:] > made.site[:-1]).all() and (made.target[1:] > made.target[:-1]).all())
-            and int(made.edge_target.min()) >= 0
-            and int(made.edge_target.max()) < len(made.target)
-            and int(made.edge_count.min()) > 0
+            and vocabulary.site_first[0] == 0
+            and vocabulary.site_first[-1] == edges
+            and int(vocabulary.site_first.min()) >= 0
+            and int(vocabulary.site_first.max()) <= edges
+            and bool((np.diff(vocabulary.site_first) > 0).all())
+            and bool(
+                (vocabulary.site[1:] > vocabulary.site[:-1]).all()
+                and (vocabulary.target[1:] > vocabulary.target[:-1]).all()
+            )
+            and int(vocabulary.edge_target.min()) >= 0
+            and int(vocabulary.edge_target.max()) < len(vocabulary.target)
+            and int(vocabulary.edge_count.min()) > 0
             # as many as there were runs at most, and in one at least
-            and int(min(made.site_runs.min(), made.edge_runs.min())) >= 1
-            and int(max(made.site_runs.max(), made.edge_runs.max())) <= made.runs[0]
+            and int(min(vocabulary.site_runs.min(), vocabulary.edge_runs.min())) >= 1
+            and int(max(vocabulary.site_runs.max(), vocabulary.edge_runs.max())) <= vocabulary.runs[0]
             # a target is there because something led to it, and each edge once
-            and bool((np.bincount(made.edge_target, minlength=len(made.target)) > 0).all())
-            and not _twice(made.edge_site.astype(np.int64) * len(made.target) + made.edge_target)
+            and bool((np.bincount(vocabulary.edge_target, minlength=len(vocabulary.target)) > 0).all())
+            and not _twice(
+                vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
+            )
         )
         if not whole:
             raise ModelError("the weights hold a vocabulary that contradicts itself")
-        return made
+        return vocabulary
 
 
 def _twice(keys: I64) -> bool:

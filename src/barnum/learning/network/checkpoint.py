@@ -53,10 +53,10 @@ class CheckpointFolder:
         stem = self.folder / f"step-{progress.steps:09d}"
         weights = stem.with_suffix(".safetensors")
         write_arrays(weights, arrays | state, identity)
-        made = msgspec.structs.replace(
+        saved = msgspec.structs.replace(
             document, identity=identity, progress=progress, sha256=_sha256(weights), best=best
         )
-        write_whole(stem.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(made)) + b"\n")
+        write_whole(stem.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(saved)) + b"\n")
         self._prune()
         _log.info("checkpoint: %s", stem.with_suffix(".json"))
 
@@ -98,10 +98,10 @@ class CheckpointFolder:
     def _documents(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        found = [
+        numbered = [
             (int(match[1]), file) for file in self.folder.iterdir() if (match := _NAME.fullmatch(file.name))
         ]
-        return [file for _, file in sorted(found)]
+        return [file for _, file in sorted(numbered)]
 
     def _prune(self) -> None:
         documents = self._documents()

@@ -189,7 +189,7 @@ class Learner:
         keeping: Keeping | None,
     ) -> list[Epoch]:
         task.to(self.world.device)
-        checkpoints = found = None
+        checkpoints = resumed = None
         if keeping is not None:
             folder = keeping.folder
 
@@ -209,7 +209,7 @@ class Learner:
                 save=save,
                 restore=restore,
             )
-            found = folder.latest() if keeping.resume else None
+            resumed = folder.latest() if keeping.resume else None
             self.world.wait()
         total = self.spec.train.epochs * task.transfers
         with hooks.bar("train", total) as advance, hooks.stoppable() as interrupted:
@@ -223,12 +223,12 @@ class Learner:
                 interrupted=interrupted,
                 status_minutes=hooks.status_minutes,
             )
-            if found is not None and keeping is not None:
-                self._go_on(trainer, network, model, document, found, keeping)
+            if resumed is not None and keeping is not None:
+                self._go_on(trainer, network, model, document, resumed, keeping)
                 progress = trainer.progress
                 advance((progress.epoch - 1) * task.transfers + progress.count)
             if keeping is not None and self.world.first:
-                keeping.folder.drop_after(trainer.progress.steps if found is not None else -1)
+                keeping.folder.drop_after(trainer.progress.steps if resumed is not None else -1)
             return trainer.train()
 
     def _go_on(
@@ -237,10 +237,10 @@ class Learner:
         network: TrainedNetwork,
         model: Model,
         document: ModelDocument,
-        found: tuple[ModelDocument, dict[str, NDArray[Any]]],
+        resumed: tuple[ModelDocument, dict[str, NDArray[Any]]],
         keeping: Keeping,
     ) -> None:
-        saved, (arrays, optimiser) = found[0], split_optimiser(found[1])
+        saved, (arrays, optimiser) = resumed[0], split_optimiser(resumed[1])
         for name in ("network", "config", "tokens", "learn", "train", "selection", "samples"):
             if getattr(saved, name) != getattr(document, name):
                 raise ModelError(

@@ -36,7 +36,7 @@ def start_processes(count: int) -> int:
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     words = [sys.executable, "-m", "barnum.cli.main", *sys.argv[1:]]
-    told: list[IO[bytes]] = []
+    logs: list[IO[bytes]] = []
     processes: list[subprocess.Popen[bytes]] = []
 
     # they are out of the terminal's reach: what comes from there, or from a supervisor, is passed on once
@@ -52,7 +52,7 @@ def start_processes(count: int) -> int:
             errors = None
             if rank:
                 errors = tempfile.TemporaryFile()  # noqa: SIM115
-                told.append(errors)
+                logs.append(errors)
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)}
             processes.append(
                 subprocess.Popen(
@@ -63,13 +63,13 @@ def start_processes(count: int) -> int:
                     preexec_fn=_end_with_parent,
                 )
             )
-        return _wait(processes, told)
+        return _wait(processes, logs)
     finally:
         for process in processes:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        for file in told:
+        for file in logs:
             file.close()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -171,17 +171,17 @@ class Trainer:
         for gradients, _ in results[1:]:
             flat += gradients
         losses = [loss for _, loss in results]
-        told = [
+        sums = [
             sum(float(loss.total) for loss in losses),
             float(sum(loss.right for loss in losses)),
             float(sum(loss.tried for loss in losses)),
             float(world.first and self._due()),
             float(self._interrupted()),
         ]
-        both = world.add_up(torch.cat([flat, torch.tensor(told, dtype=flat.dtype, device=flat.device)]))
+        both = world.add_up(torch.cat([flat, torch.tensor(sums, dtype=flat.dtype, device=flat.device)]))
         total, right, count, due, interrupted = both[-5:].tolist()
         if world.size == 1:
-            total = told[0]  # as it was before it became a 32-bit number
+            total = sums[0]  # as it was before it became a 32-bit number
         if not math.isfinite(total):
             raise ModelError("the loss is no number any more: lower --learning-rate")
         if count:

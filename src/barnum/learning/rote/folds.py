@@ -44,7 +44,7 @@ def judge_in_folds(
     count = min(folds, len(distinct))
     order = np.random.default_rng(0).permutation(len(distinct)).tolist()
     fold = {digest: place % count for digest, place in zip(distinct, order, strict=True)}
-    made: dict[int, LeftOut] = {}
+    judged: dict[int, LeftOut] = {}
     for number in range(count):
         learner = RoteLearner(spec, threads)
         for (name, opened), digest in zip(samples, digests, strict=True):
@@ -54,9 +54,9 @@ def judge_in_folds(
         evaluator = Evaluator(learner.model(), threads)
         for place, digest in enumerate(digests):
             if digest is not None and fold[digest] == number:
-                made[place] = _judged(evaluator, samples[place][1])
+                judged[place] = _judged(evaluator, samples[place][1])
                 advance()
-    return tuple(made[place] for place in sorted(made))
+    return tuple(judged[place] for place in sorted(judged))
 
 
 def calibrated_by(model: Model, runs: tuple[LeftOut, ...]) -> Model:
@@ -70,13 +70,13 @@ def calibrated_by(model: Model, runs: tuple[LeftOut, ...]) -> Model:
 
 def _digest(spec: RoteSpec, opened: OpenPath) -> bytes | None:
     """What tells a run from others: the targets it took; None where it took none."""
-    made = hashlib.sha256()
+    content = hashlib.sha256()
     count = 0
     with opened() as path:
         for part in iter_transfers(path, spec.learn):
-            made.update(spec.tokens.targets(part.blocks)[part.target].astype("<u8").tobytes())
+            content.update(spec.tokens.targets(part.blocks)[part.target].astype("<u8").tobytes())
             count += len(part)
-    return made.digest() if count else None
+    return content.digest() if count else None
 
 
 def _judged(evaluator: Evaluator, opened: OpenPath) -> LeftOut:

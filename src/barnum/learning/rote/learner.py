@@ -145,12 +145,12 @@ class RoteLearner:
             rule=network.config.rule,
             max_memory=max_memory,
         )
-        made = cls(spec, threads)
-        made.network = network
-        made.samples = list(document.samples)
-        made.runs = unpack_runs(vocabulary, kept, len(made.samples))
-        made._before = sum(run.whole.transfers for run in made.runs)
-        return made
+        learner = cls(spec, threads)
+        learner.network = network
+        learner.samples = list(document.samples)
+        learner.runs = unpack_runs(vocabulary, kept, len(learner.samples))
+        learner._before = sum(run.whole.transfers for run in learner.runs)
+        return learner
 
     @property
     def forgotten(self) -> int:
@@ -263,10 +263,10 @@ class RoteLearner:
                 self._make_room(len(piece))
                 network.counts.add(walk, threads)
                 done += len(piece)
-            found = run.edges if edges is None else edges.result()
-        assert found is not None
+            distinct = run.edges if edges is None else edges.result()
+        assert distinct is not None
         self.samples.append(run.sample)
-        self.runs.append(found)
+        self.runs.append(distinct)
         self.measured.append((brought.tried, brought.escaped, brought.base))
         self.transfers += done
         return done

@@ -87,20 +87,20 @@ class Causal(nn.Module):
         cut = reach.unsqueeze(1) * LEVELS == longest
         first = rank.gather(1, at)
         sure = self.sure(torch.where(cut, levels, 0) + longest + level.gather(1, at)).squeeze(2)
-        told = torch.cat([longest > 0, further_level > 0], dim=1)  # [n, 1 + F]
+        hinted = torch.cat([longest > 0, further_level > 0], dim=1)  # [n, 1 + F]
         further_sure = self.further_sure(longest + further_level + self.place).squeeze(2)  # [n, F]
-        odds = torch.where(told, torch.cat([sure, further_sure], dim=1), NEVER)
+        odds = torch.where(hinted, torch.cat([sure, further_sure], dim=1), NEVER)
         # each of the told ranks has its share of what those before it leave; the others share the rest by
         # their frequencies
         left = nn.functional.logsigmoid(-odds).cumsum(dim=1)
         share = nn.functional.logsigmoid(odds)
         share[:, 1:] = share[:, 1:] + left[:, :-1]
-        who = torch.where(told, torch.cat([first, further], dim=1), first)
+        who = torch.where(hinted, torch.cat([first, further], dim=1), first)
         prior = self.prior[:, :ranks][site]  # [n, R]
         others = torch.where(longest > 0, prior.scatter(1, who, _NONE), prior)
         rest = torch.logsumexp(others, dim=1, keepdim=True).clamp(min=_NONE)
         base = others - rest + left[:, -1:]
-        base = base.scatter_add(1, who, torch.where(told, share - base.gather(1, who), 0.0))
+        base = base.scatter_add(1, who, torch.where(hinted, share - base.gather(1, who), 0.0))
         strength = self.strength(level + row).squeeze(2)  # [n, K]
         h = torch.tanh(self.site(site) + self.previous(previous)) * self.gate(site)  # [n, U]
         # what is learnt speaks of whole histories

@@ -160,10 +160,10 @@ class CausalScorer:
     ) -> NDArray[np.float64]:
         """Logarithm of the probability of m targets, by that of the edges' ranks, of something new and of
         nothing new."""
-        found: NDArray[np.float64] = np.where(
+        log_p: NDArray[np.float64] = np.where(
             edge >= 0, took + self._within[edge] + stays, escape + self._fresh[target]
         )
-        return found
+        return log_p
 
     def _combine(
         self,

@@ -119,13 +119,13 @@ class CausalData:
                 if x < y:
                     part = _stretch(edges, max(a, x - LONGEST), y, a)
                     own.add(decode_edges(part, vocabulary), len(part) - (y - x))
-            made: list[dict[str, NDArray[Any]]] = []
+            parts: list[dict[str, NDArray[Any]]] = []
             for x in range(begin, end, _PART):
                 run, before = _reaching_back(edges, x, min(x + _PART, end), vocabulary)
                 wanted = history.wanted(run)
                 wanted[:before] = False
                 hints = history.look_up(run, wanted, own)
-                made.append(
+                parts.append(
                     {
                         "site": multi[run.site[wanted]],
                         "previous": previous_targets(run, none)[wanted],
@@ -135,7 +135,7 @@ class CausalData:
                     }
                 )
             advance(end - begin)
-            return made
+            return parts
 
         with pool(threads) as workers:
             for parts in workers.map(work, bounds):

@@ -102,12 +102,12 @@ class Saved:
         there = sum(array.size for array in arrays.values())
         if count > 2 * there + _SMALL:
             raise ModelError(f"{file}: holds {there:,} numbers of a network, the model wants {count:,}")
-        found = {name: array.shape for name, array in arrays.items()}
-        if shapes != found:
-            names = shapes.keys() | found.keys()
-            odd = min(name for name in names if shapes.get(name) != found.get(name))
+        present = {name: array.shape for name, array in arrays.items()}
+        if shapes != present:
+            names = shapes.keys() | present.keys()
+            odd = min(name for name in names if shapes.get(name) != present.get(name))
             raise ModelError(
-                f"{file}: {shortened(odd)} is {found.get(odd, 'missing')}, "
+                f"{file}: {shortened(odd)} is {present.get(odd, 'missing')}, "
                 f"the model wants {shapes.get(odd, 'none')}"
             )
         for name, array in arrays.items():

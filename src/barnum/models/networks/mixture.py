@@ -217,8 +217,8 @@ class Weighing:
         for _ in range(_ROUNDS):
             taken = np.bincount(cell, count * _share(weight[cell], likelier), CELLS)
             weight = (taken + _LEANS * whole) / (total + _LEANS)
-        found: F64 = np.clip(weight, _LEAST, 1 - _LEAST)  # what either can tell stays possible
-        return found
+        clipped: F64 = np.clip(weight, _LEAST, 1 - _LEAST)  # what either can tell stays possible
+        return clipped
 
     def _counted(self) -> tuple[I64, F64, F64]:
         """Cells, how much likelier the network made what happened, and how often that was so."""
@@ -229,5 +229,5 @@ class Weighing:
 def _share(weight: F64 | float, likelier: F64) -> F64:
     """What the network contributed to the chance of what happened."""
     ours = weight * likelier
-    found: F64 = ours / np.maximum(ours + 1 - weight, np.finfo(np.float64).tiny)
-    return found
+    share: F64 = ours / np.maximum(ours + 1 - weight, np.finfo(np.float64).tiny)
+    return share

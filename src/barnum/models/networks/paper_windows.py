@@ -31,23 +31,23 @@ class PaperConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def shapes(config: PaperConfig) -> Shapes:
     """Shapes of the network's numbers by name; all are f32."""
     units, size, gates = config.units, config.embedding, 4 * config.units
-    found: Shapes = {"embedding.weight": (config.inputs, size)}
+    named: Shapes = {"embedding.weight": (config.inputs, size)}
     for layer, inputs in enumerate((size, 2 * units, 2 * units)):
         if config.cudnn:
             for way in ("", "_reverse"):
-                found |= {
+                named |= {
                     f"lstm.{layer}.weight_ih_l0{way}": (gates, inputs),
                     f"lstm.{layer}.weight_hh_l0{way}": (gates, units),
                     f"lstm.{layer}.bias_ih_l0{way}": (gates,),
                     f"lstm.{layer}.bias_hh_l0{way}": (gates,),
                 }
         else:
-            found |= {
+            named |= {
                 f"lstm.{layer}.kernel": (2, gates, inputs),
                 f"lstm.{layer}.recurrent": (2, gates, units),
                 f"lstm.{layer}.bias": (2, gates),
             }
-    return found | {
+    return named | {
         "dense.weight": (units, 2 * units),
         "dense.bias": (units,),
         "out.weight": (config.classes, units),

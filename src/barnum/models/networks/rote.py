@@ -122,20 +122,20 @@ class RoteNetwork:
 
     def arrays(self, threads: int = 1) -> Arrays:
         """All numbers by name: equal counts give equal arrays."""
-        found: Arrays = {
+        numbers: Arrays = {
             "target": np.sort(self.counts.targets),
             "tried": self.tried,
             "escaped": self.escaped,
             "base": self.base,
         }
         for order, (key, followers, follower, count) in enumerate(self.counts.all_counts(threads)):
-            found |= {
+            numbers |= {
                 f"context.{order}": key,
                 f"followers.{order}": followers,
                 f"follower.{order}": follower,
                 f"count.{order}": count,
             }
-        return found
+        return numbers
 
     @classmethod
     def from_arrays(cls, config: RoteConfig, arrays: Arrays) -> RoteNetwork:
@@ -144,8 +144,8 @@ class RoteNetwork:
         Raises:
             ModelError: arrays are missing or contradict each other.
         """
-        made = cls(config)
-        cells = len(made.tried)
+        network = cls(config)
+        cells = len(network.tried)
         wanted: dict[str, tuple[type, int | None]] = {
             "target": (np.uint64, None),
             "tried": (np.float64, cells),
@@ -173,11 +173,11 @@ class RoteNetwork:
         for tried, escaped in measured:
             if not bool(((escaped >= 0) & (escaped <= tried) & (tried <= _MOST_TRIED)).all()):
                 raise ModelError("the counts are unusable: escapes are no numbers of times")
-        made.tried, made.escaped, made.base = arrays["tried"], arrays["escaped"], arrays["base"]
+        network.tried, network.escaped, network.base = arrays["tried"], arrays["escaped"], arrays["base"]
         for order in range(len(config.lengths)):
-            made._add(order, arrays)
-        made.settle()
-        return made
+            network._add(order, arrays)
+        network.settle()
+        return network
 
     def _add(self, order: int, arrays: Arrays) -> None:
         context, followers, follower, count = (arrays[f"{name}.{order}"] for name in _COUNTS)
