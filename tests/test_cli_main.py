@@ -8,7 +8,7 @@ import pytest
 
 from barnum.cli import main as main_module
 from barnum.cli.common import set_up_logging
-from barnum.errors import SampleError
+from barnum.errors import MissingPackageError, SampleError
 from paths_tools import barnum, make_images, make_sample
 
 
@@ -100,3 +100,17 @@ def test_a_hostile_name_of_a_sample(tmp_path):
     assert done.returncode == 22
     assert b"a?[31m?b" in done.stderr
     assert b"\x1b" not in done.stderr
+
+
+def test_options_that_the_library_refuses_are_a_usage_error(tmp_path):
+    same = tmp_path / "x"
+    (tmp_path / "eval").mkdir()
+    done = barnum("cluster", "--csv", same, "--json", same, tmp_path / "eval")
+    assert done.returncode == 2
+    lines = done.stderr.decode().splitlines()
+    assert lines[0] == "Usage: barnum cluster [OPTIONS] EVAL_DIR"
+    assert lines[-1] == "Error: --csv and --json name the same file: give each its own"
+
+
+def test_a_package_that_is_missing_has_its_own_exit_code(ended):
+    assert ended(MissingPackageError("this needs torch")) == (24, ["barnum: this needs torch"])

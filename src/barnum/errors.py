@@ -15,11 +15,13 @@
        ├─ ModelError               20   a model or its weights cannot be used
        ├─ SetsError                21   too few samples, or a sets file that names none
        ├─ SomeFailedError          22   some of several samples failed; the others are finished
-       └─ RecordingError           23   a run ended without a usable recording
+       ├─ RecordingError           23   a run ended without a usable recording
+       ├─ MissingPackageError      24   a package is not installed that only a part of Barnum needs
+       └─ OptionsError              2   options that do not go together, raised by the library
 
 The library raises them; only the command line turns them into a message and an exit code.
-0 means that the command ran, 2 a usage error, 3 with --fail-on-anomaly that something is anomalous,
-130 that the user interrupted it.
+0 means that the command ran, 2 a usage error (the command line's own, or OptionsError), 3 with
+--fail-on-anomaly that something is anomalous, 130 that the user interrupted it.
 """
 
 
@@ -129,3 +131,15 @@ class RecordingError(InputError):
     """A run ended without a usable recording."""
 
     exit_code = 23
+
+
+class MissingPackageError(InputError):
+    """A package is not installed that only a part of Barnum needs; the message says how to install it."""
+
+    exit_code = 24
+
+
+class OptionsError(InputError):
+    """Options that do not go together, raised by the library; the command line shows a usage error."""
+
+    exit_code = 2

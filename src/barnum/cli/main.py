@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from barnum import __version__
-from barnum.errors import BarnumError, InputError, OutputError
+from barnum.errors import BarnumError, InputError, OptionsError, OutputError
+from barnum.texts import printable, shortened
 
 # name → one line of help; the command itself is ``command`` in ``barnum.cli.<name>``.
 _COMMANDS = {
@@ -31,9 +32,6 @@ _COMMANDS = {
     "bloom": "Count what each further trace brings that is new.",
     "eval2png": "Draw an evaluation, a pixel a prediction.",
 }
-
-
-_LONGEST_WHY = 200
 
 
 class _LazyGroup(click.Group):
@@ -74,6 +72,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    context: click.Context | None = None
     try:
         if sys.stdout is None:  # it was closed before the program began
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
@@ -90,6 +89,9 @@ def main() -> None:
         _fail("interrupted", 130)
     except click.ClickException as error:
         error.show()
+        sys.exit(error.exit_code)
+    except OptionsError as error:
+        _as_usage_error(error, context).show()
         sys.exit(error.exit_code)
     except BarnumError as error:
         logging.getLogger("barnum").debug("traceback", exc_info=True)
@@ -113,6 +115,16 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _as_usage_error(error: OptionsError, context: click.Context | None) -> click.UsageError:
+    """What the command line would have raised, had it found what the library did."""
+    if context is not None and context.invoked_subcommand is not None:
+        name = context.invoked_subcommand
+        command = cli.get_command(context, name)
+        if command is not None:
+            context = click.Context(command, context, info_name=name)
+    return click.UsageError(printable(str(error)), context)
+
+
 def _explained(error: OSError) -> tuple[str, int]:
     """What to say of an error of the system's that no command foresaw, and the exit code."""
     why = (error.strerror or str(error)).lower()
@@ -124,8 +136,8 @@ def _explained(error: OSError) -> tuple[str, int]:
 
 
 def _what_did_not_fit(error: Exception) -> str:
-    why = " ".join(str(error).split())
-    return f"not enough memory: {why[:_LONGEST_WHY] or 'give it more, or less to do at once'}"
+    why = shortened(str(error)) or "give it more, or less to do at once"
+    return f"not enough memory: {why}"
 
 
 def _was_writing(code: int | None, file: str) -> bool:
@@ -140,8 +152,6 @@ def _was_writing(code: int | None, file: str) -> bool:
 
 
 def _fail(message: str, code: int) -> None:
-    from barnum.samples import printable
-
     # a name of a file is not to draw on the terminal, nor to look like a line of ours
     click.echo(f"barnum: {printable(message)}", err=True)
     sys.exit(code)
