@@ -6,7 +6,8 @@ its standard output. The end of its standard input means: kill the run now. So a
 asked for it, however that one ends.
 
 It adopts orphans of the run (PR_SET_CHILD_SUBREAPER), so that processes which left their session are found
-too.
+too. barnum.processes, which runs functions of our own, would not do: its processes end with the one that
+asked, but what they had started would not, and a program would inherit what they hold open.
 """
 
 from __future__ import annotations

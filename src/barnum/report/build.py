@@ -15,7 +15,7 @@ from barnum.report.names import Places
 from barnum.report.request import Progress, Request, no_progress
 from barnum.report.samples import look_at_all, sample_of, tasks_of
 from barnum.report.scan import WINDOW, Budget
-from barnum.report.texts import plain_text
+from barnum.texts import storable
 
 _BY = {
     "surprisal": "mean surprisal",
@@ -55,12 +55,12 @@ def build(request: Request, progress: Progress | None = None) -> Report:
     calls = all(scanned.calls is not None for scanned, _ in looked)
     return Report(
         version=__version__,
-        evaluations=plain_text(str(request.folder)),
+        evaluations=storable(str(request.folder)),
         model=judged.runs[0].model,
         window=calibration.window if calibration else WINDOW,
         classifier=judged.classifier,
         overview=overview(judged),
-        notes=[plain_text(note) for note in _notes(request, judged, samples, budget, calls) + unread],
+        notes=[storable(note) for note in _notes(request, judged, samples, budget, calls) + unread],
         places=places.all,
         samples=samples,
         calls=calls,

@@ -6,6 +6,7 @@ Everything is plain numbers, words and lists; blocks are named once, in ``places
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from typing import Annotated, Any, Literal
 
@@ -206,6 +207,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     places: list[Place]
     samples: list[SampleReport]
     calls: bool = False
+
+
+def finite(number: float | None) -> float | None:
+    """The number; None where it is infinite or not a number, which JSON cannot say."""
+    return None if number is None or not math.isfinite(number) else float(number)
 
 
 def json_schema() -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import EvaluationError
-from barnum.report.document import CalibrationReport, Classifier, Overview, Roc
+from barnum.report.document import CalibrationReport, Classifier, Overview, Roc, finite
 from barnum.report.request import Request
-from barnum.report.texts import finite, plain_text
+from barnum.texts import storable
 from barnum.verdicts.features import Run
 from barnum.verdicts.judgement import Summary, check_model, evaluation_name, judge, read_runs
 from barnum.verdicts.method import Score, Verdict
@@ -70,7 +70,7 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
         verdicts=found.verdicts,
         classifier=Classifier(
             method=found.method,
-            description=plain_text(found.description),
+            description=storable(found.description),
             threshold=finite(found.classifier.threshold),
             by=by,
         ),

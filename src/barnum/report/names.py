@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from barnum.report.document import Place
 from barnum.report.places import MOST_CLASSES, Located, hex_of
 from barnum.report.request import Progress
+
+if TYPE_CHECKING:
+    from barnum.report.symbols import Symbols
 
 
 class Places:
@@ -48,26 +51,27 @@ class Places:
         """Look each place up in the symbols of its image. Returns what could not be read."""
         from barnum.report.symbols import read_symbols
 
+        in_image: dict[str, list[int]] = {}
+        for number, image in enumerate(self._images):
+            if image is not None:
+                in_image.setdefault(image, []).append(number)
         notes = []
-        images = sorted({image for image in self._images if image is not None})
-        with progress("read symbols", len(images)) as bar:
-            for image in images:
-                mapped = [
-                    place.module for place, its in zip(self.all, self._images, strict=True) if its == image
-                ]
-                symbols, why = read_symbols(Path(image), mapped[0])
+        with progress("read symbols", len(in_image)) as bar:
+            for image, numbers in sorted(in_image.items()):
+                symbols, why = read_symbols(Path(image), self.all[numbers[0]].module)
                 if why is not None:
                     notes.append(f"Symbols of the image {Path(image).name} are unknown: it {why}.")
-                for index, its in enumerate(self._images):
-                    place = self.all[index]
-                    if its == image and place.offset is not None:
-                        function = symbols.find(place.offset)
-                        if function is not None:
-                            self.all[index] = msgspec.structs.replace(
-                                place, function=function[0], function_offset=function[1]
-                            )
+                for number in numbers:
+                    self.all[number] = _with_function(self.all[number], symbols)
                 bar.advance()
         return notes
+
+
+def _with_function(place: Place, symbols: Symbols) -> Place:
+    function = None if place.offset is None else symbols.find(place.offset)
+    if function is None:
+        return place
+    return msgspec.structs.replace(place, function=function[0], function_offset=function[1])
 
 
 class Namer:

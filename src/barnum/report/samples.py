@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from barnum.errors import EvaluationError
-from barnum.report.document import Alarm, SampleReport, Transfer, Window
+from barnum.processes import in_order
+from barnum.report.document import Alarm, SampleReport, Transfer, Window, finite
 from barnum.report.judging import Judged, alarm_threshold
 from barnum.report.names import Namer, Places
 from barnum.report.places import MOST_CLASSES, Located, Wanted, locate
 from barnum.report.request import Request
 from barnum.report.scan import WINDOW, Budget, Scan, Stretch, scan
-from barnum.report.texts import finite, plain_text
+from barnum.texts import storable
 from barnum.verdicts.method import Score
 
 
@@ -78,30 +74,11 @@ def look_at_all(
     """Carry all tasks out, by so many processes; ``advance`` is called after each.
 
     Raises:
-        EvaluationError: an evaluation is broken, or a process was ended from outside.
+        EvaluationError: an evaluation is broken, or a process was killed.
     """
-    if workers <= 1 or len(tasks) < 2:
-        for task in tasks:
-            yield _look(task)
-            advance()
-        return
-    context = multiprocessing.get_context("spawn")
-    # an interrupt ends this process, which ends them
-    with ProcessPoolExecutor(
-        min(workers, len(tasks)),
-        mp_context=context,
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    ) as pool:
-        try:
-            for found in pool.map(_look, tasks):
-                yield found
-                advance()
-        except BrokenProcessPool:
-            raise EvaluationError(
-                "a process that reads evaluations was ended from outside (is there enough memory?): use "
-                "--workers 1"
-            ) from None
+    for looked in in_order(tasks, _look, workers):
+        yield looked
+        advance()
 
 
 def _look(task: Task) -> tuple[Scan, Located]:
@@ -148,11 +125,11 @@ def sample_of(
     namer = places.namer(index, _classes(scanned), scanned.calls)
     return SampleReport(
         # an evaluation in the original's format names the sample alone
-        name=plain_text(located.name if located.name and run.name == run.sample else run.name),
+        name=storable(located.name if located.name and run.name == run.sample else run.name),
         label=run.label,
-        sample=plain_text(run.sample),
+        sample=storable(run.sample),
         verdict=word,
-        refused=None if refused is None else plain_text(refused),
+        refused=None if refused is None else storable(refused),
         score=finite(verdict.score) if verdict is not None and refused is None else None,
         p_value=finite(verdict.p_value) if verdict is not None and refused is None else None,
         transfers=task.count,
@@ -170,7 +147,7 @@ def sample_of(
         else Alarm(prediction=scanned.alarm[0], position=scanned.alarm[1]),
         curve=scanned.curve,
         windows=[_window(window, scanned, located, namer, task) for window in scanned.windows],
-        notes=[plain_text(note) for note in located.notes],
+        notes=[storable(note) for note in located.notes],
     )
 
 

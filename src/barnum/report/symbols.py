@@ -1,24 +1,23 @@
 """Names of functions in images: symbols of ELF files and exports of PE files, demangled.
 
-Images are laid out as in memory and come from outside. They are read by a process of its own, which may
-crash or be stopped without harm: ``python -m barnum.report.symbols IMAGE [FILE]`` prints the names as
-JSON. An image has only the symbols that are loaded; where FILE, which the image was made from, is still there
-with the same code, those of its table of all symbols are read too.
+Images are laid out as in memory and come from outside: each is read by a process of its own
+(:mod:`barnum.processes`). An image has only the symbols that are loaded; where the file that it was made from
+is still there with the same code, those of that file's table of all symbols are read too.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import struct
-import subprocess
-import sys
 from bisect import bisect_right
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from barnum.errors import ImageError
 from barnum.files import open_regular
+from barnum.processes import Job, Success, isolated
+from barnum.texts import storable
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +25,9 @@ LARGEST = 1 << 30  # bytes of an image
 _SECONDS = 60
 _MOST_SYMBOLS = 1 << 19
 _LONGEST_NAME = 300
-_MEMORY = 6 << 30
+_MEMORY = 6 << 30  # bytes that reading may take
+# bytes of all functions as JSON; a letter may take six
+_LARGEST_ANSWER = _MOST_SYMBOLS * (6 * _LONGEST_NAME + 64)
 # a symbol without a size reaches up to the next, and no further than this
 _REACH = 1 << 16
 
@@ -41,6 +42,13 @@ class Function(NamedTuple):
     begin: int
     size: int
     name: str
+
+
+class _Sources(NamedTuple):
+    """Paths of an image, and of the file that it was made from."""
+
+    image: str
+    file: str | None
 
 
 class Symbols:
@@ -76,23 +84,23 @@ def _rank(function: Function) -> tuple[int, int, int, str]:
 def read_symbols(
     image: Path, file: str | None = None, seconds: float = _SECONDS
 ) -> tuple[Symbols, str | None]:
-    """The functions of an image, and where they could not be read words that say why. ``file`` is the path
-    of what was mapped."""
-    words = [sys.executable, "-P", "-m", "barnum.report.symbols", str(image), *([file] if file else [])]
-    try:
-        done = subprocess.run(words, capture_output=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
+    """The functions of an image, and words that say why where they could not be read.
+
+    Args:
+        file: path of the file that was mapped.
+        seconds: after which reading is given up.
+    """
+    sources = _Sources(str(image), file if file is not None and file.startswith("/") else None)
+    job = Job(_functions_in, list[Function], _MEMORY, _LARGEST_ANSWER, ("barnum.report.symbols", "lief"))
+    [(_, outcome)] = isolated(iter([sources]), job, seconds=lambda _: seconds)
+    if isinstance(outcome, Success):
+        return Symbols(outcome.answer), None
+    if outcome.kind == "late":
         return Symbols([]), f"took more than {seconds:g} seconds to read"
-    except OSError as error:
-        return Symbols([]), f"could not be read ({error.strerror or error})"
-    if done.returncode:
-        _log.debug("symbols of %s: %s", image, done.stderr.decode(errors="replace")[-2000:])
-        return Symbols([]), "could not be read: damaged or hostile"
-    try:
-        told = json.loads(done.stdout)
-        return Symbols([Function(int(a), int(b), str(c)) for a, b, c in told]), None
-    except (ValueError, TypeError):
-        return Symbols([]), "could not be read: damaged or hostile"
+    _log.debug("symbols of %s: %s", image, outcome)
+    if outcome.kind == "input":
+        return Symbols([]), outcome.message
+    return Symbols([]), "could not be read: damaged or hostile"
 
 
 def functions_of(data: bytes, original: bytes = b"") -> list[Function]:
@@ -118,14 +126,14 @@ def _elf(lief: Any, data: bytes, original: bytes) -> list[Function]:
         binary = lief.ELF.parse(content)
         if binary is None:
             continue
-        found: list[Function] = []
+        functions: list[Function] = []
         for symbol in binary.symbols:
-            if len(found) >= _MOST_SYMBOLS:
+            if len(functions) >= _MOST_SYMBOLS:
                 break
             # 0: the symbol is somebody else's
             if symbol.is_function and symbol.value and symbol.shndx:
-                found.append(Function(symbol.value - base, symbol.size, _name(symbol)))
-        best = max(best, found, key=len)
+                functions.append(Function(symbol.value - base, symbol.size, _name(symbol)))
+        best = max(best, functions, key=len)
     return [function for function in best if function.begin >= 0 and function.name]
 
 
@@ -185,15 +193,15 @@ def _segments(data: bytes) -> list[_Segment]:
     wide = data[4:5] == b"\x02"
     (table,) = struct.unpack_from("<Q" if wide else "<I", data, 32 if wide else 28)
     entry, count = struct.unpack_from("<HH", data, 54 if wide else 42)
-    found = []
+    segments = []
     for index in range(count):
         at = table + index * entry
         if wide:
             kind, flags, offset, address, _, size = struct.unpack_from("<IIQQQQ", data, at)
         else:
             kind, offset, address, _, size, _, flags = struct.unpack_from("<7I", data, at)
-        found.append(_Segment(at, kind, flags, offset, address, size))
-    return found
+        segments.append(_Segment(at, kind, flags, offset, address, size))
+    return segments
 
 
 def _base(segments: list[_Segment]) -> int:
@@ -202,20 +210,20 @@ def _base(segments: list[_Segment]) -> int:
 
 
 def _pe(lief: Any, data: bytes) -> list[Function]:
-    found: list[Function] = []
+    functions: list[Function] = []
     for content in (_pe_as_file(data), data):
         binary = lief.PE.parse(content)
         if binary is None or not binary.has_exports:
             continue
         for entry in binary.get_export().entries:
-            if len(found) >= _MOST_SYMBOLS:
+            if len(functions) >= _MOST_SYMBOLS:
                 break
             if not entry.is_forwarded and entry.address:
                 name = _name(entry) or f"#{entry.ordinal}"
-                found.append(Function(entry.address, 0, name))
-        if found:
+                functions.append(Function(entry.address, 0, name))
+        if functions:
             break
-    return found
+    return functions
 
 
 def _pe_as_file(data: bytes) -> bytes:
@@ -241,11 +249,19 @@ def _name(symbol: Any) -> str:
         name = symbol.name
     if isinstance(name, bytes):
         name = name.decode("utf-8", errors="replace")
-    return str(name)[:_LONGEST_NAME]
+    return storable(str(name)[:_LONGEST_NAME])
 
 
-def _read(file: str) -> bytes:
-    """Content of a regular file of sensible size, else none."""
+def _functions_in(sources: _Sources) -> list[Function]:
+    """What a process of its own does. Raises ImageError where there is no image."""
+    data = _content(sources.image)
+    if not data:
+        raise ImageError("could not be read: missing, empty, or too large")
+    return functions_of(data, _content(sources.file) if sources.file else b"")
+
+
+def _content(file: str) -> bytes:
+    """Content of a regular file of at most LARGEST bytes, else none."""
     try:
         with (
             open_regular(Path(file), follow=True) as descriptor,
@@ -254,20 +270,3 @@ def _read(file: str) -> bytes:
             return raw.read() if 0 < os.fstat(descriptor).st_size <= LARGEST else b""
     except OSError:
         return b""
-
-
-def main(image: str, file: str = "") -> None:
-    """Print the functions of an image."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-    data = _read(image)
-    if not data:
-        sys.exit(1)
-    json.dump(functions_of(data, _read(file) if file.startswith("/") else b""), sys.stdout)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])
