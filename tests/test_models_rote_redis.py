@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from barnum.errors import InputError, ModelError, OutputError, TraceError
+from barnum.errors import InputError, MissingPackageError, ModelError, OutputError, TraceError
 from barnum.learning.rote import learner as rote_learn
-from barnum.learning.rote import store as rote_redis
+from barnum.learning.rote import store as rote_store
+from barnum.learning.rote import store_connection, store_pull, store_push
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
 from barnum.learning.rote.store import RedisStore
+from barnum.learning.rote.store_pending import add_piece
+from barnum.learning.rote.store_push import Push
 from barnum.models.networks.rote import RoteNetwork, lengths_up_to
 from barnum.paths import Kind, Learn
 from barnum.sequences import Tokens
@@ -229,7 +232,7 @@ def test_learners_at_the_same_time_add_up(server, store):
 
 
 def test_many_machines_at_once(server, store, raw, monkeypatch):
-    monkeypatch.setattr(rote_redis, "_ROWS", 16)
+    monkeypatch.setattr(store_push, "_ROWS", 16)
     failed, done = [], threading.Event()
 
     def work(first):
@@ -304,14 +307,14 @@ def test_counts_that_are_full_stay_full(store, raw):
     made.network.counts.add_counts(0, key, first, token, full)
     # what a run of so many transfers says
     with pytest.MonkeyPatch.context() as patch:
-        pack = rote_redis.pack_run
+        pack = store_push.pack_run
 
         def packed(*arguments):
             arrays = load(pack(*arguments))
             lifted = np.full_like(arrays["count"], 1 << 32)
             return save(arrays | {"count": lifted, "transfers": np.array([lifted.sum()])})
 
-        patch.setattr(rote_redis, "pack_run", packed)
+        patch.setattr(store_push, "pack_run", packed)
         store.push(made, before)
     taken, _ = pulled(store, 1)
     assert set(taken.network.counts.counts(0)[3].tolist()) == {0xFFFFFFFF}
@@ -786,7 +789,7 @@ def test_server_without_tls():
 
 
 def test_server_that_never_answers(monkeypatch):
-    monkeypatch.setattr(rote_redis, "_ANSWER", 0.2)
+    monkeypatch.setattr(store_connection, "_ANSWER", 0.2)
     with answering(b"") as address:
         refused(f"redis://{address}", f"redis://{address}", "cannot be reached")
 
@@ -807,24 +810,25 @@ def test_server_that_is_full(server, store, raw):
 
 def test_package_that_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "redis", None)
-    with pytest.raises(InputError) as error:
+    with pytest.raises(MissingPackageError) as error:
         RedisStore("redis://localhost")
-    assert line(error) == "sharing counts needs the package redis: pip install redis"
+    assert line(error).startswith("sharing counts needs redis, which is not installed: pip install")
+    assert error.value.exit_code == 24
 
 
 # deaths -----------------------------------------------------------------------------------------------------
 
 
 def test_machine_that_dies_after_its_push_was_entered(store, raw, monkeypatch):
-    monkeypatch.setattr(rote_redis, "_ROWS", 8)
+    monkeypatch.setattr(store_push, "_ROWS", 8)
     share(store, 0)
     with pytest.MonkeyPatch.context() as patch:
 
-        def dying(self, learner):
-            self._add_piece(len(learner.spec.lengths))
+        def dying(connection, orders):
+            add_piece(connection, orders)
             raise KeyboardInterrupt
 
-        patch.setattr(RedisStore, "_finish", dying)
+        patch.setattr(rote_store, "add_pending", dying)
         made = learner()
         before = store.snapshot(made)
         learn(made, 1)
@@ -841,11 +845,11 @@ def test_machine_that_dies_after_its_push_was_entered(store, raw, monkeypatch):
 
 
 def test_machine_that_dies_before_leaves_nothing_for_long(store, raw, monkeypatch):
-    monkeypatch.setattr(RedisStore, "_commit", lambda *_: 1 / 0)
+    monkeypatch.setattr(Push, "commit_once", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         share(store, 0)
     assert not raw.keys()
-    monkeypatch.setattr(store._client, "unlink", lambda *_: 0)
+    monkeypatch.setattr(store._connection.client, "unlink", lambda *_: 0)
     with pytest.raises(ZeroDivisionError):
         share(store, 0)
     left = raw.keys()
@@ -855,13 +859,14 @@ def test_machine_that_dies_before_leaves_nothing_for_long(store, raw, monkeypatc
 
 
 def test_staged_that_is_dropped_is_not_entered(store, raw, monkeypatch):
-    commit = RedisStore._commit
+    commit = Push.commit_once
 
-    def late(self, learner, staged, *rest):
-        raw.delete(f"{staged}:0")
-        return commit(self, learner, staged, *rest)
+    def late(self):
+        [run] = raw.keys("barnum:staged:*:0")
+        raw.delete(run)
+        return commit(self)
 
-    monkeypatch.setattr(RedisStore, "_commit", late)
+    monkeypatch.setattr(Push, "commit_once", late)
     with pytest.raises(OutputError, match="nothing was added"):
         share(store, 0)
     assert not raw.keys()
@@ -869,16 +874,16 @@ def test_staged_that_is_dropped_is_not_entered(store, raw, monkeypatch):
 
 def test_store_that_changes_while_it_is_read(server, store, monkeypatch):
     share(store, 0)
-    read, turns = RedisStore._read, []
+    read, turns = store_pull.read_contents, []
 
-    def changing(self, *arguments):
-        taken = read(self, *arguments)
+    def changing(*arguments):
+        taken = read(*arguments)
         if not turns:
             turns.append(1)
             push_of(server.url)
         return taken
 
-    monkeypatch.setattr(RedisStore, "_read", changing)
+    monkeypatch.setattr(store_pull, "read_contents", changing)
     taken, samples = pulled(store)
     assert samples == 2
     assert_same(taken, learn(learner(), 0, 7), escapes=False)
@@ -886,16 +891,16 @@ def test_store_that_changes_while_it_is_read(server, store, monkeypatch):
 
 def test_store_that_never_rests(server, store, monkeypatch):
     share(store, 0)
-    read, turns = RedisStore._read, iter(range(100, 200))
+    read, turns = store_pull.read_contents, iter(range(100, 200))
 
-    def changing(self, *arguments):
+    def changing(*arguments):
         made = learner()
         before = store.snapshot(made)
         learn(made, next(turns))
         store.push(made, before)
-        return read(self, *arguments)
+        return read(*arguments)
 
-    monkeypatch.setattr(RedisStore, "_read", changing)
+    monkeypatch.setattr(store_pull, "read_contents", changing)
     made = learner()
     with pytest.raises(InputError, match="try again later"):
         store.pull(made)
@@ -904,7 +909,7 @@ def test_store_that_never_rests(server, store, monkeypatch):
 
 def test_server_that_dies_midway_keeps_all_or_nothing(tmp_path, monkeypatch):
     """It is killed before and after each message of a push, and goes on from its disk."""
-    monkeypatch.setattr(rote_redis, "_ROWS", 64)
+    monkeypatch.setattr(store_push, "_ROWS", 64)
     connection = redis.connection.AbstractConnection
     send = connection.send_packed_command
     left, after, outcomes = [-1], [False], []

@@ -12,7 +12,7 @@ from barnum.learning.rote.runs import changes
 from barnum.models.networks.rote import RoteNetwork
 
 U64 = NDArray[np.uint64]
-_FORGOTTEN = (
+FORGOTTEN = (
     "the longest contexts were forgotten to keep within a bound of memory: such counts cannot be shared"
 )
 
@@ -51,6 +51,6 @@ class Counters:
         begin = np.flatnonzero(changes(context, target))
         more = np.add.reduceat(change[order], begin)
         if int(more.min()) < 0:
-            raise ModelError(_FORGOTTEN)
+            raise ModelError(FORGOTTEN)
         begin, more = begin[more > 0], more[more > 0]
         return Counters(context[begin], target[begin], more.astype(np.uint32))

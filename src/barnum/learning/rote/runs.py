@@ -1,4 +1,4 @@
-"""Runs as bytes, each by itself: what a store keeps of a run that was learnt (see rote_redis.py)."""
+"""Runs as bytes, each by itself: what a store keeps of a run that was learnt (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from barnum.errors import ModelError
-from barnum.models.arrays import Arrays, shortened
+from barnum.models.arrays import Arrays
 from barnum.models.networks.rote import F64
 from barnum.sequences import Edges, RunEdges
 from barnum.sequences.edges import Entries, add_up, all_of
 from barnum.sequences.kept import ascend
+from barnum.texts import quoted, reason
 
 U64 = NDArray[np.uint64]
 
@@ -73,11 +74,11 @@ def unpack_run(data: bytes, cells: int) -> tuple[str, RunEdges, tuple[F64, F64, 
     try:
         arrays: Arrays = load(data)
     except Exception as error:  # the library raises whatever it likes on broken headers
-        raise ModelError(f"is no safetensors ({shortened(str(error)) or type(error).__name__})") from None
+        raise ModelError(f"is no safetensors ({reason(error)})") from None
     for name in sorted(_TYPES.keys() | arrays.keys()):
         array = arrays.get(name)
         if array is None or name not in _TYPES or array.dtype != _TYPES[name] or array.ndim != 1:
-            raise ModelError(f"{shortened(ascii(name))} is missing, unknown or of another type")
+            raise ModelError(f"{quoted(name)} is missing, unknown or of another type")
     try:
         sample = arrays["sample"].tobytes().decode()
     except UnicodeDecodeError:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from barnum.errors import InputError
+from barnum.extras import require
 
 _FORMS = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE] or rediss://…, or unix://[[USER]:PASSWORD@]/SOCKET"
 _OPTIONS = {
@@ -16,12 +17,12 @@ _OPTIONS = {
 
 
 def redis_package() -> Any:
-    try:
-        import redis
-        import redis.backoff
-        import redis.retry
-    except ImportError:
-        raise InputError("sharing counts needs the package redis: pip install redis") from None
+    """The package redis. Raises MissingPackageError where it is not installed."""
+    require("redis", "sharing counts")
+    import redis
+    import redis.backoff
+    import redis.retry
+
     return redis
 
 
