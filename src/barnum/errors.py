@@ -115,18 +115,6 @@ class SomeFailedError(InputError):
     exit_code = 22
 
 
-class MissingPackageError(InputError):
-    """A package that a part of the program needs is not installed."""
-
-    exit_code = 24
-
-
-class OptionsError(InputError):
-    """Options that do not go together, or ask for what cannot be."""
-
-    exit_code = 2
-
-
 class RecordingError(InputError):
     """A run ended without a usable recording."""
 

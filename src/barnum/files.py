@@ -7,11 +7,11 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from barnum.errors import InputError, OutputError, OutputExistsError
+from barnum.errors import InputError, OptionsError, OutputError, OutputExistsError
 
 
 @contextmanager
@@ -79,15 +79,6 @@ def write_whole(file: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def is_text(name: str) -> bool:
-    """Whether a file's name can be written as text; bytes that are none stand in it as surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def check_place(file: Path, force: bool) -> None:
     """Refuse a place that cannot be written, before work is spent on it.
 
@@ -101,6 +92,35 @@ def check_place(file: Path, force: bool) -> None:
         raise OutputError(f"{file}: cannot be written (no such folder: {file.parent})")
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{file}: cannot be written (no permission in {file.parent})")
+
+
+def check_places(places: Mapping[str, Path | None], force: bool, evaluations: Path | None = None) -> None:
+    """Refuse places for results that cannot all be written, before work is spent on them.
+
+    Args:
+        places: by the option that names each, such as ``--csv``; None: not asked for.
+        force: whether what is there may be replaced.
+        evaluations: a folder that holds evaluations and nothing else, so no result may lie in it.
+
+    Raises:
+        OptionsError: two options name the same file, or one a file in ``evaluations``.
+        OutputExistsError: a file is there already, and ``force`` is not given.
+        OutputError: the folder of one is missing, or may not be written.
+    """
+    named: dict[Path, str] = {}
+    for option, file in places.items():
+        if file is None:
+            continue
+        folder = file.parent.resolve()
+        other = named.setdefault(folder / file.name, option)
+        if other != option:
+            raise OptionsError(f"{other} and {option} name the same file: give each its own")
+        if evaluations is not None and folder == evaluations.resolve():
+            raise OptionsError(
+                f"{option}: {file} lies in {evaluations}, which holds evaluations and nothing else: name "
+                "another place"
+            )
+        check_place(file, force)
 
 
 def write_result(file: Path, data: bytes) -> None:

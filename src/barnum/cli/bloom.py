@@ -57,16 +57,12 @@ def command(
     """
     set_up_logging(logging_level)
     learn = learn_of(parse_ret, parse_icall, parse_ijmp)
-    places = [file for file in (plot_file, json_file) if file is not None]
-    if len({file.parent.resolve() / file.name for file in places}) < len(places):
-        raise click.UsageError("--plot and --json name the same file")
-    from barnum.files import check_place, write_result
+    from barnum.files import check_places, write_result
     from barnum.paths import open_path
     from barnum.sequences.curve import KnownSequences, flat_from
     from barnum.sequences.histories import Histories
 
-    for file in places:
-        check_place(file, force)
+    check_places({"--plot": plot_file, "--json": json_file}, force)
     chosen = _chosen(sets_file, root)
     known = KnownSequences(sequence_length)
     curve: list[Brought] = []
@@ -80,17 +76,17 @@ def command(
             _log.warning("%s: holds no whole sequence before a transfer of these kinds", sample.folder)
         click.echo(f"{brought.new},{brought.distinct},{brought.share}")
         curve.append(brought)
-    found = flat_from(curve, flat)
+    flat_at = flat_from(curve, flat)
     # not among the numbers, which other programs may read
-    click.echo(_said(curve, chosen, found, flat), err=True)
+    click.echo(_said(curve, chosen, flat_at, flat), err=True)
     if plot_file:
         from barnum.pictures.curve_plot import plot_curve
 
         trained = sum(name == "b_train" for name, _ in chosen)
-        write_result(plot_file, plot_curve(curve, trained, found, flat, sequence_length))
+        write_result(plot_file, plot_curve(curve, trained, flat_at, flat, sequence_length))
     if json_file:
         options = {"learn": learn, "indirect": indirect, "sequence_length": sequence_length}
-        write_result(json_file, _as_json(options, chosen, curve, found, flat))
+        write_result(json_file, _as_json(options, chosen, curve, flat_at, flat))
 
 
 def _chosen(sets_file: Path, root: Path | None) -> list[tuple[str, Sample]]:

@@ -6,6 +6,7 @@ import copy
 import importlib
 import logging
 import math
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import click
 
 from barnum.errors import OptionsError
-from barnum.samples import printable
+from barnum.texts import printable
 
 _FORMAT = "%(asctime)s %(processName)s %(levelname)s %(message)s"
 
@@ -69,8 +70,31 @@ class Registered(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return str(value)
 
 
+class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = _SIZE.fullmatch(str(value).strip())
+        size = int(text[1]) * _UNITS[text[2].upper()] if text else 0
+        if not 0 < size <= _LARGEST_SIZE:
+            self.fail(
+                f"{value!r} is no size: give bytes, or a number with K, M, G or T, such as 4G", param, ctx
+            )
+        return size
+
+
+# 4G, 4GB and 4GiB are one size: units are powers of 1024
+_SIZE = re.compile(r"([0-9]{1,19}) ?([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LARGEST_SIZE = (1 << 63) - 1
+
 SECONDS = _Seconds()
 """Type of an option that takes a time in seconds: a finite number above 0."""
+
+SIZE = _Size()
+"""Type of an option that takes a number of bytes, 1 or more: 100000, 512M, 4GiB."""
 
 
 def set_up_logging(level: int) -> None:

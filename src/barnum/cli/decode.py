@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import logging_option, set_up_logging
+from barnum.cli.common import SIZE, logging_option, set_up_logging
 from barnum.errors import ImageError, TraceError
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def _parse_cpu(
 @cpu_option
 @click.option(
     "--max-size",
-    type=click.IntRange(min=1),
-    default=64 << 30,
+    type=SIZE,
+    default="64G",
     show_default=True,
-    metavar="BYTES",
-    help="Largest stream, decompressed.",
+    metavar="SIZE",
+    help="Bytes that a stream may have, decompressed.",
 )
 @logging_option
 @click.argument("sample", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -83,10 +83,11 @@ def command(
     set_up_logging(logging_level)
     from barnum.cli.decode_summary import summarize
     from barnum.paths.decode import Decoding
-    from barnum.paths.limits import TOO_MUCH_MEMORY, limit_memory
+    from barnum.paths.limits import MAX_MEMORY, TOO_MUCH_MEMORY
+    from barnum.processes import limit_memory
     from barnum.samples import Sample
 
-    limit_memory()
+    limit_memory(MAX_MEMORY)
     try:
         decoding = Decoding(
             Sample.open(sample),

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import SECONDS, ended_like_an_interrupt, logging_option, progress, set_up_logging
+from barnum.cli.common import (
+    SECONDS,
+    SIZE,
+    ended_like_an_interrupt,
+    logging_option,
+    progress,
+    set_up_logging,
+)
 from barnum.cli.decode import cpu_option
 from barnum.errors import (
     SampleError,
@@ -50,11 +57,11 @@ _log = logging.getLogger("barnum.preprocess")
 @cpu_option
 @click.option(
     "--max-size",
-    type=click.IntRange(min=1),
-    default=64 << 30,
+    type=SIZE,
+    default="64G",
     show_default=True,
-    metavar="BYTES",
-    help="Largest stream, decompressed.",
+    metavar="SIZE",
+    help="Bytes that a stream may have, decompressed.",
 )
 @logging_option
 @click.argument("trace_directory", type=click.Path(exists=True, file_okay=False, path_type=Path))

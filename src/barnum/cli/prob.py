@@ -9,6 +9,7 @@ import click
 
 from barnum.cli.common import (
     SECONDS,
+    SIZE,
     Real,
     ended_like_an_interrupt,
     logging_option,
@@ -21,23 +22,6 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _POSITIVE = click.IntRange(1, (1 << 31) - 1)
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A number of bytes: 4G, 512M, 100000."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        text = str(value).strip().lower().removesuffix("b").removesuffix("i")
-        unit = text[-1:] if text[-1:].isalpha() else ""
-        number = text.removesuffix(unit)
-        if unit not in _UNITS or not number.isdecimal() or len(number) > 12 or not int(number):
-            self.fail(f"{value!r} is no size: give bytes, or say 512M or 4G", param, ctx)
-        return int(number) * _UNITS[unit]
 
 
 @click.command("prob")
@@ -93,7 +77,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option(
     "--max-memory",
-    type=_Size(),
+    type=SIZE,
     metavar="SIZE",
     help="Most memory of the counts, such as 4G; the longest contexts are forgotten first.  "
     "[default: no bound]",

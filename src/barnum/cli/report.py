@@ -123,9 +123,11 @@ def command(
         raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
     if score is not None and (load_from or method in ("logistic", "svm")):
         raise click.UsageError("--score is conformal's, and set when it is learnt")
-    files = [file for file in (output, json_file, lines_file) if file is not None]
-    _check_places(files, force, eval_dir)
-    from barnum.files import write_result
+    from barnum.files import check_places, write_result
+
+    # long reading is not to be lost to a folder that is missing
+    places = {"--output": output, "--json": json_file, "--jsonl": lines_file}
+    check_places(places, force, evaluations=eval_dir)
     from barnum.report import build as pictures
 
     request = pictures.Request(
@@ -148,20 +150,6 @@ def command(
     if lines_file:
         write_result(lines_file, pictures.as_json_lines(report))
     click.echo(_summary(report, output))
-
-
-def _check_places(files: list[Path], force: bool, eval_dir: Path) -> None:
-    """Long reading is not to be lost to a folder that is missing."""
-    from barnum.files import check_place
-
-    if len({file.parent.resolve() / file.name for file in files}) < len(files):
-        raise click.UsageError("--output, --json and --jsonl must name different files")
-    for file in files:
-        if eval_dir.is_dir() and file.resolve().parent == eval_dir.resolve():
-            raise click.UsageError(
-                f"{file}: lies in EVAL_DIR, which holds evaluations alone: name another place"
-            )
-        check_place(file, force)
 
 
 def _default_bin_dir(traces: Path | None) -> Path | None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from barnum.cli.common import SECONDS, logging_option, progress, set_up_logging
+from barnum.cli.common import SECONDS, SIZE, logging_option, progress, set_up_logging
+from barnum.texts import printable
 
 if TYPE_CHECKING:
     from barnum.recording import Failure, Outcome
 
 _log = logging.getLogger(__name__)
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _PROGRAM = "barnum.trace.program"
 
 
@@ -32,18 +31,6 @@ class _Command(click.Command):
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "-- PROGRAM [ARGUMENT]... {}"]
-
-
-class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"([0-9]{1,15})([KMGT]?)", str(value).upper())
-        if not found or not int(found[1]):
-            self.fail(f"{value!r} is no size: give bytes, or a number with K, M, G or T", param, ctx)
-        return int(found[1]) * _UNITS[found[2]]
 
 
 @click.command(cls=_Command, short_help="Record runs of a program on documents as Intel PT.")
@@ -96,10 +83,11 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option(
     "--max-size",
-    type=_Size(),
+    type=SIZE,
     default="4G",
     show_default=True,
-    help="Stop recording a thread after this many bytes of packets (K, M, G, T).",
+    metavar="SIZE",
+    help="Stop recording a thread after this many bytes of packets, such as 512M.",
 )
 @click.option("-f", "--force", is_flag=True, help="Record anew what is recorded already.")
 @click.option("--show-output", is_flag=True, help="Let the program's output through, to standard error.")
@@ -207,7 +195,6 @@ class _Summary:
 
     def add(self, result: Outcome | Failure) -> None:
         from barnum.recording import Failure
-        from barnum.samples import printable
 
         name = printable(result.path.name)
         if isinstance(result, Failure):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from barnum.calls.opened import Reported
 from barnum.calls.path import LEARN
 from barnum.errors import SampleError
-from barnum.files import is_text
 from barnum.learning.rote.folds import calibrated_by, judge_in_folds
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
 from barnum.learning.session import Opener
@@ -22,6 +21,7 @@ from barnum.models.networks.rote import lengths_up_to
 from barnum.paths import Learn, OpenPath
 from barnum.samples import Sample, find_samples, open_samples
 from barnum.sequences import Tokens
+from barnum.texts import is_storable
 
 if TYPE_CHECKING:  # it imports torch
     from barnum.learning.network.world import World
@@ -65,7 +65,7 @@ class CallSession(NetworkSession[CallSettings]):
         if sample.report is None:
             _log.warning("skipped: %s: has no report of a sandbox", sample.folder)
             return False
-        if not is_text(sample.folder.name):
+        if not is_storable(sample.folder.name):
             _log.warning(
                 "skipped: %s: its name is no UTF-8, so no file can tell of it: rename it", sample.folder
             )
