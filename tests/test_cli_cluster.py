@@ -15,10 +15,13 @@ from PIL import Image
 from barnum import evaluations
 from barnum.cli.cluster import command
 from barnum.errors import BarnumError, EvaluationError, OutputExistsError, ParsedTraceError
+from barnum.evaluations.folder import find_evaluations
 from barnum.paths import Blocks, Chunk, GapDetails
 from barnum.paths.parquet import Ending, write_parquet
 from barnum.pictures.radar import HEIGHT, WIDTH, draw_radar
 from barnum.report import symbols
+from barnum.report.cluster_places import read_all
+from barnum.report.clusters import ClusterRequest, cluster
 from paths_tools import barnum
 from test_verdicts_evaluation import columns, header
 
@@ -343,8 +346,8 @@ def test_what_is_there_is_kept_unless_forced(folder, tmp_path):
         (("--traces", "/nowhere"), "traces"),
         (("--bin-dir", "/"), "--traces"),
         (("-c", "EVAL/x.csv"), "nothing else"),
+        (("--json", "EVAL/x.csv"), "--json"),
         (("-c", "EVAL/../x", "--json", "EVAL/../x"), "same file"),
-        (("-c", "EVAL/../gone/x"), "no folder"),
     ],
 )
 def test_wrong_words_are_usage_errors(folder, words, message):
@@ -352,6 +355,12 @@ def test_wrong_words_are_usage_errors(folder, words, message):
     assert done.returncode == 2
     assert message in done.stderr.decode()
     assert b"Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_missing_is_noticed_before_work_is_done(folder, tmp_path):
+    done = barnum("cluster", "-c", tmp_path / "gone" / "x", folder)
+    assert done.returncode == 17
+    assert done.stderr.decode().splitlines()[-1].endswith(f"(no such folder: {tmp_path}/gone)")
 
 
 def test_broken_evaluations_end_with_a_line(folder, tmp_path):
@@ -411,7 +420,24 @@ def test_names_that_are_no_text(tmp_path):
     output = run(made, "-c", tmp_path / "c.csv", "--json", tmp_path / "c.json", "-p", tmp_path / "c.png")
     assert "1 point" in output
     assert b"\n-1,malicious-s\xff.gz\n" in (tmp_path / "c.csv").read_bytes()
-    assert json.loads((tmp_path / "c.json").read_text())["runs"][0]["name"] == "s?"
+    assert json.loads((tmp_path / "c.json").read_text())["runs"][0]["name"] == r"s\xff"
+
+
+def test_the_library_gives_what_the_command_writes(folder, traces, tmp_path, capsys):
+    """Without a word on standard output."""
+    files = {option: tmp_path / option for option in ("--csv", "--plot", "--json")}
+    printed = run(folder, "--traces", traces, *(word for item in files.items() for word in item))
+    request = ClusterRequest(folder=folder, traces=traces)
+    read = []
+    runs, names = read_all(find_evaluations(folder), 1, request.max_classes, traces, lambda: read.append(1))
+    result = cluster(request, runs, names)
+    assert len(read) == len(runs) == 16
+    assert result.text() + "\n" == printed
+    assert files["--csv"].read_bytes() == result.csv()
+    assert files["--plot"].read_bytes() == result.plot()
+    assert files["--json"].read_bytes() == result.json()
+    assert [len(result.members(number)) for number in (0, 1, -1)] == [5, 5, 1]
+    assert "".join(capsys.readouterr()) == ""
 
 
 def test_help_is_quick_and_errors_are_of_the_project():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from barnum.cli.common import Real, logging_option, set_up_logging
-from barnum.errors import EvaluationError, OutputExistsError
-from barnum.files import write_whole
-from barnum.report.cluster_places import functions_in, read_all
-from barnum.report.clusters import ClusterResult, how_of
+from barnum.cli.common import Real, logging_option, progress, set_up_logging
+from barnum.files import check_places, write_result
 
 if TYPE_CHECKING:
     from barnum.verdicts.clusters import Algorithm, By
@@ -111,71 +110,31 @@ def command(
         raise click.UsageError("--min-samples must be 2 or more with --algorithm hdbscan")
     if bin_dir and not traces:
         raise click.UsageError("--bin-dir needs --traces, which says what lies in which module")
-    _check_outputs([csv_file, plot_file, json_file], force, eval_dir)
+    outputs = {"--csv": csv_file, "--plot": plot_file, "--json": json_file}
+    check_places(outputs, force, evaluations=eval_dir)
     from barnum.evaluations.folder import find_evaluations
-    from barnum.verdicts import clusters
-    from barnum.verdicts.judgement import check_model
+    from barnum.report.cluster_places import read_all
+    from barnum.report.clusters import ClusterRequest, cluster
+    from barnum.verdicts.clusters import MAX_CLASSES
 
-    files = find_evaluations(eval_dir)
-    max_classes = max_classes or clusters.MAX_CLASSES
-    runs, names = read_all(files, workers, max_classes, traces, logging_level)
-    check_model(eval_dir, runs, lambda run: run.file)
-    wanted = [run for run in runs if everything or run.malicious]
-    if not wanted:
-        raise EvaluationError(
-            f"{eval_dir}: holds no run labelled malicious, and only those are grouped: give --all to take "
-            "the others too"
-        )
-    taken = [run for run in wanted if run.has_vector(by)]
-    left_out = [run for run in wanted if not run.has_vector(by)]
-    points = clusters.points_of(taken, by)
-    radius = eps or clusters.EPS[by]
-    groups = clusters.group(points, algorithm, min_samples, radius)
-    label_of = dict(zip((run.file for run in taken), groups.label.tolist(), strict=True))
-    import numpy as np
-
-    shared = clusters.shared(runs, np.array([label_of.get(run.file, -1) for run in runs]))
-    told = ClusterResult(
-        how=how_of(algorithm, by, min_samples, radius, max_classes, taken),
-        settings={
-            "algorithm": algorithm,
-            "by": by,
-            "min_samples": min_samples,
-            "eps": radius if algorithm == "dbscan" else None,
-            "max_classes": max_classes if by == "predicted" else None,
-        },
-        runs=runs,
-        taken=taken,
-        left_out=left_out,
-        points=points,
-        groups=groups,
-        shared=shared,
-        names=names,
-        functions=functions_in(shared, names, runs, traces, bin_dir),
+    request = ClusterRequest(
+        folder=eval_dir,
+        algorithm=algorithm,
+        by=by,
+        max_classes=max_classes or MAX_CLASSES,
+        min_samples=min_samples,
+        eps=eps,
+        everything=everything,
+        traces=traces,
+        bin_dir=bin_dir,
     )
-    if csv_file:
-        write_whole(csv_file, told.csv())
-    if plot_file:
-        write_whole(plot_file, told.plot())
-    if json_file:
-        write_whole(json_file, told.json())
-    told.print(min_samples, traces)
-
-
-def _check_outputs(outputs: list[Path | None], force: bool, eval_dir: Path) -> None:
-    files = [file for file in outputs if file]
-    if len({file.absolute() for file in files}) < len(files):
-        raise click.UsageError("two results cannot go to the same file")
-    for file in files:
-        if file.parent.resolve() == eval_dir.resolve():
-            raise click.UsageError(f"{file}: {eval_dir} holds evaluations and nothing else: write elsewhere")
-        if not file.parent.is_dir():
-            raise click.UsageError(f"{file}: {file.parent} is no folder")
-        if file.exists() and not force:
-            raise OutputExistsError(f"{file}: is there already: give another name, or --force to replace it")
-
-
-# --- reading ---------------------------------------------------------------------------------------------
-
-
-# --- telling ---------------------------------------------------------------------------------------------
+    files = find_evaluations(eval_dir)
+    workers = workers or len(os.sched_getaffinity(0))
+    with progress("read evaluations", len(files)) as bar:
+        set_up = partial(set_up_logging, logging_level)
+        runs, names = read_all(files, workers, request.max_classes, traces, bar.advance, set_up)
+    result = cluster(request, runs, names)
+    for file, content in ((csv_file, result.csv), (plot_file, result.plot), (json_file, result.json)):
+        if file is not None:
+            write_result(file, content())
+    click.echo(result.text())

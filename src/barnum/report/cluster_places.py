@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.cli.common import progress, set_up_logging
 from barnum.errors import EvaluationError, InputError
 from barnum.evaluations.folder import open_evaluation
 from barnum.paths import Blocks, PathReader, open_path
-from barnum.report.clusters import MODULE_BITS
+from barnum.processes import in_order
+from barnum.report.cluster_names import MODULE_BITS
 from barnum.samples import MemoryMap, Module, Sample
 from barnum.verdicts.clusters import Anomalies, read_anomalies
 
@@ -34,6 +27,41 @@ U64 = NDArray[np.uint64]
 
 _log = logging.getLogger("barnum.cluster")
 _PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
+
+
+class _Task(NamedTuple):
+    """An evaluation to read; the fields are arguments of :func:`read_with_trace`."""
+
+    file: Path
+    max_classes: int
+    traces: Path | None
+
+
+def read_all(
+    files: Sequence[Path],
+    workers: int,
+    max_classes: int,
+    traces: Path | None,
+    advance: Callable[[], None] = lambda: None,
+    set_up: Callable[[], None] | None = None,
+) -> tuple[list[Anomalies], dict[int, str]]:
+    """Read evaluations by several processes: runs in the order of the files, and the names of modules by hash
+    and of calls by token.
+
+    ``advance`` is called after each; ``set_up``, which can be pickled, first in each process.
+
+    Raises:
+        EvaluationError: an evaluation is broken or was not scored from its trace, or a process was killed.
+        ParsedTraceError: a trace is broken.
+    """
+    runs: list[Anomalies] = []
+    names: dict[int, str] = {}
+    tasks = [_Task(file, max_classes, traces) for file in files]
+    for run, run_names in in_order(tasks, _read, workers, set_up):
+        runs.append(run)
+        names.update(run_names)
+        advance()
+    return runs, names
 
 
 def read_with_trace(file: Path, max_classes: int, traces: Path | None) -> tuple[Anomalies, dict[int, str]]:
@@ -62,15 +90,15 @@ def read_with_trace(file: Path, max_classes: int, traces: Path | None) -> tuple[
 
 
 def _calls(names: dict[str, str]) -> dict[int, str]:
-    found = {}
+    call_of = {}
     for token, name in names.items():
         with contextlib.suppress(ValueError):  # the file comes from outside
-            found[int(token, 16)] = name
-    return found
+            call_of[int(token, 16)] = name
+    return call_of
 
 
 def functions_of(
-    modules: Iterable[int], names: dict[int, str], runs: Sequence[Anomalies], traces: Path, bin_dir: Path
+    modules: Iterable[int], names: Mapping[int, str], runs: Sequence[Anomalies], traces: Path, bin_dir: Path
 ) -> dict[int, Symbols]:
     """Functions of modules by hash, of those whose image is in the folder of images.
 
@@ -79,7 +107,7 @@ def functions_of(
     """
     from barnum.report.symbols import read_symbols
 
-    found: dict[int, Symbols] = {}
+    functions: dict[int, Symbols] = {}
     wanted = {module: names[module] for module in modules if module in names}
     for run in runs:
         if not wanted:
@@ -96,11 +124,11 @@ def functions_of(
                 del wanted[module]
                 continue
             if image:
-                found[module], why = read_symbols(image, path)
+                functions[module], why = read_symbols(image, path)
                 del wanted[module]
                 if why:
                     _log.warning("no names of functions: %s: %s", image, why)
-    return found
+    return functions
 
 
 class _Steps:
@@ -169,62 +197,21 @@ def _mapped(folder: Path) -> dict[int, str]:
     return names
 
 
-def read_all(
-    files: list[Path], workers: int | None, max_classes: int, traces: Path | None, logging_level: int
-) -> tuple[list[Anomalies], dict[int, str]]:
-    """Every run of the folder, in order, and names of modules by hash."""
-    runs: list[Anomalies] = []
-    names: dict[int, str] = {}
-    count = min(workers or len(os.sched_getaffinity(0)), len(files))
-    with progress("read evaluations", len(files)) as bar:
-
-        def take(result: tuple[Anomalies, dict[int, str]]) -> None:
-            runs.append(result[0])
-            names.update(result[1])
-            bar.advance()
-
-        if count == 1:
-            for file in files:
-                take(read_with_trace(file, max_classes, traces))
-            return runs, names
-        pool = ProcessPoolExecutor(
-            count, multiprocessing.get_context("forkserver"), _begin_worker, (logging_level,)
-        )
-        try:
-            futures = [pool.submit(read_with_trace, file, max_classes, traces) for file in files]
-            for future in futures:
-                take(future.result())
-        except BrokenProcessPool:
-            raise EvaluationError(
-                "a process that read evaluations was killed: is there enough memory? --workers 1 needs least"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return runs, names
-
-
-def _begin_worker(logging_level: int) -> None:
-    # an interrupt is for the one that waits for the results
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    set_up_logging(logging_level)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+def _read(task: _Task) -> tuple[Anomalies, dict[int, str]]:
+    return read_with_trace(*task)
 
 
 def functions_in(
-    shared: list[list[Shared]],
-    names: dict[int, str],
-    runs: list[Anomalies],
+    shared: Sequence[Sequence[Shared]],
+    names: Mapping[int, str],
+    runs: Sequence[Anomalies],
     traces: Path | None,
     bin_dir: Path | None,
 ) -> dict[int, Symbols]:
+    """Functions by hash, of the modules in which transfers that clusters share begin or end; none without the
+    folders of samples and of images."""
     if traces is None or bin_dir is None:
         return {}
-    blocks = (block for each in shared for one in each for block in (one.source, one.target))
+    transfers = [transfer for of_cluster in shared for transfer in of_cluster]
+    blocks = {block for transfer in transfers for block in (transfer.source, transfer.target)}
     return functions_of(sorted({block >> MODULE_BITS for block in blocks}), names, runs, traces, bin_dir)
