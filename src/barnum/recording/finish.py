@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,10 +32,10 @@ from barnum.samples import (
     ProcessMeta,
     SpawnMeta,
     StreamMeta,
-    printable,
     write_info,
     write_meta,
 )
+from barnum.texts import printable, storable
 
 _CHUNK = 1 << 20
 # isa-l's first level packs packets at more than the speed a run makes them
@@ -54,122 +55,208 @@ class Finished(msgspec.Struct, frozen=True):
     packed_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What is known of a run apart from the files that the recorder left.
+
+    Attributes:
+        info: name and labels of the input.
+        engine: what ran it.
+        ended: how it ended.
+        command: the program and its arguments, with the placeholder for the input.
+        start: ``open`` where recording began when the input was opened, else ``exec``.
+        lost: sentences on what is known to be missing.
+    """
+
+    info: Info
+    engine: EngineFiles
+    ended: Ended
+    command: tuple[str, ...]
+    start: str
+    lost: tuple[str, ...] = ()
+
+
 def finish(
-    raw: Path,
-    sample: Path,
-    store: ImageStore,
-    info: Info,
-    engine: EngineFiles,
-    ended: Ended,
-    command: tuple[str, ...],
-    start: str,
-    lost: list[str],
-    check: Callable[[], None],
+    raw: Path, sample: Path, store: ImageStore, recording: Recording, check: Callable[[], None]
 ) -> Finished:
-    """Turn the work folder raw into files in the empty folder sample; meta.json comes last.
+    """Turn the work folder ``raw`` into files in the empty folder ``sample``; meta.json comes last.
 
     Args:
-        lost: sentences on what is known to be missing; more are added.
         check: called now and then; it may raise to end the work.
 
     Raises:
-        NothingRecordedError: of its class.
+        NothingRecordedError: no stream holds a packet.
+        RecordingError: the recorder's files are not as it writes them.
         OSError: the sample or an image cannot be written, or the recorder said that the disk was full.
     """
-    folder = RawFolder(raw)
-    raw_processes = folder.processes()
-    raw_streams = folder.streams()
-    for stream in raw_streams:
-        if stream.lost == "disk full":
-            raise OSError(errno.ENOSPC, "the disk was full while the program ran")
-    processes: list[ProcessMeta] = []
-    positions: dict[int, int] = {}
-    images: dict[str, Image] = {}
-    missing: dict[str, None] = {}
+    work = _Work(RawFolder(raw), sample, store, check)
+    raw_processes, raw_streams = work.raw.processes(), work.raw.streams()
+    if any(stream.lost == "disk full" for stream in raw_streams):
+        raise OSError(errno.ENOSPC, "the disk was full while the program ran")
     for process in raw_processes:
         check()
-        regions = Regions()
-        for snapshot in folder.maps(process.index):
-            for region in snapshot:
-                regions.paint(region)
-        if regions.ignored:
-            folder.complaints.append(
-                f"process {process.index} had more pieces of memory with code than are kept: "
-                f"{regions.ignored:,} have no name"
-            )
-        memory = describe_memory(regions.all(), store)
-        if not memory.lines:
-            continue
-        positions[process.index] = len(processes)
-        described = _write_process(folder, sample, process, positions, memory, check)
-        processes.append(described)
-        missing.update(dict.fromkeys(memory.missing))
-        _merge(images, memory.images, folder.complaints)
-    streams: list[StreamMeta] = []
-    spawn: SpawnMeta | None = None
-    spawning = _first_to_spawn(raw_processes)
-    packed = 0
+        _add_process(work, process)
     for stream in raw_streams:
-        if not stream.size and stream.tnt <= 1:
-            continue  # a thread that ended before recording began
-        if stream.process not in positions:
-            folder.complaints.append(f"stream {stream.index} belongs to no known process; it is left out")
-            continue
-        name = f"trace_{len(streams)}.gz"
-        size = _pack_stream(folder, stream, sample / name, check)
-        packed += (sample / name).stat().st_size
-        _keep_log(folder, stream, sample / f"log_{len(streams)}")
-        if stream.lost:
-            why = "at the size allowed" if stream.lost == "max-size" else "as its file could not grow"
-            lost.append(f"{name}: recording stopped {why}; {stream.lost_blocks:,} blocks ran after that")
-        if stream.unexpected:
-            lost.append(
-                f"{name}: {stream.unexpected:,} times it could not be told how the program came to where it "
-                "went on; the path has a gap there"
-            )
-        if spawning and spawning.index == stream.process:
-            place = spawning.spawn
-            if place and place.stream == stream.index and place.offset <= size:
-                spawn = SpawnMeta(stream=len(streams), offset=place.offset)
-        streams.append(
-            StreamMeta(
-                file=name,
-                process=positions[stream.process],
-                thread=stream.thread,
-                bytes=size,
-                lost=stream.lost,
-                lost_blocks=stream.lost_blocks,
-            )
-        )
-    if not streams:
+        _add_stream(work, stream)
+    if not work.streams:
         raise NothingRecordedError("nothing was recorded")
-    lost += [f"no image of {printable(path)}: its code is in the sample as far as it ran" for path in missing]
-    lost += folder.complaints
-    meta = Meta(
-        version=__version__,
-        command=tuple(storable(word) for word in command),
-        engine=Engine(
-            name="emulator",
-            program=Path(engine.qemu[processes[0].exec_mode]).name,
-            version=engine.version,
-            cpu=engine.cpu_of(processes[0].exec_mode),
-        ),
-        start="open" if start == "open" else "exec",
-        host_cpu=host_cpu(),
-        recorded=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        exit=exit_status(ended),
-        processes=tuple(processes),
-        streams=tuple(streams),
-        images=images,
-        spawn=spawn,
-        children=len(processes) - 1,
-        lost=tuple(lost),
-        stderr=ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),
-    )
-    write_info(sample / "info.txt", info)
+    meta = _meta_of(work, recording, _first_spawn(work, raw_processes))
+    write_info(sample / "info.txt", recording.info)
     check()
     write_meta(sample / "meta.json", meta)
-    return Finished(meta, sum(stream.bytes for stream in streams), packed)
+    packed = sum((sample / stream.file).stat().st_size for stream in work.streams)
+    return Finished(meta, sum(stream.bytes for stream in work.streams), packed)
+
+
+@dataclass(slots=True)
+class _Work:
+    """A sample that is being made: where from and where to, and what of it is there.
+
+    Attributes:
+        positions: number of a process in the sample, by its number in the work folder.
+        stream_of: number of a stream in the sample, likewise.
+        missing: paths of mapped files without an image; a set that keeps its order.
+        cut: sentences on what is missing in streams.
+    """
+
+    raw: RawFolder
+    sample: Path
+    store: ImageStore
+    check: Callable[[], None]
+    processes: list[ProcessMeta] = field(default_factory=list)
+    positions: dict[int, int] = field(default_factory=dict)
+    streams: list[StreamMeta] = field(default_factory=list)
+    stream_of: dict[int, int] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)
+    missing: dict[str, None] = field(default_factory=dict)
+    cut: list[str] = field(default_factory=list)
+
+    @property
+    def complaints(self) -> list[str]:
+        """Sentences on what the work folder lacks."""
+        return self.raw.complaints
+
+
+def _add_process(work: _Work, process: RawProcess) -> None:
+    """Write the memory map and the code of a process, and its images. One without a map is left out."""
+    regions = Regions()
+    for snapshot in work.raw.maps(process.index):
+        for region in snapshot:
+            regions.paint(region)
+    if regions.ignored:
+        work.complaints.append(
+            f"process {process.index} had more pieces of memory with code than are kept: "
+            f"{regions.ignored:,} have no name"
+        )
+    memory = describe_memory(regions.all(), work.store)
+    if not memory.lines:
+        return
+    position = work.positions[process.index] = len(work.processes)
+    mapping = "mapping.txt.gz" if position == 0 else f"mapping_{position}.txt.gz"
+    text = "".join(line.text() for line in memory.lines).encode("utf-8", errors="replace")
+    (work.sample / mapping).write_bytes(_packed(text))
+    work.processes.append(
+        ProcessMeta(
+            index=position,
+            parent=work.positions.get(process.parent) if process.parent is not None else None,
+            pid=process.pid,
+            program=storable(process.program),
+            mapping=mapping,
+            code=_write_code(work, process, position, memory),
+            exec_mode=64 if process.mode == 64 else 32,
+            event="exec" if process.event == "exec" else "fork" if process.event == "fork" else "start",
+        )
+    )
+    work.missing.update(dict.fromkeys(memory.missing))
+    for path, image in memory.images.items():
+        # the sample has one for a path
+        if work.images.setdefault(path, image) != image:
+            work.complaints.append(
+                f"{printable(path)} changed while the program ran; its first content is the image"
+            )
+
+
+def _write_code(work: _Work, process: RawProcess, position: int, memory: Memory) -> str | None:
+    """Write the code that is in no image; the name of its file, None where there is none."""
+    name = f"code_{position}.gz"
+    try:
+        written = write_code(work.sample / name, work.raw.code(process.index), memory.pieces, work.check)
+    except TooMuchCode:
+        work.complaints.append(f"process {position} ran more generated code than is kept")
+        written = (work.sample / name).exists()
+    return name if written else None
+
+
+def _add_stream(work: _Work, stream: RawStream) -> None:
+    """Write the packets of a stream; one of a thread that ended before recording began is left out."""
+    if not stream.size and stream.tnt <= 1:
+        return
+    if stream.process not in work.positions:
+        work.complaints.append(f"stream {stream.index} belongs to no known process; it is left out")
+        return
+    number = work.stream_of[stream.index] = len(work.streams)
+    name = f"trace_{number}.gz"
+    size = _pack_stream(work, stream, work.sample / name)
+    _keep_log(work.raw, stream, work.sample / f"log_{number}")
+    if stream.lost:
+        why = "at the size allowed" if stream.lost == "max-size" else "as its file could not grow"
+        work.cut.append(f"{name}: recording stopped {why}; {stream.lost_blocks:,} blocks ran after that")
+    if stream.unexpected:
+        work.cut.append(
+            f"{name}: {stream.unexpected:,} times it could not be told how the program came to where it "
+            "went on; the path has a gap there"
+        )
+    work.streams.append(
+        StreamMeta(
+            file=name,
+            process=work.positions[stream.process],
+            thread=stream.thread,
+            bytes=size,
+            lost=stream.lost,
+            lost_blocks=stream.lost_blocks,
+        )
+    )
+
+
+def _first_spawn(work: _Work, processes: list[RawProcess]) -> SpawnMeta | None:
+    """Where the program first started another process; None where it did not, or nothing sure is known."""
+    spawning = _first_to_spawn(processes)
+    place = spawning.spawn if spawning else None
+    if spawning is None or place is None or place.stream not in work.stream_of:
+        return None
+    number = work.stream_of[place.stream]
+    stream = work.streams[number]
+    if stream.process != work.positions.get(spawning.index) or place.offset > stream.bytes:
+        return None  # another program of the run can have written that
+    return SpawnMeta(stream=number, offset=place.offset)
+
+
+def _meta_of(work: _Work, recording: Recording, spawn: SpawnMeta | None) -> Meta:
+    mode = work.processes[0].exec_mode
+    no_image = [
+        f"no image of {printable(path)}: its code is in the sample as far as it ran" for path in work.missing
+    ]
+    return Meta(
+        version=__version__,
+        command=tuple(storable(word) for word in recording.command),
+        engine=Engine(
+            name="emulator",
+            program=Path(recording.engine.qemu[mode]).name,
+            version=recording.engine.version,
+            cpu=recording.engine.cpu_of(mode),
+        ),
+        start="open" if recording.start == "open" else "exec",
+        host_cpu=host_cpu(),
+        recorded=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        exit=exit_status(recording.ended),
+        processes=tuple(work.processes),
+        streams=tuple(work.streams),
+        images=work.images,
+        spawn=spawn,
+        children=len(work.processes) - 1,
+        lost=(*recording.lost, *work.cut, *no_image, *work.complaints),
+        stderr=recording.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),
+    )
 
 
 def exit_status(ended: Ended) -> ExitStatus:
@@ -193,39 +280,6 @@ def host_cpu() -> str:
     return ""
 
 
-def _write_process(
-    folder: RawFolder,
-    sample: Path,
-    process: RawProcess,
-    positions: dict[int, int],
-    memory: Memory,
-    check: Callable[[], None],
-) -> ProcessMeta:
-    position = positions[process.index]
-    mapping = "mapping.txt.gz" if position == 0 else f"mapping_{position}.txt.gz"
-    text = "".join(line.text() for line in memory.lines).encode("utf-8", errors="replace")
-    (sample / mapping).write_bytes(_packed(text))
-    code: str | None = f"code_{position}.gz"
-    try:
-        if not write_code(sample / f"code_{position}.gz", folder.code(process.index), memory.pieces, check):
-            code = None
-    except TooMuchCode:
-        folder.complaints.append(f"process {position} ran more generated code than is kept")
-        if not (sample / f"code_{position}.gz").exists():
-            code = None
-    parent = positions.get(process.parent) if process.parent is not None else None
-    return ProcessMeta(
-        index=position,
-        parent=parent,
-        pid=process.pid,
-        program=storable(process.program),
-        mapping=mapping,
-        code=code,
-        exec_mode=64 if process.mode == 64 else 32,
-        event="exec" if process.event == "exec" else "fork" if process.event == "fork" else "start",
-    )
-
-
 def _first_to_spawn(processes: list[RawProcess]) -> RawProcess | None:
     """The first process, or the program that it had become by exec, when it first started another."""
     now: RawProcess | None = None
@@ -241,25 +295,16 @@ def _first_to_spawn(processes: list[RawProcess]) -> RawProcess | None:
     return None
 
 
-def _merge(images: dict[str, Image], more: dict[str, Image], complaints: list[str]) -> None:
-    """Add the images of a further process; the sample has one for a path."""
-    for path, image in more.items():
-        if images.setdefault(path, image) != image:
-            complaints.append(
-                f"{printable(path)} changed while the program ran; its first content is the image"
-            )
-
-
-def _pack_stream(folder: RawFolder, stream: RawStream, target: Path, check: Callable[[], None]) -> int:
+def _pack_stream(work: _Work, stream: RawStream, target: Path) -> int:
     """Write the packets of a stream as gzip; returns their bytes before packing."""
     packer = isal_zlib.compressobj(_LEVEL, wbits=31)
     size = 0
-    with folder.stream_file(stream.index) as source, target.open("wb") as out:
+    with work.raw.stream_file(stream.index) as source, target.open("wb") as out:
         while size < stream.size:
-            check()
+            work.check()
             data = os.pread(source, min(_CHUNK, stream.size - size), PAGE + size)
             if not data:
-                folder.complaints.append(f"stream {stream.index} was cut off after {size:,} bytes")
+                work.complaints.append(f"stream {stream.index} was cut off after {size:,} bytes")
                 break
             size += len(data)
             out.write(packer.compress(data))
@@ -269,11 +314,11 @@ def _pack_stream(folder: RawFolder, stream: RawStream, target: Path, check: Call
     return size + len(rest)
 
 
-def _keep_log(folder: RawFolder, stream: RawStream, target: Path) -> None:
+def _keep_log(raw: RawFolder, stream: RawStream, target: Path) -> None:
     """The plugin's own log of executed blocks, where one was asked for."""
     try:
         with (
-            open_regular(folder.folder / f"log_{stream.index}") as source,
+            open_regular(raw.folder / f"log_{stream.index}") as source,
             os.fdopen(os.dup(source), "rb") as rows,
             target.open("wb") as out,
         ):
@@ -285,8 +330,3 @@ def _keep_log(folder: RawFolder, stream: RawStream, target: Path) -> None:
 def _packed(data: bytes) -> bytes:
     packer = isal_zlib.compressobj(_LEVEL, wbits=31)
     return bytes(packer.compress(data) + packer.flush())
-
-
-def storable(value: str) -> str:
-    """The same without what JSON cannot hold (bytes of a name that are no UTF-8)."""
-    return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")

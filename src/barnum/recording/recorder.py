@@ -16,12 +16,13 @@ from barnum.errors import EngineError, InputError, OutputError, OutputExistsErro
 from barnum.files import output_error
 from barnum.recording.claim import Taken, claim, mark_unfinished, publish, remove
 from barnum.recording.engine import EngineFiles, Start, can_record, command_line
-from barnum.recording.finish import Finished, NothingRecordedError, finish, storable
+from barnum.recording.finish import Finished, NothingRecordedError, Recording, finish
 from barnum.recording.images import ImageStore
 from barnum.recording.inputs import hash_input
 from barnum.recording.program import Program, find_program
 from barnum.recording.run import Ended, Interrupted, Runs
-from barnum.samples import Info, Sample, printable
+from barnum.samples import Info, Sample
+from barnum.texts import printable, shortened, storable
 
 PLACEHOLDER = "{}"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -191,12 +192,14 @@ class Recorder:
                 raw,
                 fresh,
                 self.store,
-                Info(storable(path.name), settings.label, settings.extra_labels),
-                settings.engine,
-                ended,
-                settings.command,
-                settings.start,
-                self._losses(ended, path, status),
+                Recording(
+                    info=Info(storable(path.name), settings.label, settings.extra_labels),
+                    engine=settings.engine,
+                    ended=ended,
+                    command=settings.command,
+                    start=settings.start,
+                    lost=tuple(self._losses(ended, path, status)),
+                ),
                 self.runs.check,
             )
         except NothingRecordedError:
@@ -300,7 +303,7 @@ def _outcome(path: Path, final: Path, finished: Finished, ended: Ended, total: f
 def _last_words(ended: Ended) -> str:
     """How the program ended and the last two lines it said, to be put behind a message."""
     lines = ended.stderr.decode("utf-8", errors="replace").strip().splitlines()
-    said = ": " + " | ".join(printable(line.strip()[:200]) for line in lines[-2:]) if lines else ""
+    said = ": " + " | ".join(shortened(line) for line in lines[-2:]) if lines else ""
     if ended.timeout or ended.status is None:
         return f" (it was killed{said})"
     how = f"by signal {-ended.status}" if ended.status < 0 else f"with status {ended.status}"
