@@ -9,20 +9,15 @@ lives is left alone, one whose owner is out of sight (another machine, another c
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path as FilePath
 
 from barnum.errors import OutputError, OutputExistsError
-from barnum.files import open_regular
-from barnum.samples.owner import Owner
+from barnum.samples.owner import Owner, locked, owner_text
 
 _TOKEN = re.compile(r"\S.* ([0-9a-f]{16})\n", re.ASCII)
-_LONGEST = 4096
 
 
 class Claim:
@@ -94,8 +89,8 @@ class Claim:
 
     def _take_over(self) -> None:
         # of several on this machine that see a dead owner, the first that holds the lock is the new one
-        with _locked(self.part.parent):
-            text = _head(self.part)
+        with locked(self.part.parent):
+            text = owner_text(self.part)
             owner = Owner.parse(text)
             state = owner.state() if owner else "unknown"
             if state == "alive" or (state != "dead" and not self._force):
@@ -108,7 +103,7 @@ class Claim:
             self.result.with_name(f".{self.result.name}.{token[1]}").unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
-        return _head(self.part) == self._text
+        return owner_text(self.part) == self._text
 
 
 def _why(owner: Owner | None) -> str:
@@ -119,23 +114,3 @@ def _why(owner: Owner | None) -> str:
             f"process {owner.pid} on {owner.host} is making it: if that is gone, use --force to take it over"
         )
     return f"process {owner.pid} of this machine is making it: wait for it, or end it"
-
-
-@contextmanager
-def _locked(folder: FilePath) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # some network file systems have no locks for folders
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _head(file: FilePath) -> str:
-    try:
-        with open_regular(file) as descriptor:
-            return os.pread(descriptor, _LONGEST, 0).decode("utf-8", errors="replace")
-    except OSError:
-        return ""

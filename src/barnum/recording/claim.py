@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from barnum.samples.owner import Owner
+from barnum.samples.owner import Owner, locked, owner_text
 
 _OWNER = "owner"
-_OWNER_LIMIT = 4096
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -44,9 +41,9 @@ def claim(root: Path, name: str, force: bool) -> Path:
     fresh.mkdir()
     try:
         (fresh / _OWNER).write_text(f"{Owner.mine().text()}\n")
-        with _locked(root):
+        with locked(root):
             if os.path.lexists(part):
-                owner = _owner_of(part)
+                owner = Owner.parse(owner_text(part / _OWNER))
                 state = owner.state() if owner else "dead"
                 if owner and state == "alive":
                     raise Taken(f"process {owner.pid} records it now")
@@ -107,28 +104,6 @@ def remove(folder: Path) -> None:
         # folders without permissions, or nested deeper than Python's stack
         for command in (["chmod", "-R", "u+rwx", "--", str(folder)], ["rm", "-rf", "--", str(folder)]):
             subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Hold the lock of a folder, so that only one run at a time judges a `.part` in it."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # some network file systems have no locks for folders
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _owner_of(part: Path) -> Owner | None:
-    """Owner of a `.part` folder; None when it has none that can be read."""
-    try:
-        with (part / _OWNER).open("rb") as file:
-            return Owner.parse(file.read(_OWNER_LIMIT).decode("utf-8", errors="replace"))
-    except OSError:
-        return None
 
 
 def _exchange(one: Path, other: Path) -> bool:

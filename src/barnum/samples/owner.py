@@ -9,19 +9,25 @@ gone says so with --force.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from barnum.samples.info import printable
+from barnum.files import open_regular
+from barnum.texts import printable
 
 State = Literal["alive", "dead", "elsewhere"]
 
 _UNKNOWN = "-"
+# bytes of a file that names an owner
+_LONGEST = 4096
 _LINE = re.compile(
     r"(\S{1,255}) ([0-9a-f-]{1,64}) ([0-9]{1,20}|-) ([0-9]{1,10}) ([0-9]{1,20})(?:\s.*)?",
     re.ASCII | re.DOTALL,
@@ -58,10 +64,10 @@ class Owner(msgspec.Struct, frozen=True):
 
         What follows behind white space is the caller's own.
         """
-        found = _LINE.fullmatch(text)
-        if not found:
+        words = _LINE.fullmatch(text)
+        if not words:
             return None
-        return cls(printable(found[1]), found[2], found[3], int(found[4]), int(found[5]))
+        return cls(printable(words[1]), words[2], words[3], int(words[4]), int(words[5]))
 
     def text(self) -> str:
         """Five words on one line, without its end: host, boot id, PID namespace, pid, start time."""
@@ -73,6 +79,34 @@ class Owner(msgspec.Struct, frozen=True):
         if _UNKNOWN in here or (self.boot, self.namespace) != here:
             return "elsewhere"
         return "alive" if started(self.pid) == self.begun else "dead"
+
+
+def owner_text(file: Path) -> str:
+    """The beginning of a file that says who its owner is; empty where it cannot be read, or is no regular
+    file (a link is not followed, a pipe not waited for)."""
+    try:
+        with open_regular(file) as descriptor:
+            return os.pread(descriptor, _LONGEST, 0).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder: of several processes that judge an owner in it, one does at a time.
+
+    Where a file system has no locks for folders (some of a network), nothing is held.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def started(pid: int) -> int | None:
