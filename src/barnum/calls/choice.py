@@ -12,7 +12,7 @@ from barnum.calls.found import Found, last_part, plain_path
 from barnum.calls.target import Target
 from barnum.calls.tree import Tree
 from barnum.errors import SampleError
-from barnum.samples import printable
+from barnum.texts import quoted
 
 _log = logging.getLogger(__name__)
 _PID = re.compile(r"pid:(\d{1,10})", re.ASCII)
@@ -65,7 +65,7 @@ class Choice:
         places = [place for place, found in enumerate(self._tree.processes) if wanted(found)]
         chosen = self._with_calls(places)
         if not chosen:
-            raise SampleError(f"{self._file}: holds no call of {printable(process)!r}; {self._list()}")
+            raise SampleError(f"{self._file}: holds no call of {quoted(process)}; {self._list()}")
         return chosen
 
     def given(self, target: Target) -> tuple[list[Found], ChosenBy]:
@@ -150,7 +150,7 @@ class Choice:
         if process.startswith("pid:"):
             number = _PID.fullmatch(process)
             if not number:
-                raise SampleError(f"process {printable(process)!r}: pid: must be followed by a number")
+                raise SampleError(f"process {quoted(process)}: pid: must be followed by a number")
             pid = int(number[1])
             return lambda found: found.pid == pid
         name = process.lower()

@@ -17,7 +17,7 @@ from barnum.calls.found import Found, integer, last_part
 from barnum.calls.recording import LONGEST_TEXT, Recording
 from barnum.calls.source import Source
 from barnum.calls.surrogates import may_have, mended
-from barnum.samples import printable
+from barnum.texts import shortened
 
 # kinds of lines that are told apart in messages
 _KINDS = 64
@@ -140,7 +140,7 @@ def read_log(source: Source, recording: Recording) -> str | None:
 def _kind(plugin: object, source: Source) -> str:
     if not isinstance(plugin, str):
         return "nothing named"
-    return printable(plugin[:40]) if source.quotable else "other plugins"
+    return shortened(plugin, 40) if source.quotable else "other plugins"
 
 
 def _start(line: _Line, started: _Started, recording: Recording, now: float) -> None:

@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from barnum.calls.calls import Process
-from barnum.samples import printable
+from barnum.texts import shortened
 
 # sandboxes write the same drive in several ways
 _DRIVE = re.compile(r"\A(?:(?:/[/?]\?/)?[a-z]:|/device/[^/]*)(?=/)")
@@ -45,7 +45,7 @@ class Found:
 
     def shown(self) -> str:
         """Its name and number, for messages."""
-        name = printable(self.name[:80]) or "a process without a name"
+        name = shortened(self.name, 80) or "a process without a name"
         return name if self.pid < 0 else f"{name} (pid {self.pid})"
 
 

@@ -26,6 +26,8 @@ _PROCESS = ("process", "process_path")
 # a table of many programs, such as MalBehavD's
 _LABELS = {"sha256", "sha1", "md5", "hash", "label", "labels", "class", "malware"}
 _NUMBER = re.compile(rb"[0-9]{1,10}")
+# bytes of a wrong number that are looked at to show it
+_SHOWN = 400
 # instead of a name's number
 _BLANK, _OTHER = -1, -2
 # bytes of an entry of a dictionary, about
@@ -117,7 +119,7 @@ def _new(source: Source, recording: Recording, line: bytes, place: int, numbers:
     if numbers:
         text = _as_number(source, line.strip())
     elif _NO_NAME.search(text) or not text.isprintable():
-        shown = source.quoted(text[:80])
+        shown = source.quoted(text)
         raise SampleError(
             f"{source.file}: line {place:,} is no name of a call: {shown}: give a report of Cuckoo or CAPE, "
             "a log of DRAKVUF, or a list with one name a line"
@@ -175,7 +177,7 @@ def _as_number(source: Source, word: bytes) -> str:
 
 
 def _no_number(source: Source, word: bytes) -> SampleError:
-    shown = source.quoted(word[:40].decode("utf-8", errors="replace"))
+    shown = source.quoted(word[:_SHOWN].decode("utf-8", errors="replace"))
     return SampleError(
         f"{source.file}: {shown} is no number of a system call, as those before it are: "
         "give either numbers or names"

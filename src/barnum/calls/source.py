@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from barnum.calls.calls import Limits
 from barnum.errors import SampleError
-from barnum.samples import printable
+from barnum.texts import quoted
 
 if TYPE_CHECKING:
     from zlib import _Decompress as _Inflate
@@ -62,7 +62,7 @@ class Source:
 
     def quoted(self, text: str) -> str:
         """A piece of the file for a message."""
-        return repr(printable(text)) if self.quotable else "(not shown, as the report is a link)"
+        return quoted(text) if self.quotable else "(not shown, as the report is a link)"
 
     def read(self, size: int) -> bytes:
         """At least one byte and at most size; nothing at the end.

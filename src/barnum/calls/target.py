@@ -68,7 +68,7 @@ class Target:
             if len(small) < _SHORTEST or self._named == _NAMES:
                 return
             self._named += 1
-        self._forms |= {small, *_escaped(name), *_short(small)}
+        self._forms |= {small, *_in_octal(name), *_short(small)}
         stem = small.partition(".")[0]
         if len(stem) in _LENGTHS_OF_HASHES:
             self.add_hash(stem)
@@ -134,15 +134,15 @@ class Target:
         return False
 
 
-def _escaped(name: str) -> set[str]:
+def _in_octal(name: str) -> set[str]:
     """As DRAKVUF writes a name into a command line: bytes of other letters than ASCII's in octal digits."""
     if name.isascii():
         return set()
-    made = set()
+    names = set()
     for text in (name, name.lower()):
         data = text.encode("utf-8", errors="surrogatepass")
-        made.add("".join(chr(byte) if byte < 128 else f"\\{byte:03o}" for byte in data).lower())
-    return made
+        names.add("".join(chr(byte) if byte < 128 else f"\\{byte:03o}" for byte in data).lower())
+    return names
 
 
 def _short(name: str) -> set[str]:

@@ -14,6 +14,7 @@ import click
 
 from barnum.cli.common import Real, progress, set_up_logging
 from barnum.errors import OutputExistsError, SomeFailedError
+from barnum.texts import shortened, storable
 
 if TYPE_CHECKING:
     from barnum.verdicts.features import Run
@@ -227,7 +228,7 @@ def _as_json(judgement: Judgement) -> bytes:
         features: dict[str, Any] = msgspec.to_builtins(run)
         del features["calibration"], features["model"]
         for name in ("name", "sample"):  # names of files may be no UTF-8
-            features[name] = features[name].encode(errors="replace").decode()
+            features[name] = storable(features[name])
         rows.append({**features, **msgspec.to_builtins(verdict), "verdict": verdict.word})
     document = {
         "schema": 2,
@@ -251,7 +252,7 @@ def _print(judgement: Judgement, cut: bool) -> None:
             f"judged by what the first thread did before another process was started: {count} "
             f"of {len(runs)} runs were cut there, the others started none or do not say"
         )
-    names = [_shortened(_printable(run.name) or run.sample) for run in runs]
+    names = [shortened(run.name or run.sample, 64) for run in runs]
     width = max(len("document"), *map(len, names))
     click.echo(f"\n{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
     digits = 4 if getattr(judgement.classifier, "score", None) == "surprisal" else 2
@@ -293,11 +294,3 @@ def _shown(rate: Rate) -> str:
         f"{rate.wrong} of {rate.runs} ({100 * rate.rate:.1f} %; 95 %: {100 * rate.low:.1f} to "
         f"{100 * rate.high:.1f} %)"
     )
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 64 else f"{name[:63]}…"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from barnum.samples import printable
+from barnum.texts import printable
 
 if TYPE_CHECKING:
     from barnum.paths.decode import Decoding

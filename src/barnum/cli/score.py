@@ -12,6 +12,7 @@ import msgspec
 
 from barnum.cli.common import SECONDS, ended_like_an_interrupt, set_up_logging, usage_errors
 from barnum.errors import InputError, SomeFailedError
+from barnum.texts import printable_json, storable
 
 _ANOMALOUS = 3
 
@@ -109,9 +110,8 @@ def command(
 
 
 def _say(told: dict[str, Any]) -> None:
-    line = msgspec.json.encode(_text(told)).decode()
-    # JSON leaves most of what a terminal obeys as it is; escaped, it says the same
-    click.echo(line if line.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in line))
+    # JSON leaves most of what a terminal obeys as it is
+    click.echo(printable_json(msgspec.json.encode(_text(told))))
     sys.stdout.flush()
 
 
@@ -121,13 +121,7 @@ def _text(value: Any) -> Any:
         return {key: _text(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_text(inner) for inner in value]
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _escaped(character: str) -> str:
-    # above U+FFFF, JSON has two escapes
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+    return storable(value) if isinstance(value, str) else value
 
 
 def _name(place: Path) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from barnum.errors import EvaluationError
 from barnum.evaluations.files import Writer
 from barnum.evaluations.header import SCHEMA, Header, split_name
+from barnum.texts import reason, storable
 
 _KEY = b"barnum"
 _ROWS = 1 << 20
@@ -45,7 +46,7 @@ class EvaluationWriter(Writer):
 
     def __init__(self, file: Path, header: Header, calls: Mapping[int, str] | None = None) -> None:
         super().__init__(file)
-        names = {name: _text(getattr(header, name)) for name in ("name", "sample")}
+        names = {name: storable(getattr(header, name)) for name in ("name", "sample")}
         self._header = header = msgspec.structs.replace(header, **names)
         self._calls = calls
         self._met: set[int] = set()
@@ -84,7 +85,7 @@ class EvaluationWriter(Writer):
         if self._calls is None:
             return None
         names = {token: self._calls[token] for token in sorted(self._met) if token in self._calls}
-        return {f"{token:016x}": _text(name)[:_LONGEST_CALL] for token, name in names.items()}
+        return {f"{token:016x}": storable(name)[:_LONGEST_CALL] for token, name in names.items()}
 
 
 class ParquetEvaluation:
@@ -107,7 +108,7 @@ class ParquetEvaluation:
                 raise EvaluationError(f"{file}: has other columns than an evaluation: evaluate anew")
             header = self.header = msgspec.json.decode(metadata.get(_KEY, b"{}"), type=Header)
         except (pa.ArrowException, OSError, UnicodeError) as error:
-            raise EvaluationError(f"{file}: cannot be read as Parquet ({_first_line(error)})") from None
+            raise EvaluationError(f"{file}: cannot be read as Parquet ({reason(error)})") from None
         except msgspec.MsgspecError as error:
             raise EvaluationError(f"{file}: has no header of an evaluation ({error})") from None
         if header.schema != SCHEMA:
@@ -146,21 +147,12 @@ class ParquetEvaluation:
                     name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False)) for name in columns
                 }
         except (pa.ArrowException, OSError) as error:
-            raise EvaluationError(f"{self.file}: is broken ({_first_line(error)})") from None
+            raise EvaluationError(f"{self.file}: is broken ({reason(error)})") from None
 
     def close(self) -> None:
         """Let the file go."""
         self._parquet.close()
 
 
-def _text(name: str) -> str:
-    """Names come from outside, of files as well: JSON takes no lone surrogates."""
-    return name.encode("utf-8", errors="replace").decode()
-
-
 def _schema_of(header: Header) -> pa.Schema:
     return _COLUMNS if header.calibration else _FORGETFUL
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,11 +19,11 @@ from safetensors.numpy import save
 
 from barnum.errors import ModelError
 from barnum.files import open_regular, write_whole
+from barnum.texts import reason, shortened
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ARRAYS = 4096
 _LONGEST_IDENTITY = 256
-_LONGEST_WORDS = 200
 
 Arrays = dict[str, NDArray[Any]]
 Shapes = dict[str, tuple[int, ...]]
@@ -77,7 +77,7 @@ def read_arrays(file: Path) -> tuple[Arrays, str]:
             raise _too_large(file) from None
         if not isinstance(error, Exception):
             raise
-        raise ModelError(f"{file}: is neither safetensors nor HDF5 ({_line(error)})") from None
+        raise ModelError(f"{file}: is neither safetensors nor HDF5 ({reason(error)})") from None
 
 
 def _check_memory(file: Path) -> None:
@@ -183,14 +183,4 @@ def _broken(file: Path) -> Iterator[None]:
     except MemoryError:
         raise _too_large(file) from None
     except Exception as error:
-        raise ModelError(f"{file}: is a broken HDF5 file ({_line(error)})") from None
-
-
-def _line(error: Exception) -> str:
-    return shortened(str(error).strip()) or type(error).__name__
-
-
-def shortened(text: str) -> str:
-    """Words from a file, for a message: on one line, and not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_WORDS else line[:_LONGEST_WORDS] + "…"
+        raise ModelError(f"{file}: is a broken HDF5 file ({reason(error)})") from None

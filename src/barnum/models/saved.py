@@ -14,12 +14,13 @@ import numpy as np
 
 from barnum.errors import ModelError
 from barnum.files import read_bounded, write_whole
-from barnum.models.arrays import Arrays, read_arrays, shortened, write_arrays
+from barnum.models.arrays import Arrays, read_arrays, write_arrays
 from barnum.models.model import SCHEMA, Model, ModelDocument, identity_of
 from barnum.models.networks.kind import Saved
 from barnum.models.networks.kinds import NETWORKS
 from barnum.models.networks.mixture import Mixture
 from barnum.sequences import Rates, Tokens, Vocabulary
+from barnum.texts import shortened
 
 _LARGEST_DOCUMENT = 64 << 20
 # the document, where it is kept among the numbers

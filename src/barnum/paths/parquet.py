@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from barnum.errors import ParsedTraceError
 from barnum.paths.blocks import Blocks, Chunk, GapDetails, Path
 from barnum.paths.tables import pack_blocks, pack_gaps, unpack_blocks, unpack_gaps
+from barnum.texts import reason
 
 SCHEMA_VERSION = 1
 SCHEMA = pa.schema(
@@ -264,5 +265,4 @@ def _step(value: Any, rows: int, name: str) -> int | None:
 def _broken(file: FilePath, error: BaseException) -> ParsedTraceError:
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return ParsedTraceError(f"{file}: {error.strerror or error}")
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return ParsedTraceError(f"{file}: not a readable Parquet file: {line}")
+    return ParsedTraceError(f"{file}: not a readable Parquet file: {reason(error)}")

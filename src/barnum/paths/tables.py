@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from barnum.errors import ParsedTraceError
 from barnum.paths.blocks import Blocks, GapDetails
+from barnum.texts import reason
 
 MAX_TABLE = 1 << 30  # bytes of a table once inflated
 
@@ -125,11 +126,7 @@ def _unpack(packed: bytes, schemas: tuple[pa.Schema, ...]) -> pa.RecordBatch:
                 column.dictionary.validate(full=True)
         return batches[0]
     except (pa.ArrowException, binascii.Error, struct.error, IndexError, ValueError, OSError) as error:
-        raise ParsedTraceError(f"a table of it is broken: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ParsedTraceError(f"a table of it is broken: {reason(error)}") from None
 
 
 # An encapsulated message is: 0xFFFFFFFF, int32 length of the metadata, metadata (flatbuffer), body.

@@ -16,7 +16,7 @@ from barnum.errors import EngineError
 from barnum.recording.elf import program_that_does_nothing
 from barnum.recording.program import Program
 from barnum.recording.run import Runs
-from barnum.samples import printable
+from barnum.texts import printable, quoted, shortened
 
 QEMU64 = "qemu-x86_64"
 QEMU32 = "qemu-i386"
@@ -277,7 +277,7 @@ def _version(emulator: str, plugin: str) -> str:
 
 def _last_line(said: str) -> str:
     lines = said.strip().splitlines()
-    return f" ({printable(lines[-1].strip()[:200])})" if lines else ""
+    return f" ({shortened(lines[-1])})" if lines else ""
 
 
 def _find_plugin() -> Path:
@@ -295,7 +295,7 @@ def _check_cpu(qemu: str, cpu: str) -> None:
     # lines are `x86 NAME  description`, at times `NAME` alone
     known = {word for line in _ask(qemu, "-cpu", "help").splitlines() for word in line.split()[:2]}
     if model not in known or not cpu.isprintable():
-        raise EngineError(f"processor model {printable(cpu)!r} is unknown: see {printable(qemu)} -cpu help")
+        raise EngineError(f"processor model {quoted(cpu)} is unknown: see {printable(qemu)} -cpu help")
 
 
 def _ask(*command: str) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from barnum.recording.layout import Layout
 from barnum.recording.raw import open_regular
-from barnum.samples import Image, printable
+from barnum.samples import Image
+from barnum.texts import printable, within_bytes
 
 _NAME_LIMIT = 255
 _CHUNK = 1 << 20
@@ -60,7 +61,7 @@ class ImageStore:
         temporary: Path | None = None
         try:
             for suffix in ("", f".{digest[:16]}", f".{digest}"):
-                candidate = _shortened(name, _NAME_LIMIT - len(suffix)) + suffix
+                candidate = within_bytes(name, _NAME_LIMIT - len(suffix)) + suffix
                 target = self.folder / candidate
                 taken = os.path.lexists(target)  # before its content: another writer may place it in between
                 if self._holds(target, layout.size, digest):
@@ -103,13 +104,13 @@ class ImageStore:
                 return False
             identity = _identity(status)
             if identity not in self._digests:
-                found = hashlib.sha256()
+                content = hashlib.sha256()
                 with open_regular(target) as descriptor:
                     position = 0
                     while chunk := os.pread(descriptor, _CHUNK, position):
-                        found.update(chunk)
+                        content.update(chunk)
                         position += len(chunk)
-                self._digests[identity] = found.hexdigest()
+                self._digests[identity] = content.hexdigest()
             return self._digests[identity] == digest
         except OSError:
             return False
@@ -123,10 +124,6 @@ def _plain_name(mapped_path: str) -> str:
     """A file name for an image: the last part of the path, and nothing that could lead elsewhere."""
     name = printable(mapped_path.rsplit("/", 1)[-1])
     return "image" if name in ("", ".", "..") else name
-
-
-def _shortened(name: str, limit: int) -> str:
-    return name.encode()[:limit].decode(errors="ignore")
 
 
 def _write_all(descriptor: int, data: bytes, position: int) -> None:

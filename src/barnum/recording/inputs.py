@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from barnum.errors import InputError
-from barnum.samples import printable
+from barnum.texts import printable
 
 # characters of a path in a message
 _SHOWN = 400

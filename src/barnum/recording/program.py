@@ -11,7 +11,7 @@ import msgspec
 
 from barnum.errors import ProgramError
 from barnum.recording.elf import EXECUTABLE, SHARED, X86, X86_64, Elf, read_elf
-from barnum.samples import printable
+from barnum.texts import printable
 
 # as the kernel does: an interpreter may be a script itself, but not for ever
 _MAX_NESTING = 5

@@ -14,7 +14,7 @@ import msgspec
 from barnum.errors import RecordingError
 from barnum.files import open_regular as open_regular
 from barnum.recording.elf import PAGE
-from barnum.samples import printable
+from barnum.texts import printable
 
 _MAX_PROCESSES = 1 << 14
 _MAX_STREAMS = (1 << 16) - 1

@@ -1,7 +1,7 @@
 """Sample folders, memory maps, labels and sets of samples."""
 
 from barnum.samples.folder import Process, Sample, Stream, find_samples, open_samples
-from barnum.samples.info import BENIGN, LABELS, MALICIOUS, Info, printable, read_info, write_info
+from barnum.samples.info import BENIGN, LABELS, MALICIOUS, Info, read_info, write_info
 from barnum.samples.mapping import MemoryMap, Module, Region
 from barnum.samples.meta import (
     Engine,
@@ -37,7 +37,6 @@ __all__ = [
     "StreamMeta",
     "find_samples",
     "open_samples",
-    "printable",
     "read_info",
     "read_meta",
     "read_sets",

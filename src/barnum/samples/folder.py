@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import ImageError, MappingError, SampleError
-from barnum.samples.info import BENIGN, Info, printable, read_info
+from barnum.samples.info import BENIGN, Info, read_info
 from barnum.samples.mapping import MemoryMap, Module
 from barnum.samples.meta import MAX_STREAMS, Meta, read_meta
+from barnum.texts import quoted
 
 _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,254}")
@@ -184,7 +185,7 @@ class Sample:
         too_long = len(name.encode("utf-8", errors="replace")) > _LONGEST_NAME
         if name in ("", ".", "..") or "/" in name or "\0" in name or too_long:
             raise ImageError(
-                f"{self.folder}: image {printable(name)!r} is not in {bin_dir}: correct meta.json"
+                f"{self.folder}: image {quoted(name, _LONGEST_NAME)} is not in {bin_dir}: correct meta.json"
             )
         file = bin_dir / name
         if file.is_symlink() and not file.resolve().is_relative_to(bin_dir.resolve()):
@@ -201,7 +202,8 @@ class Sample:
     def _own_file(self, name: str) -> Path:
         if not _PLAIN_NAME.fullmatch(name):
             raise SampleError(
-                f"{self.folder / 'meta.json'}: names {printable(name)!r}, which is no file of the sample"
+                f"{self.folder / 'meta.json'}: names {quoted(name, _LONGEST_NAME)}, which is no file of the "
+                "sample"
             )
         file = self.folder / name
         if not file.is_file():

@@ -8,6 +8,7 @@ import msgspec
 
 from barnum.errors import SampleError
 from barnum.files import read_bounded, write_whole
+from barnum.texts import printable, quoted
 
 BENIGN = "benign"
 MALICIOUS = "malicious"
@@ -40,7 +41,7 @@ def read_info(file: Path) -> Info:
     label = lines[1].strip()
     if label not in LABELS:
         # what a link leads to is not to be read through us
-        said = "label" if file.is_symlink() else f"label {printable(label[:_SHOWN])!r}"
+        said = "label" if file.is_symlink() else f"label {quoted(label, _SHOWN)}"
         raise SampleError(f"{file}: {said} is neither 'benign' nor 'malicious': correct line 2")
     return Info(lines[0].strip(), label, tuple(line.strip() for line in lines[2:] if line.strip()))
 
@@ -48,9 +49,4 @@ def read_info(file: Path) -> Info:
 def write_info(file: Path, info: Info) -> None:
     """Write an ``info.txt``; control characters become ``?``, so that a name cannot add lines."""
     lines = (info.name, info.label, *info.extra_labels)
-    write_whole(file, "".join(f"{printable(line)}\n" for line in lines).encode("utf-8", errors="replace"))
-
-
-def printable(text: str) -> str:
-    """The text with every character that a terminal or a line reader could obey replaced by ``?``."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    write_whole(file, "".join(f"{printable(line)}\n" for line in lines).encode())

@@ -13,10 +13,12 @@ import msgspec
 
 from barnum.errors import ImageError, MappingError
 from barnum.files import read_bounded
-from barnum.samples.info import printable
+from barnum.texts import printable, quoted, shortened
 
 _LIMIT = 64 << 20
 _MAX_REGIONS = 1 << 18
+# characters of a path that a message shows
+_SHOWN = 300
 _MAPS_LINE = re.compile(
     r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([r-])([w-])([x-])([ps-]) ([0-9a-f]{1,16}) \S+ \d+ *(.*)", re.ASCII
 )
@@ -61,7 +63,7 @@ class Module(msgspec.Struct, frozen=True):
         name = self.path.rsplit(separator, 1)[-1]
         if name in ("", ".", "..") or "\0" in name or "/" in name or len(name.encode()) > 255:
             raise ImageError(
-                f"module {printable(self.path)!r}: its last part names no file in the folder of images: "
+                f"module {quoted(self.path, _SHOWN)}: its last part names no file in the folder of images: "
                 "correct the map"
             )
         return name
@@ -153,16 +155,16 @@ def _hash(path: str) -> int:
 def _read_maps(lines: list[str]) -> list[Region]:
     regions = []
     for number, line in enumerate(lines, 1):
-        found = _MAPS_LINE.fullmatch(line)
-        if not found:
-            raise MappingError(f"line {number} is no line of /proc/PID/maps: {printable(line[:80])}")
-        start, end, offset = (int(found[group], 16) for group in (1, 2, 7))
+        fields = _MAPS_LINE.fullmatch(line)
+        if not fields:
+            raise MappingError(f"line {number} is no line of /proc/PID/maps: {shortened(line)}")
+        start, end, offset = (int(fields[group], 16) for group in (1, 2, 7))
         if end <= start:
-            raise MappingError(f"line {number}: a region must end after it starts: {printable(line[:80])}")
-        path = found[8].removesuffix(" (deleted)")
+            raise MappingError(f"line {number}: a region must end after it starts: {shortened(line)}")
+        path = fields[8].removesuffix(" (deleted)")
         if path == "[vsyscall]":
             continue  # above every user address; never traced
-        executable = found[5] == "x"
+        executable = fields[5] == "x"
         if not path:
             if not executable:
                 continue
@@ -172,7 +174,7 @@ def _read_maps(lines: list[str]) -> list[Region]:
 
 
 def _read_ldrmodules(lines: list[str], image_size: Callable[[str], int | None] | None) -> list[Region]:
-    found: dict[int, str] = {}
+    path_at: dict[int, str] = {}
     for number, line in enumerate(lines, 1):
         column, path = line[_LDR_BASE].strip(), line[_LDR_PATH].strip()
         if column in ("Base", "-" * 18):
@@ -181,22 +183,21 @@ def _read_ldrmodules(lines: list[str], image_size: Callable[[str], int | None] |
             address = int(column, 16)
         except ValueError:
             raise MappingError(
-                f"line {number} is neither of /proc/PID/maps nor of an ldrmodules table: "
-                f"{printable(line[:80])}"
+                f"line {number} is neither of /proc/PID/maps nor of an ldrmodules table: {shortened(line)}"
             ) from None
         if not path:
             continue  # memory that no file is mapped to
-        if found.setdefault(address, path) != path:
+        if path_at.setdefault(address, path) != path:
             raise MappingError(
-                f"modules overlap: {printable(found[address])} and {printable(path)} at {address:x}"
+                f"modules overlap: {printable(path_at[address])} and {printable(path)} at {address:x}"
             )
-    if not found:
+    if not path_at:
         raise MappingError("the memory map names no module")
-    bases = sorted(found)
+    bases = sorted(path_at)
     regions = []
     for base, following in zip(bases, [*bases[1:], 1 << 64], strict=True):
-        size = image_size(found[base]) if image_size else None
+        size = image_size(path_at[base]) if image_size else None
         end = following if size is None else min(base + size, following)
         if end > base:
-            regions.append(Region(base, end, 0, True, found[base]))
+            regions.append(Region(base, end, 0, True, path_at[base]))
     return regions

@@ -9,7 +9,7 @@ import msgspec
 
 from barnum.errors import SetsError
 from barnum.files import read_bounded, write_whole
-from barnum.samples.info import printable
+from barnum.texts import printable
 
 _log = logging.getLogger(__name__)
 _LIMIT = 256 << 20
@@ -34,7 +34,7 @@ def read_sets(file: Path, root: Path) -> Sets:
     """
     text = read_bounded(file, _LIMIT, SetsError).decode("utf-8", errors="surrogateescape")
     inside = root.resolve()
-    found: dict[str, list[Path]] = {section: [] for section in _SECTIONS}
+    folders_of: dict[str, list[Path]] = {section: [] for section in _SECTIONS}
     section = ""
     for number, line in enumerate(text.split("\n"), 1):
         entry = line.strip()
@@ -42,7 +42,7 @@ def read_sets(file: Path, root: Path) -> Sets:
             continue
         if entry.startswith("[") and entry.endswith("]"):
             section = entry[1:-1]
-            if section not in found:
+            if section not in folders_of:
                 raise SetsError(
                     f"{file}: line {number}: no section is called {printable(entry)}: use {_named()}"
                 )
@@ -56,13 +56,13 @@ def read_sets(file: Path, root: Path) -> Sets:
             _log.warning("skipped: %s is outside %s", printable(entry), root)
         elif not folder.is_dir():
             _log.warning("skipped: %s is missing", printable(entry))
-        elif folder in found[section]:
+        elif folder in folders_of[section]:
             _log.warning("skipped: %s is named twice", printable(entry))
         else:
-            found[section].append(folder)
-    if not any(found.values()):
+            folders_of[section].append(folder)
+    if not any(folders_of.values()):
         raise SetsError(f"{file}: names no sample folder inside {root}")
-    return Sets(*(tuple(found[name]) for name in _SECTIONS))
+    return Sets(*(tuple(folders_of[name]) for name in _SECTIONS))
 
 
 def write_sets(file: Path, sets: Sets) -> None:

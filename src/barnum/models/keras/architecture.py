@@ -10,9 +10,11 @@ import msgspec
 
 from barnum.errors import ModelError
 from barnum.files import read_bounded
+from barnum.texts import quoted, reason, shortened
 
 _LARGEST_DOCUMENT = 1 << 20
 _MOST_LAYERS = 64
+_LONGEST_REASON = 300
 _LARGEST_SIZE = 1 << 16
 # tokens pass through 32-bit floats in Keras, which hold no larger integers exactly
 _MOST_TOKENS = 1 << 24
@@ -241,22 +243,12 @@ def load_architecture(file: Path) -> list[Layer]:
         if head.class_name != "Sequential":
             raise ModelError(f"{file}: is a {quoted(head.class_name)}, only Sequential is known")
         if str(head.keras_version).split(".")[0] != "2":
-            version = printable_text(str(head.keras_version))
+            version = shortened(str(head.keras_version))
             raise ModelError(f"{file}: is of Keras {version}, only models of Keras 2 are known")
         model = msgspec.json.decode(data, type=_Sequential)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ModelError(
-            f"{file}: is no Keras model that can be used: {printable_text(str(error))}; "
+            f"{file}: is no Keras model that can be used: {reason(error, _LONGEST_REASON)}; "
             f"known are Sequential models of {_KNOWN}"
         ) from None
     return model.config if isinstance(model.config, list) else model.config.layers
-
-
-def printable_text(text: str) -> str:
-    """A text of somebody else's, fit for one line."""
-    return "".join(c if c.isprintable() else "?" for c in text[:300])
-
-
-def quoted(name: str) -> str:
-    """A name of somebody else's, fit for a part of a line."""
-    return repr(printable_text(name[:80]))

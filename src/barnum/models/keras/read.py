@@ -41,10 +41,10 @@ from barnum.models.keras.architecture import (
     LstmConfig,
     is_keras,
     load_architecture,
-    quoted,
 )
 from barnum.models.keras.network import Apply, Both, KerasNetwork, Look, Product, Steps, Way
 from barnum.models.keras.weights import Part, WantedArray, load_weights
+from barnum.texts import quoted
 
 __all__ = ["KerasNetwork", "is_keras", "read_keras"]
 

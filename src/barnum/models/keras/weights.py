@@ -15,12 +15,13 @@ from torch import nn
 
 from barnum.errors import ModelError
 from barnum.files import open_regular
-from barnum.models.keras.architecture import printable_text, quoted
+from barnum.texts import quoted, reason
 
 F32 = NDArray[np.float32]
 _Shape = tuple[int, ...]
 
 _LARGEST_WEIGHTS = 1 << 31
+_LONGEST_REASON = 300
 # bounds of the names in a file of weights
 _MOST_NAMES = 64
 _LONGEST_NAMES = 1 << 20
@@ -59,12 +60,10 @@ def load_weights(file: Path, parts: list[Part]) -> list[list[F32]]:
             root = _descend(opened, "model_weights") if saved_whole else opened
             return [_layer_arrays(group, names, part) for group, names, part in _matched(root, parts)]
     except _Refused as refused:
-        raise ModelError(f"{file}: {printable_text(str(refused))}") from None
+        raise ModelError(f"{file}: {reason(refused, _LONGEST_REASON)}") from None
     except Exception as error:
         # h5py gives what is broken in a file nearly any class of exception
-        raise ModelError(
-            f"{file}: cannot be read as HDF5 ({printable_text(str(error))}): save the weights anew"
-        ) from None
+        raise ModelError(f"{file}: cannot be read as HDF5 ({reason(error)}): save the weights anew") from None
 
 
 # what arrays are called, in Keras' order

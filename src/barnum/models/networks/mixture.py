@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import ModelError
-from barnum.models.arrays import Arrays, shortened
+from barnum.models.arrays import Arrays
 from barnum.models.networks.causal_scorer import CausalScorer, last_of
 from barnum.models.networks.predictions import F32, Scores
 from barnum.models.networks.rote import Roller, RoteConfig, RoteNetwork
 from barnum.paths import Transfers
 from barnum.sequences import Encoded, Encoder, Tokens, Vocabulary
+from barnum.texts import shortened
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
