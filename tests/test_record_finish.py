@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from barnum.errors import BarnumError, RecordingError
 from barnum.recording.code import FilePiece, write_code
 from barnum.recording.engine import EngineFiles
-from barnum.recording.finish import Recording, finish
+from barnum.recording.finish import RunDetails, finish
 from barnum.recording.images import ImageStore
 from barnum.recording.layout import Layout, Piece
 from barnum.recording.raw import Mapped, tnt_packets
@@ -39,7 +39,7 @@ def _finish(raw: Path, ended: Ended = ENDED) -> Sample:
         raw,
         sample,
         ImageStore(root / "extract"),
-        Recording(
+        RunDetails(
             info=Info("name", "benign"), engine=ENGINE, ended=ended, command=("program", "{}"), start="exec"
         ),
         lambda: None,

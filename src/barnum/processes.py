@@ -8,7 +8,7 @@ reading of symbols go through it.
 and answers are objects of any kind; one that dies ends the work with an error.
 
 Running a program that is to be recorded is neither: it is no function of ours, see
-:mod:`barnum.record.supervisor`.
+:mod:`barnum.recording.supervisor`.
 
 The processes come from multiprocessing's fork server. They neither run the caller's script again, which
 multiprocessing does unless told otherwise (a script without ``if __name__ == "__main__"`` would call itself

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from barnum.paths.blocks import Blocks, Chunk
 from barnum.paths.kinds import GAPS, KINDS
+from barnum.texts import storable
 
 _NAMES = pa.dictionary(pa.int32(), pa.string())
 _SCHEMA = pa.schema(
@@ -30,7 +31,7 @@ def stream_of(blocks: Blocks, chunks: Iterable[Chunk], requested_schema: Any = N
     ``offset`` in it, ``kind`` of the transfer that ends the block, ``gap`` before the block, ``stream``.
     Steps are read as they are asked for."""
     # names of files may be no UTF-8
-    modules = pa.array([name.encode(errors="replace").decode() for name in blocks.modules], pa.string())
+    modules = pa.array([storable(name) for name in blocks.modules], pa.string())
     kinds, gaps = pa.array(list(KINDS), pa.string()), pa.array(list(GAPS), pa.string())
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -56,7 +56,7 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class RunDetails:
     """What is known of a run apart from the files that the recorder left.
 
     Attributes:
@@ -77,7 +77,7 @@ class Recording:
 
 
 def finish(
-    raw: Path, sample: Path, store: ImageStore, recording: Recording, check: Callable[[], None]
+    raw: Path, sample: Path, store: ImageStore, run: RunDetails, check: Callable[[], None]
 ) -> Finished:
     """Turn the work folder ``raw`` into files in the empty folder ``sample``; meta.json comes last.
 
@@ -100,8 +100,8 @@ def finish(
         _add_stream(work, stream)
     if not work.streams:
         raise NothingRecordedError("nothing was recorded")
-    meta = _meta_of(work, recording, _first_spawn(work, raw_processes))
-    write_info(sample / "info.txt", recording.info)
+    meta = _meta_of(work, run, _first_spawn(work, raw_processes))
+    write_info(sample / "info.txt", run.info)
     check()
     write_meta(sample / "meta.json", meta)
     packed = sum((sample / stream.file).stat().st_size for stream in work.streams)
@@ -231,31 +231,31 @@ def _first_spawn(work: _Work, processes: list[RawProcess]) -> SpawnMeta | None:
     return SpawnMeta(stream=number, offset=place.offset)
 
 
-def _meta_of(work: _Work, recording: Recording, spawn: SpawnMeta | None) -> Meta:
+def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None) -> Meta:
     mode = work.processes[0].exec_mode
     no_image = [
         f"no image of {printable(path)}: its code is in the sample as far as it ran" for path in work.missing
     ]
     return Meta(
         version=__version__,
-        command=tuple(storable(word) for word in recording.command),
+        command=tuple(storable(word) for word in run.command),
         engine=Engine(
             name="emulator",
-            program=Path(recording.engine.qemu[mode]).name,
-            version=recording.engine.version,
-            cpu=recording.engine.cpu_of(mode),
+            program=Path(run.engine.qemu[mode]).name,
+            version=run.engine.version,
+            cpu=run.engine.cpu_of(mode),
         ),
-        start="open" if recording.start == "open" else "exec",
+        start="open" if run.start == "open" else "exec",
         host_cpu=host_cpu(),
         recorded=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        exit=exit_status(recording.ended),
+        exit=exit_status(run.ended),
         processes=tuple(work.processes),
         streams=tuple(work.streams),
         images=work.images,
         spawn=spawn,
         children=len(work.processes) - 1,
-        lost=(*recording.lost, *work.cut, *no_image, *work.complaints),
-        stderr=recording.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),
+        lost=(*run.lost, *work.cut, *no_image, *work.complaints),
+        stderr=run.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),
     )
 
 

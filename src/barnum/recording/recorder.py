@@ -16,7 +16,7 @@ from barnum.errors import EngineError, InputError, OutputError, OutputExistsErro
 from barnum.files import output_error
 from barnum.recording.claim import Taken, claim, mark_unfinished, publish, remove
 from barnum.recording.engine import EngineFiles, Start, can_record, command_line
-from barnum.recording.finish import Finished, NothingRecordedError, Recording, finish
+from barnum.recording.finish import Finished, NothingRecordedError, RunDetails, finish
 from barnum.recording.images import ImageStore
 from barnum.recording.inputs import hash_input
 from barnum.recording.program import Program, find_program
@@ -192,7 +192,7 @@ class Recorder:
                 raw,
                 fresh,
                 self.store,
-                Recording(
+                RunDetails(
                     info=Info(storable(path.name), settings.label, settings.extra_labels),
                     engine=settings.engine,
                     ended=ended,

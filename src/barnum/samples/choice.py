@@ -11,8 +11,8 @@ import numpy as np
 
 from barnum.errors import SetsError
 from barnum.samples.folder import Sample
-from barnum.samples.info import printable
 from barnum.samples.sets import Sets
+from barnum.texts import printable
 
 
 @dataclass(frozen=True, slots=True)

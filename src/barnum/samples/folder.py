@@ -49,7 +49,7 @@ class Sample:
         self.info = info
 
     def __repr__(self) -> str:
-        return f"<Sample {self.folder.name[:16]}: {printable(self.name)[:60]!r}, {self.label}>"
+        return f"<Sample {self.folder.name[:16]}: {quoted(self.name, 60)}, {self.label}>"
 
     @classmethod
     def open(cls, folder: Path, reports: bool = False) -> Sample:

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import ModelError
-from barnum.models.arrays import Arrays, Shapes, shortened
+from barnum.models.arrays import Arrays, Shapes
 from barnum.paths import Learn, OpenPath, PathReader
 from barnum.sequences import Tokens, Vocabulary
+from barnum.texts import shortened
 
 if TYPE_CHECKING:
     from barnum.models.model import Model, ModelDocument
