@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 
 import msgspec
 import pytest
 
 from barnum.samples import owner
-from barnum.samples.owner import Owner
+from barnum.samples.owner import Owner, locked, owner_text
 
 
 def test_a_line_gives_the_owner_back_whatever_follows():
@@ -55,3 +56,33 @@ def test_another_host_name_alone_changes_nothing():
 def test_nobody_is_judged_where_the_system_does_not_tell(monkeypatch):
     monkeypatch.setattr(owner, "_boot", lambda: "-")
     assert Owner.mine().state() == "elsewhere"
+
+
+def test_the_text_of_an_owner_is_read_from_regular_files_alone(tmp_path):
+    (tmp_path / "owner").write_text(f"{Owner.mine().text()} token\n")
+    assert Owner.parse(owner_text(tmp_path / "owner")) == Owner.mine()
+    (tmp_path / "long").write_bytes(b"\xff" * 10_000)
+    assert owner_text(tmp_path / "long") == "\ufffd" * 4096
+    # a program that was recorded may have put these there: none is waited for, or followed
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "owner")
+    for name in ("pipe", "link", "gone", "."):
+        assert owner_text(tmp_path / name) == ""
+
+
+def test_one_at_a_time_holds_the_lock_of_a_folder(tmp_path):
+    order = []
+
+    def second():
+        with locked(tmp_path):
+            order.append("second")
+
+    waiting = threading.Thread(target=second)
+    with locked(tmp_path):
+        waiting.start()
+        waiting.join(0.2)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    with pytest.raises(FileNotFoundError), locked(tmp_path / "gone"):
+        pass
