@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each with the exit code the command line ends with.
+"""Errors that a user can cause, each with the exit code the command line ends with::
 
     BarnumError                     1   internal: should not happen
     └─ InputError                  10   base of everything below

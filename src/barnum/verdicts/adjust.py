@@ -4,7 +4,7 @@ How surprising a harmless run is depends on how much it does. So the mean surpri
 with what nominal runs of its length and variety have: the standardised residual of a linear regression
 (least squares) on logarithms of length n and number d of distinct targets. As a score of conformal
 prediction this is known as normalised, or locally weighted (J. Lei et al., Distribution-Free Predictive
-Inference for Regression, JASA 113, 2018). Candidates:
+Inference for Regression, JASA 113, 2018). Candidates::
 
     terms   none; length: ln n, ln² n; linear: ln n, ln d; quadratic: ln n, ln d, ln² n, ln² d, ln n · ln d
     errors  constant: normal, of one size; varying: normal, of a size whose mean is regressed on the terms;

@@ -3,7 +3,7 @@
 Each run is a distribution p, and near distributions are grouped, by one of two views:
 
 ``predicted``, the original's: of the classes that were predicted (mod ``max_classes``) where the prediction
-was wrong. Distance is Euclidean, |p - q|.
+was wrong. Distance is Euclidean, ``|p - q|``.
 
 ``place``: of where the run was anomalous. An *anomalous transfer* is one that training never saw (``seen``
 below 2); an evaluation that does not tell has its wrong predictions instead. A place is a page of 4 KiB of a
