@@ -1,5 +1,5 @@
 # Each target does all the set-up it needs; see README.md.
-.PHONY: setup demo test test-processors lint format bench bench-sequences clean
+.PHONY: setup demo test test-processors lint format docs bench bench-sequences clean
 
 PYTEST_WORKERS ?= auto
 ARGS ?=
@@ -29,6 +29,7 @@ lint:
 	@.venv/bin/clang-format --dry-run --Werror $(NATIVE)
 	@shellcheck scripts/*.sh .ci/run
 	@.venv/bin/oxlint --deny-warnings
+	@.venv/bin/rumdl check --quiet .
 
 # what lint finds that can be mended by itself
 format:
@@ -36,6 +37,12 @@ format:
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 	@.venv/bin/clang-format -i $(NATIVE)
+
+# a broken link, or a docstring that cannot be read, is an error
+docs:
+	@sh scripts/setup.sh docs
+	@.venv/bin/python -m sphinx -W --keep-going -q -c docs . build/docs-site
+	@echo "docs: build/docs-site/index.html"
 
 bench:
 	@sh scripts/setup.sh bench

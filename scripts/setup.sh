@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what a part of this project needs on Debian 12 or 13, and the package itself, into .venv.
 #
-#     scripts/setup.sh run|demo|test|bench|lint
+#     scripts/setup.sh run|demo|test|bench|lint|docs
 #
 # Asks for nothing, may be run again at any time, and does nothing the second time.
 # Set PYTHON to choose the interpreter. pip's own configuration is honoured.
@@ -31,8 +31,10 @@ test | lint)
     ;;
 # the demo's documents are recorded for the comparison of learners
 bench) packages="$packages ghostscript groff enscript qpdf poppler-utils" ;;
+# pages and reference; what the program itself needs is imported
+docs) extra="[docs]" ;;
 *)
-    echo "usage: $0 run|demo|test|bench|lint" >&2
+    echo "usage: $0 run|demo|test|bench|lint|docs" >&2
     exit 2
     ;;
 esac
@@ -166,8 +168,8 @@ done_before() {
     [ -x .venv/bin/barnum ] && [ -f ".venv/.installed$1" ] && [ "$(cat ".venv/.installed$1")" = "$(stamp "$1")" ]
 }
 
-# whoever has the tools for tests has the package too
-if ! done_before "$extra" && { [ -n "$extra" ] || ! done_before "[test]"; }; then
+# whoever has the tools for tests has all
+if ! done_before "$extra" && ! done_before "[test]"; then
     pip() { quietly .venv/bin/python -m pip --disable-pip-version-check "$@"; }
     say "installing Python packages (torch is large)"
     pip install --progress-bar off -c constraints.txt scikit-build-core nanobind
@@ -201,7 +203,7 @@ PYTHON
 # what was asked for needs no emulator: the rest is done
 unless_needed() {
     case $part in
-    run | lint) say "$1" ;;
+    run | lint | docs) say "$1" ;;
     *) fail "$1" ;;
     esac
 }
