@@ -70,14 +70,16 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path):
 
 
 def test_a_broken_link_is_an_error(tmp_path):
-    shutil.copytree(DOCS / "_ext", tmp_path / "docs/_ext", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("_ext", "_static"):
+        shutil.copytree(DOCS / part, tmp_path / "docs" / part)
     shutil.copy(DOCS / "conf.py", tmp_path / "docs")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     index = tmp_path / "docs/index.md"
     index.write_text("# Title\n\n[there](other.md#part)\n\n```{toctree}\nother\n```\n")
     other = tmp_path / "docs/other.md"
     other.write_text("# Other\n\n## Part\n\n[back](index.md)\n")
-    assert build(tmp_path, tmp_path / "out").returncode == 0
+    done = build(tmp_path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
     other.write_text("# Other\n\n[back](index.md)\n\n[nowhere](missing.md)\n")
     done = build(tmp_path, tmp_path / "out")
     assert done.returncode != 0
