@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Packages of a release of Debian, which need not be this system's, without installing them and without root: apt
 # with lists, cache and configuration of its own. Sourced by scripts that define say and fail.
 

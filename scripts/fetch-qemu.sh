@@ -100,7 +100,7 @@ while libraries=$(lacking) && [ -n "$libraries" ]; do
     done
 done
 version=$(new/bin/qemu-x86_64 --version 2>&1) || fail "the emulator does not run on this system: $version"
-echo "fetched from Debian $release: $(ls ./*.deb | sed 's,^./,,' | tr '\n' ' ')" >new/origin
+echo "fetched from Debian $release: $(printf '%s ' *.deb)" >new/origin
 megabytes=$(debian_megabytes)
 cd "$root"
 emulator_place "$work/new"

@@ -88,6 +88,7 @@ apt_install() {
     done
     say "installing Debian packages: $*"
     # slim images drop the macros of groff as documentation: ask for them
+    # shellcheck disable=SC2086
     set -- as_root apt-get install -y --no-install-recommends \
         -o Dpkg::Options::=--path-include='/usr/share/groff/*' ${reinstall:-} "$@"
     echo "+ $*" >>"$log"

@@ -187,7 +187,7 @@ apart() {
 }
 interrupted() {
     trap - INT TERM HUP
-    [ -z "$child" ] || kill -KILL $child 2>/dev/null || true
+    [ -z "$child" ] || kill -KILL "$child" 2>/dev/null || true
     wait
     fail "interrupted"
 }
@@ -298,6 +298,8 @@ apart env -i PATH="$PATH" sh "$root/try-on/try-on.sh" --enter "$cache" "$release
     echo "local: wheels from folders that pip's configuration names"
     grep -hE '^(SKIPPED|FAILED|ERROR) |^=+ .*(passed|failed|error).* =+$' "$root"/try-on/*.log || true
 } | tee "$cache/$release.txt"
-! grep -q '|failed|' "$root/try-on/steps"
-exit
+if grep -q '|failed|' "$root/try-on/steps"; then
+    exit 1
+fi
+exit 0
 }

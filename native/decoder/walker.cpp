@@ -121,8 +121,10 @@ bool Walker::run_out(Output& out) {
     return false;
 }
 
-// the common case, without events and gaps, for as long as it lasts
+// The common case, without events and gaps, for as long as it lasts. Left whole, though long: what it needs at each
+// block stays in registers.
 template <class Source>
+// NOLINTNEXTLINE(readability-function-size)
 void Walker::run_fast(Source& source, Output& out) {
     Node* node = &here();
     NodeCache& cache = *cache_;

@@ -145,7 +145,7 @@ static char *describe(char *host, size_t *size)
     size_t room = strlen(host) * 3 + region_count * 512 + 4096;
     char *text = malloc(room);
     struct host_line h;
-    struct line line, pending = {0};
+    struct line line, pending = {.name = ""};
     size_t first = 0; /* both lists are in order of addresses */
     *size = 0;
     for (char *row = host, *next; text && *row; row = next) {
@@ -242,7 +242,8 @@ static bool looks_the_same(void)
         before = more;
         before_room = region_room;
     }
-    memcpy(before, regions, count * sizeof *regions);
+    if (count)
+        memcpy(before, regions, count * sizeof *regions);
     region_count = 0;
     walk_regions(NULL, add_region);
     if (count != region_count)

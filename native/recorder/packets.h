@@ -31,7 +31,7 @@ static inline uint8_t *put_tnt(uint8_t *to, uint64_t tnt)
     if (count <= 12) {
         int rest = count - 6;
         to[0] = (uint8_t)((tnt >> rest) << 1);
-        to[1] = (uint8_t)((2u << rest | (tnt & ((1u << rest) - 1)) << 1));
+        to[1] = (uint8_t)(2u << rest | (tnt & ((1u << rest) - 1)) << 1);
         return to + 2;
     }
     uint64_t packet = 0xa302 | tnt << 16;
