@@ -21,7 +21,6 @@ objects; errors are those of :mod:`barnum.errors`. The rooms behind (``barnum.re
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,10 +50,9 @@ if TYPE_CHECKING:
     from barnum.samples import Sample
     from barnum.verdicts.judgement import Judgement
 
-try:
-    __version__ = version("barnum")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+# the one place where it stands: the package's metadata take it from here, as reading them would take longer
+# than all else that is imported with this
+__version__ = "0.1.0"
 
 _FROM = {
     "Detector": "barnum.detector",

@@ -44,9 +44,10 @@ def as_path(calls: Calls, apart: int | None = None) -> Path:
 def _blocks(calls: Calls, apart: int | None) -> Blocks:
     names = (START, *calls.names)
     many = len(names)
-    bbid = np.array([_bbid(name) for name in ("", *names[1:many])], np.uint64)
-    if len(np.unique(bbid)) < many:
+    hashes = [_bbid(name) for name in ("", *names[1:many])]
+    if len(set(hashes)) < many:
         raise SampleError(f"{calls.document or 'a report'}: two names of calls share a BBID: rename one")
+    bbid = np.array(hashes, np.uint64)
     if apart is not None:
         # as the calls are, those after which nothing is predicted are direct ones
         names, bbid = (*names, *names), np.concatenate([bbid, bbid])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -21,11 +21,13 @@ from barnum import __version__
 from barnum.evaluations import Calibration
 from barnum.models.arrays import Arrays
 from barnum.models.networks.kind import Network
-from barnum.models.networks.mixture import Mixture
 from barnum.models.networks.rote import RoteConfig
 from barnum.models.train_config import Progress, TrainConfig
 from barnum.paths import Learn
 from barnum.sequences import Rates, Selection, Tokens, Vocabulary
+
+if TYPE_CHECKING:  # few models have one
+    from barnum.models.networks.mixture import Mixture
 
 SCHEMA = 3
 

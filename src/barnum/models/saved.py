@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -18,9 +18,11 @@ from barnum.models.arrays import Arrays, read_arrays, write_arrays
 from barnum.models.model import SCHEMA, Model, ModelDocument, identity_of
 from barnum.models.networks.kind import Saved
 from barnum.models.networks.kinds import NETWORKS
-from barnum.models.networks.mixture import Mixture
 from barnum.sequences import Rates, Tokens, Vocabulary
 from barnum.texts import shortened
+
+if TYPE_CHECKING:
+    from barnum.models.networks.mixture import Mixture
 
 _LARGEST_DOCUMENT = 64 << 20
 # the document, where it is kept among the numbers
@@ -159,6 +161,8 @@ def _mixture(file: Path, document: ModelDocument, arrays: Arrays) -> Mixture | N
         raise ModelError(f"{file}: its mixture is not the one that the model's document names")
     if document.mixture is None:
         return None
+    from barnum.models.networks.mixture import Mixture
+
     try:
         return Mixture.from_arrays(document.mixture, arrays)
     except ModelError as error:

@@ -68,7 +68,11 @@ def unpack_blocks(packed: bytes) -> Blocks:
     if table.schema.equals(IMPORTED):
         texts = {"text": _texts(table, "text"), "mnemonic": _texts(table, "mnemonic")}
         texts["words"] = _numbers(table, "words")
-    index = module.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    # with numpy alone: pyarrow.compute takes longer to be imported than a short run to be judged
+    index = module.indices.to_numpy(zero_copy_only=False)
+    if module.indices.null_count:
+        index = np.where(np.isnan(index), -1, index)  # nulls make it f64, which holds each i32
+    index = index.astype(np.int32)
     return Blocks(module=index, modules=names, **numbers, **texts)
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
@@ -26,6 +24,8 @@ _CLASSES, _DECADES, _MOST = 32, 6, 3
 TAIL = 0.01
 # distinct targets that are told apart; programs have far fewer
 _TARGETS = 1 << 20
+# of fewer rows Python has the distinct ones before pyarrow.compute is imported
+_FEW = 1 << 15
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +143,16 @@ def _check(file: Path, part: Part) -> None:
             raise EvaluationError(f"{file}: {name} holds values below 0 or no numbers: evaluate anew")
 
 
+def _distinct(values: NDArray[np.uint64]) -> list[int] | set[int]:
+    if len(values) < _FEW:
+        return set(values.tolist())
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    distinct: list[int] = pc.unique(pa.array(values)).to_pylist()
+    return distinct
+
+
 class _Sums:
     columns = ("correct", "confidence", "actual")
 
@@ -160,7 +170,7 @@ class _Sums:
         self._confidence += float(part["confidence"].sum(dtype=np.float64))
         self._wrong_confidence += float(part["confidence"][wrong].sum(dtype=np.float64))
         if len(self._targets) < _TARGETS:
-            self._targets.update(pc.unique(pa.array(part["actual"])).to_pylist())
+            self._targets.update(_distinct(part["actual"]))
 
     def features(self, count: int) -> dict[str, Any]:
         return {
