@@ -1,4 +1,6 @@
-# Each target does all the set-up it needs; see README.md.
+# Each target does all the set-up it needs; see README.md. Networks need torch: `make setup WITH=network` takes
+# it, `make demo WITHOUT=network` leaves it out, and TORCH_INDEX=… says where it is to come from. make hands on
+# what stands on its command line.
 .PHONY: setup demo test test-processors lint format docs bench bench-sequences clean
 
 PYTEST_WORKERS ?= auto
@@ -11,7 +13,7 @@ setup:
 
 demo:
 	@sh scripts/setup.sh demo
-	@.venv/bin/python demo/run.py $(ARGS)
+	@.venv/bin/python demo/run.py $(if $(WITHOUT),--without-$(WITHOUT)) $(ARGS)
 
 test:
 	@sh scripts/setup.sh test

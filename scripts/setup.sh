@@ -1,9 +1,12 @@
 #!/bin/sh
 # Install what a part of this project needs on Debian 12 or 13, and the package itself, into .venv.
 #
-#     scripts/setup.sh run|demo|test|bench|lint|docs
+#     [WITH=network] [WITHOUT=network] [TORCH_INDEX=…] scripts/setup.sh run|demo|test|bench|lint|docs
 #
 # Asks for nothing, may be run again at any time, and does nothing the second time.
+# Networks need torch, which is large: `run` leaves it out unless WITH=network, `demo` takes it unless
+# WITHOUT=network, the others need it. TORCH_INDEX says where torch is to come from: the address of an index, as
+# pip's --index-url takes it, or a folder of wheels; all else comes from where it always does.
 # Set PYTHON to choose the interpreter. pip's own configuration is honoured.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,11 +16,15 @@ log=$root/build/setup.log
 
 # what the program needs to be built (libipt decodes)
 packages="g++ cmake ninja-build libipt-dev"
+# the extra of pyproject.toml; [test] contains [network], which contains what the package always needs
 extra=""
 case $part in
-run) ;;
+run) [ "${WITH:-}" != network ] || extra="[network]" ;;
 # what the demo's documents are made with, and the program it watches
-demo) packages="$packages ghostscript groff enscript qpdf poppler-utils" ;;
+demo)
+    packages="$packages ghostscript groff enscript qpdf poppler-utils"
+    [ "${WITHOUT:-}" = network ] || extra="[network]"
+    ;;
 # the programs that tests record, and compilers for those that they write themselves
 test | lint)
     packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib"
@@ -30,7 +37,10 @@ test | lint)
     extra="[test]"
     ;;
 # the demo's documents are recorded for the comparison of learners
-bench) packages="$packages ghostscript groff enscript qpdf poppler-utils" ;;
+bench)
+    packages="$packages ghostscript groff enscript qpdf poppler-utils"
+    extra="[network]"
+    ;;
 # pages and reference; what the program itself needs is imported
 docs) extra="[docs]" ;;
 *)
@@ -51,6 +61,14 @@ quietly() {
     tail -n 40 "$log" >&2
     fail "failed: $* (the whole log: $log)"
 }
+
+case "${WITH:-}" in '' | network) ;; *) fail "WITH=$WITH: only the network can be taken along: WITH=network" ;; esac
+case "$part ${WITHOUT:-}" in
+*' ' | 'run network' | 'demo network') ;;
+*' network') fail "WITHOUT=network is for make demo: the others need all, and make setup leaves it out" ;;
+*) fail "WITHOUT=$WITHOUT: only the network can be left out: WITHOUT=network" ;;
+esac
+[ -z "${WITH:-}" ] || [ -z "${WITHOUT:-}" ] || fail "WITH=network and WITHOUT=network: give one of them"
 
 mkdir -p build
 exec 9>build/.setup.lock
@@ -169,12 +187,49 @@ done_before() {
     [ -x .venv/bin/barnum ] && [ -f ".venv/.installed$1" ] && [ "$(cat ".venv/.installed$1")" = "$(stamp "$1")" ]
 }
 
-# whoever has the tools for tests has all
-if ! done_before "$extra" && ! done_before "[test]"; then
-    pip() { quietly .venv/bin/python -m pip --disable-pip-version-check "$@"; }
-    say "installing Python packages (torch is large)"
-    pip install --progress-bar off -c constraints.txt scikit-build-core nanobind
+# whoever has more than is asked for has that too
+done_with_more() {
+    case $1 in
+    '') done_before '' || done_before '[network]' || done_before '[test]' ;;
+    '[network]') done_before '[network]' || done_before '[test]' ;;
+    *) done_before "$1" || done_before '[test]' ;;
+    esac
+}
+
+has_torch() {
+    .venv/bin/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'
+}
+
+pip() { quietly .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+
+# torch alone: what it depends on comes with the package
+torch_from() {
+    from=$1
+    if [ -d "$from" ]; then
+        from=file://$(cd "$from" && pwd -P | sed 's/%/%25/g; s/ /%20/g')
+    fi
+    say "installing torch from $(echo "$from" | sed 's|//[^/@]*@|//|')"
+    (
+        # an index, or a page or folder of wheels: pip finds out which, and looks nowhere else
+        export PIP_INDEX_URL="$from" PIP_EXTRA_INDEX_URL="$from" PIP_FIND_LINKS="$from"
+        pip install --progress-bar off -c constraints.txt --no-deps torch
+    )
+}
+
+if ! done_with_more "$extra"; then
     now=$(stamp "$extra")
+    say "installing Python packages"
+    pip install --progress-bar off -c constraints.txt scikit-build-core nanobind
+    if [ -z "$extra" ] || [ "$extra" = "[docs]" ]; then
+        :
+    elif ! has_torch; then
+        say "networks need torch: about 200 MB where pip finds the build for CPUs, else 2.9 GB with libraries for"
+        say "GPUs (5.3 GB on the disk); TORCH_INDEX=https://download.pytorch.org/whl/cpu names an index of the former"
+        [ "$part" != demo ] || say "make demo WITHOUT=network does without, and comes to its verdicts by rote"
+        if [ -n "${TORCH_INDEX:-}" ]; then torch_from "$TORCH_INDEX"; fi
+    elif [ -n "${TORCH_INDEX:-}" ]; then
+        say "torch is here already: TORCH_INDEX is not looked at"
+    fi
     # the build shares its lock with scripts/build.sh
     exec 8>build/.lock
     flock 8
