@@ -1,6 +1,6 @@
 """The demo: documents, recordings, paths, a model, verdicts. ``make demo`` runs it.
 
-    python demo/run.py [--out demo-out] [--jobs N]
+    python demo/run.py [--out demo-out] [--jobs N] [--rote | --without-network]
 
 Everything goes into one folder. What is there from an earlier run is kept (documents, recordings, paths) or
 replaced (model, evaluations, verdicts). The work is done by calling the command line, as a user would do it.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import importlib.util
 import json
 import os
 import shlex
@@ -87,10 +88,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Detect documents that abuse Ghostscript, from scratch.")
     parser.add_argument("--out", type=Path, default=ROOT / "demo-out", help="folder of all results")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
-    parser.add_argument("--rote", action="store_true", help="run the same by the rote learner as well")
+    learners = parser.add_mutually_exclusive_group()
+    learners.add_argument("--rote", action="store_true", help="run the same by the rote learner as well")
+    learners.add_argument(
+        "--without-network", action="store_true", help="learn by rote alone, which needs no torch"
+    )
     options = parser.parse_args()
+    network = not options.without_network
+    if network and importlib.util.find_spec("torch") is None:
+        print("demo: torch, which networks need, is not installed (make demo installs it): learning by rote")
+        network = False
     try:
-        _demo(options.out.resolve(), options.jobs, options.rote)
+        _demo(options.out.resolve(), options.jobs, network, options.rote and network)
     except (StepError, DocumentError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -103,7 +112,8 @@ def main() -> int:
     return 0
 
 
-def _demo(out: Path, jobs: int, rote: bool) -> None:
+def _demo(out: Path, jobs: int, network: bool, rote: bool) -> None:
+    """All steps; by the network or by rote, and ``rote`` as well."""
     steps = Steps()
     folders = {name: out / name for name in ("documents", "traces", "extract", "model", "eval", "eval-rote")}
     for name in (*VERDICTS, "verdicts-rote.json", "verdicts-rote-cut.json", "report-rote.html"):
@@ -135,14 +145,7 @@ def _demo(out: Path, jobs: int, rote: bool) -> None:
     start = steps.title("Learn from two in three of the harmless documents, evaluate all others")
     sets = out / "sets.txt"
     _write_sets(sets, folders, documents)
-    saved = (
-        "--save-model",
-        folders["model"] / "model.json",
-        "--save-weights",
-        folders["model"] / "weights.safetensors",
-    )
-    how = ("--max-transfers", str(MAX_TRANSFERS), "--epochs", str(EPOCHS), "-i", sets)
-    steps.barnum("lstm", "-p", *how, *saved, "--eval-dir", folders["eval"], "-l", "30", folders["traces"])
+    model = _learn(steps, folders, sets) if network else _learn_by_rote(steps, folders, sets, folders["eval"])
     steps.done("learning and evaluation", start)
 
     start = steps.title("Classify, and compare methods")
@@ -170,10 +173,7 @@ def _demo(out: Path, jobs: int, rote: bool) -> None:
     start = steps.title("Pack the detector, and judge one recording by it, as a pipeline would")
     detector = folders["model"] / "detector"
     shutil.rmtree(detector, ignore_errors=True)
-    steps.barnum(
-        "pack", "--use-model", folders["model"] / "model.json", "--use-weights",
-        folders["model"] / "weights.safetensors", "-l", classifier, detector,
-    )  # fmt: skip
+    steps.barnum("pack", *model, "-l", classifier, detector)
     example = next(document for document in documents if document.name == EXAMPLE)
     steps.barnum("score", detector, folders["traces"] / _sample(folders["documents"], example))
     steps.done("packing and scoring", start)
@@ -194,13 +194,31 @@ def _demo(out: Path, jobs: int, rote: bool) -> None:
         _figures(*(_read(out / name) for name in ("verdicts-rote.json", "verdicts-rote-cut.json")))
 
 
+def _learn(steps: Steps, folders: dict[str, Path], sets: Path) -> tuple[str | Path, ...]:
+    """Learn by the network, evaluate; the model's files as options of ``barnum pack``."""
+    document, weights = folders["model"] / "model.json", folders["model"] / "weights.safetensors"
+    how = ("--max-transfers", str(MAX_TRANSFERS), "--epochs", str(EPOCHS), "-i", sets)
+    steps.barnum("lstm", "-p", *how, "--save-model", document, "--save-weights", weights, "--eval-dir",
+                 folders["eval"], "-l", "30", folders["traces"])  # fmt: skip
+    return "--use-model", document, "--use-weights", weights
+
+
+def _learn_by_rote(
+    steps: Steps, folders: dict[str, Path], sets: Path, evaluations: Path
+) -> tuple[str | Path, ...]:
+    """The same by rote, of whole runs."""
+    kinds = ("--learn-ret", "--learn-icall", "--learn-ijmp")
+    file = folders["model"] / "rote"
+    steps.barnum("prob", "-p", *kinds, "-i", sets, "--save", file, "--eval-dir", evaluations, "-l", "30",
+                 folders["traces"])  # fmt: skip
+    return "--prob", file
+
+
 def _by_rote(out: Path, steps: Steps, folders: dict[str, Path], sets: Path) -> None:
     """The same runs by the other learner: what it learns, evaluates and finds."""
     start = steps.title("Learn the same runs by rote, whole, and judge by that")
-    kinds = ("--learn-ret", "--learn-icall", "--learn-ijmp")
-    model, evaluations = folders["model"] / "rote", folders["eval-rote"]
-    steps.barnum("prob", "-p", *kinds, "-i", sets, "--save", model, "--eval-dir", evaluations, "-l", "30",
-                 folders["traces"])  # fmt: skip
+    evaluations = folders["eval-rote"]
+    _learn_by_rote(steps, folders, sets, evaluations)
     rate = ("--false-alarm-rate", str(RATE))
     for cut, name in (([], "verdicts-rote.json"), (["--cut"], "verdicts-rote-cut.json")):
         steps.barnum("classifier", *rate, *cut, "--json", out / name, evaluations, quiet=True)
