@@ -73,12 +73,13 @@ def all_documents() -> list[Document]:
 def make_all(folder: Path, advance: Callable[[], None] = lambda: None) -> list[Document]:
     """Write all documents into folder/benign and folder/malicious; those that are there already are kept.
 
-    A document is made anew when anything of the demo's own sources has changed. Raises DocumentError.
+    All are made anew when anything of the code and texts that make them has changed. Raises DocumentError.
     """
     documents = all_documents()
     here = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted([*here.rglob("*.py"), *here.rglob("*.ps")]):
+    # of what makes them, which is in folders of here
+    for path in sorted([*here.glob("*/**/*.py"), *here.glob("*/**/*.ps")]):
         digest.update(path.read_bytes())
     stamp = folder / "made-from"
     known = stamp.is_file() and stamp.read_text() == digest.hexdigest()
