@@ -10,15 +10,14 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from barnum.calls.opened import LONGEST_NAME, Reported, ToJudge
 from barnum.calls.opened import Told as Report
 from barnum.detector.folder import Detector, Reading
 from barnum.errors import EvaluationError, ImageError, OptionsError, SampleError
 from barnum.evaluations import EvaluationWriter, file_name
+from barnum.evaluations.windows import Surprise, surprisal_window, window_of
 from barnum.models.evaluate import Evaluator
-from barnum.models.networks.kind import Columns
 from barnum.models.source import header_of
 from barnum.paths import Learn, PathReader
 from barnum.paths.opened import Decoded
@@ -26,9 +25,6 @@ from barnum.samples import Sample
 from barnum.verdicts.features import Run, read_run
 from barnum.verdicts.judgement import refusal_of, refused
 from barnum.verdicts.method import Verdict
-
-# transfers in the windows that are searched for the most surprising one
-_WINDOW = 100
 
 
 class CodePlace(msgspec.Struct, frozen=True):
@@ -143,7 +139,8 @@ class Judge(ABC):
         # the sample's own name may be of any length and of any bytes
         file = self._scratch / file_name(sample.label, "run")
         by = getattr(detector.classifier, "score", None)
-        surprise = Surprise(limit) if by in ("surprisal", "adjusted") else None
+        length = surprisal_window(window_of(header.calibration))
+        surprise = Surprise(limit, length) if by in ("surprisal", "adjusted") else None
         rows = 0
         try:
             with EvaluationWriter(file, header) as writer:
@@ -344,33 +341,3 @@ def judge_with(
     if detector.calls is None:
         return TraceJudge(detector, cores, cut, bin_dir, timeout)
     return CallJudge(detector, cores, detector.calls, process)
-
-
-class Surprise:
-    """The most surprising transfer of the most surprising window."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
-        self._surprisal = np.zeros(0)
-        self._position = np.zeros(0, np.uint64)
-        self._worst = 0.0
-        self.step: int | None = None
-
-    def add(self, columns: Columns) -> None:
-        """The next rows; those from step ``limit`` on do not count."""
-        surprisal, position = columns["surprisal"].astype(np.float64), columns["position"]
-        if self._limit is not None:
-            end = int(np.searchsorted(position, np.uint64(max(0, self._limit))))
-            surprisal, position = surprisal[:end], position[:end]
-        if not len(surprisal):
-            return
-        surprisal = np.concatenate([self._surprisal, surprisal])
-        position = np.concatenate([self._position, position])
-        length = min(_WINDOW, len(surprisal))
-        total = np.concatenate([[0.0], np.cumsum(surprisal)])
-        sums = total[length:] - total[:-length]
-        begin = int(sums.argmax())
-        if sums[begin] > self._worst:
-            self._worst = float(sums[begin])
-            self.step = int(position[begin + int(surprisal[begin : begin + length].argmax())])
-        self._surprisal, self._position = surprisal[1 - _WINDOW :], position[1 - _WINDOW :]

@@ -19,12 +19,13 @@ from barnum.evaluations.header import (
     split_name,
 )
 from barnum.evaluations.parquet import EvaluationWriter, ParquetEvaluation
-from barnum.evaluations.windows import worst_window
+from barnum.evaluations.windows import WINDOW, Surprise, surprisal_window, window_of, worst_window
 
 __all__ = [
     "FORMATS",
     "LABELS",
     "SCHEMA",
+    "WINDOW",
     "Calibration",
     "Evaluation",
     "EvaluationWriter",
@@ -32,11 +33,14 @@ __all__ = [
     "LeftOut",
     "ParquetEvaluation",
     "Source",
+    "Surprise",
     "Writer",
     "file_name",
     "find_evaluations",
     "open_evaluation",
     "split_name",
+    "surprisal_window",
+    "window_of",
     "worst_window",
     "writer_for",
 ]

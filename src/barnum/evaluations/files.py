@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from barnum.evaluations.header import Header
 
+# rows of a file that are read at a time
+ROWS = 1 << 20
+
 
 class Writer(ABC):
     """Writes the file of one sample beside its name and renames it when it is complete."""

@@ -19,8 +19,8 @@ _NAME = re.compile(r"(benign|malicious)-(.+)\.(?:parquet|gz)", re.DOTALL)
 
 
 class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A training run, judged by a model that was learnt without it: mean nats a transfer, transfers, and
-    distinct targets."""
+    """A training run, judged by a model that was learnt without it: mean ``surprisal`` in nats a transfer,
+    number of ``transfers`` and of ``distinct`` targets."""
 
     surprisal: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
     transfers: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
@@ -28,8 +28,11 @@ class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Nominal runs that were left out when they were judged: ``scores``, the largest sum of ``score`` in a
-    window, of each; and ``runs``, where the model was learnt in folds, too."""
+    """What nominal runs score that had no part in what judges them: training runs, each left out in turn.
+
+    ``scores`` are the largest sums of the column ``score`` within ``window`` transfers, in nats, a run each
+    (see sequences/novelty.py). ``runs`` are there where the model was learnt in folds.
+    """
 
     score: str
     window: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)]

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
-from barnum.evaluations.files import Writer
+from barnum.evaluations.files import ROWS, Writer
 from barnum.evaluations.header import SCHEMA, Header, split_name
 from barnum.texts import reason, storable
 
 _KEY = b"barnum"
-_ROWS = 1 << 20
+_ROWS = ROWS
 _COLUMNS = pa.schema(
     [
         ("correct", pa.bool_()),

@@ -1,5 +1,6 @@
 """From paths to numbers a network learns: vocabulary, rates of what is new, contexts, windows."""
 
+from barnum.evaluations.windows import WINDOW
 from barnum.sequences.contexts import (
     FURTHER,
     LENGTHS,
@@ -12,7 +13,7 @@ from barnum.sequences.contexts import (
 )
 from barnum.sequences.edges import REACH, EdgeCounter, Edges, RunEdges, edges_of
 from barnum.sequences.kept import check_runs, pack_runs, unpack_runs
-from barnum.sequences.novelty import FEW_RUNS, WINDOW, RunNovelty, fit_novelty, units_of
+from barnum.sequences.novelty import FEW_RUNS, RunNovelty, fit_novelty, units_of
 from barnum.sequences.parts import regroup
 from barnum.sequences.rates import Rates
 from barnum.sequences.selection import Picker, Selection, spread

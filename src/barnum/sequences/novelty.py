@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.evaluations.windows import worst_window
+from barnum.evaluations.windows import WINDOW, worst_window
 from barnum.paths import Transfers
 from barnum.sequences.edges import REACH, Edges, Entries, RunEdges
 from barnum.sequences.rates import Knowledge, Rates, Rows, flags_of, module_pair
@@ -36,8 +36,6 @@ from barnum.sequences.vocabulary import Encoded, Vocabulary
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-# transfers in the window that a run's score is the worst of
-WINDOW = 500
 # with fewer training runs than this their stretches stand for runs
 FEW_RUNS = 16
 # refits for calibration: with more runs several are left out together
@@ -93,7 +91,8 @@ def _left_out_score(vocabulary: Vocabulary, rest: Knowledge, run: RunEdges) -> f
     ways = weigher.weigh_ways(flags_of_edge[rows.way_edge[led]], rows.entry[led])
     position = np.concatenate([edges.first[new], entries.first[led]])
     order = np.argsort(position, kind="stable")
-    return worst_window(position[order], np.concatenate([weights, ways])[order], WINDOW)
+    worst, _ = worst_window(position[order], np.concatenate([weights, ways])[order], WINDOW)
+    return worst
 
 
 class RunNovelty:

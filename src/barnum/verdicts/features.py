@@ -13,6 +13,7 @@ from barnum.errors import EvaluationError
 from barnum.evaluations.files import Evaluation
 from barnum.evaluations.folder import open_evaluation
 from barnum.evaluations.header import Calibration, Source
+from barnum.evaluations.windows import DenseSeries, worst_window
 
 F64 = NDArray[np.float64]
 Part = dict[str, NDArray[Any]]
@@ -189,7 +190,7 @@ class _Surprisal:
         self._sum = 0.0
         self._count = 0
         self._worst = [0.0] * len(WINDOWS)
-        self._tail: F64 = np.zeros(0)
+        self._series = DenseSeries(max(WINDOWS))
         size = _CLASSES * (_DECADES + _MOST) + 1
         self._counts = np.zeros(size, np.int64)
         self._sums = np.zeros(size)
@@ -198,17 +199,12 @@ class _Surprisal:
         surprisal = part["surprisal"].astype(np.float64)
         if not len(surprisal):
             return
-        joined = np.concatenate([self._tail, surprisal])
-        total = np.concatenate([[0.0], np.cumsum(joined)])
-        self._sum += float(total[-1] - total[len(self._tail)])
+        joined = self._series.add(surprisal)
+        self._sum += joined.sum
         self._count += len(surprisal)
         for index, length in enumerate(WINDOWS):
-            # windows that end in this part
-            reach = min(length, len(joined))
-            begin = max(0, len(self._tail) - reach + 1)
-            sums = total[begin + reach :] - total[begin : len(total) - reach]
+            _, sums = joined.sums(length)
             self._worst[index] = max(self._worst[index], float(sums.max(initial=0.0)))
-        self._tail = joined[-(WINDOWS[-1] - 1) :]
         self._classify(surprisal)
 
     def _classify(self, surprisal: F64) -> None:
@@ -257,21 +253,11 @@ class _Novelty:
         self._count += len(part["novelty"])
 
     def features(self, count: int) -> dict[str, Any]:
-        window, position = self._worst()
+        worst, begin = worst_window(np.concatenate(self._index), np.concatenate(self._weights), self._window)
         return {
             "new": self._new / count,
             "unknown": self._unknown / count,
             "novelty": float(sum(weights.sum() for weights in self._weights)),
-            "novelty_window": window,
-            "novelty_position": position,
+            "novelty_window": worst,
+            "novelty_position": 0 if begin is None else int(np.concatenate(self._position)[begin]),
         }
-
-    def _worst(self) -> tuple[float, int]:
-        """Largest sum of novelty within the window, and the step of the trace at which it begins."""
-        index, weights = np.concatenate(self._index), np.concatenate(self._weights)
-        if not len(index):
-            return 0.0, 0
-        total = np.concatenate([[0.0], np.cumsum(weights)])
-        sums = total[np.searchsorted(index, index + self._window)] - total[:-1]
-        worst = int(sums.argmax())
-        return float(sums[worst]), int(np.concatenate(self._position)[worst])
