@@ -70,9 +70,10 @@ def test_nothing_is_left_half_written(folder, tmp_path):
 def test_a_saved_classifier_and_a_method(folder, tmp_path):
     from barnum.verdicts import methods
     from barnum.verdicts.conformal import ConformalClassifier
+    from barnum.verdicts.scores.novelty import Novelty
 
     saved = tmp_path / "c.json"
-    classifier = ConformalClassifier([float(i) for i in range(40)], 50, 0.05)
+    classifier = ConformalClassifier([float(i) for i in range(40)], 0.05, Novelty(50))
     methods.save(saved, classifier, "m")
     run(folder, "-o", tmp_path / "r.html", "--json", tmp_path / "r.json", "-l", saved, "-w", 1)
     assert json.loads((tmp_path / "r.json").read_text())["classifier"]["threshold"] == 38.0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from barnum.detector.folder import load_detector
@@ -286,6 +287,56 @@ def test_surprisal_is_that_of_what_is_judged(by_surprisal, tmp_path):
     damaged(bad, truncated="timeout", spawn=None)
     half = score(by_surprisal, bad)[1][0]
     assert (half["verdict"], half["score"]) == ("refused", whole["score"])
+
+
+@pytest.fixture(scope="module")
+def strange(made):
+    """Samples in ``traces``, each with a few steps that no training run took, and elsewhere a longer stretch
+    of steps that are rare, so that the most surprising window of 100 transfers is another one than that of
+    500; and their evaluations in ``eval``. The second one starts another process."""
+    root = made / "strange"
+    for seed in range(2):
+        draw = np.random.default_rng(seed)
+        path = nominal_path(300 + seed, 6000)
+        path[1000:1030] = [0, 30] * 15
+        rare = [step for _ in range(80) for step in (0, 1, 2, 3, 4, 20 + int(draw.integers(6)))]
+        path[4000:4480] = rare
+        path[5200:5680] = rare[::-1] if seed else path[5200:5680]
+        sample = write_sample(root / "traces", f"{seed}.doc", "malicious", path)
+        if seed:
+            damaged(sample, spawn=5000)
+    learnt = lstm(
+        "-p", "-t", "1", "--use-model", made / "m.json", "--use-weights", made / "w",
+        "--test-size-benign", "0", "--test-size-malicious", "2", "--eval-dir", root / "eval",
+        root / "traces",
+    )  # fmt: skip
+    assert learnt.code == 0, learnt.err
+    return root
+
+
+@pytest.mark.parametrize("by", ["novelty", "surprisal", "adjusted", "combined"])
+@pytest.mark.parametrize("cut", [[], ["--cut"]])
+def test_the_place_lies_in_the_window_that_a_report_shows_first(made, strange, tmp_path, by, cut):
+    saved = barnum("classifier", "--score", by, "-s", tmp_path / "c.json", made / "eval")
+    assert saved.code == 0, saved.err
+    assert pack(made, tmp_path / "detector", classifier=tmp_path / "c.json").code == 0
+    samples = sorted((strange / "traces").iterdir())
+    _, lines = score(*cut, tmp_path / "detector", *samples)
+    shown = barnum(
+        "report", *cut, "-l", tmp_path / "c.json", "-w", "1", "-o", tmp_path / "r.html",
+        "--json", tmp_path / "r.json", strange / "eval",
+    )  # fmt: skip
+    assert shown.code == 0, shown.err
+    runs = {run["sample"]: run for run in json.loads((tmp_path / "r.json").read_text())["samples"]}
+    for line in lines:
+        first = runs[line["sample"]]["windows"][0]
+        measure = "surprisal" if by in ("surprisal", "adjusted") else "novelty"
+        assert line["by"] == by
+        assert line["where"]["by"] == first["chosen_by"] == measure
+        assert first["position"] <= line["where"]["step"] <= first["position_end"]
+        # what was not judged is no place
+        assert line["where"]["step"] < (5000 if line["cut"] else 6000)
+    assert sum(line["cut"] for line in lines) == len(cut)
 
 
 def test_names_need_not_be_utf_8(made, tmp_path):

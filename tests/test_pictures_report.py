@@ -160,7 +160,7 @@ def test_what_is_cut_off_a_window_does_not_count(tmp_path):
     surprisal[2000:7000] = 2.0
     news = {1900: 1.0, 7100: 5.0, 7200: 4.0, 9000: 7.0}
     file = write(tmp_path / "eval", "malicious", 0, news, count=20_000, surprisal=surprisal)
-    found = scan(file, 20_000, 10_000, None, Budget.of(1, 2), by="surprisal")
+    found = scan(file, 20_000, 10_000, None, Budget.of(1, 2), measures=("surprisal",))
     assert [(window.begin, window.end) for window in found.windows] == [(2000, 7000), (7100, 17_100)]
 
 

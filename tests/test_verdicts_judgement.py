@@ -8,6 +8,7 @@ from barnum.evaluations.header import Source
 from barnum.verdicts import judgement, methods
 from barnum.verdicts.cache import RunCache
 from barnum.verdicts.features import read_run
+from barnum.verdicts.method import Verdict
 from test_cli_classifier import write
 from test_verdicts_methods import run
 
@@ -26,7 +27,7 @@ def folder(tmp_path):
     return made
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("method", methods.METHODS.names)
 def test_refused_runs_have_no_part_in_anything(folder, method):
     before = judgement.judge(folder, method=method)
     write(folder, "benign", 90, 1e6, wrong=1.0, source=Source(steps=1, lost=0.06))
@@ -73,7 +74,7 @@ def test_an_empty_evaluation_is_named(folder):
 def test_all_right_and_all_wrong(wrong):
     runs = [run(label) for label in ("benign", "malicious") for _ in range(4)]
     verdicts = [
-        methods.Verdict(anomalous=r.malicious != wrong, score=float(r.malicious != wrong)) for r in runs
+        Verdict(anomalous=r.malicious != wrong, score=float(r.malicious != wrong)) for r in runs
     ]
     summary = judgement.summary_of(runs, verdicts)
     assert summary.false_positives.wrong == summary.false_negatives.wrong == (4 if wrong else 0)

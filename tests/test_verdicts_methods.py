@@ -25,6 +25,8 @@ from barnum.verdicts import methods
 from barnum.verdicts.conformal import Conformal, ConformalClassifier
 from barnum.verdicts.features import Run
 from barnum.verdicts.logistic import Logistic
+from barnum.verdicts.scores.novelty import Novelty
+from barnum.verdicts.scores.surprisal import Surprisal
 from barnum.verdicts.svm import Svm, SvmClassifier
 from learning import blocks_of, nominal_path, transfers_of
 
@@ -53,7 +55,7 @@ def run(label="benign", score=0.0, wrong=0.1, confidence=0.5, calibration=()):
 
 
 def test_p_values_count_calibration_runs_that_are_as_strange():
-    classifier = ConformalClassifier([float(i) for i in range(39)], 500, 0.05)
+    classifier = ConformalClassifier([float(i) for i in range(39)], 0.05, Novelty(500))
     for score, expected in ((-1, 1.0), (0, 1.0), (0.5, 39 / 40), (37, 3 / 40), (37.5, 2 / 40), (99, 1 / 40)):
         verdict = classifier.judge(run(score=score))
         assert verdict.p_value == pytest.approx(expected)
@@ -126,7 +128,7 @@ def test_learning_is_left_out_so_false_alarms_of_whole_runs_keep_to_the_rate(rat
         for each in made[learning:]:
             scored = RunNovelty(vocabulary, rates).score(Encoder(vocabulary).encode(each), each)
             at = np.flatnonzero(scored)
-            worst = worst_window(at, scored[at].astype(float), WINDOW)
+            worst, _ = worst_window(at, scored[at].astype(float), WINDOW)
             alarms += classifier.judge(run(score=worst)).anomalous
     spread = np.sqrt(rate * (1 - rate) * (learning + 1 + judged) / ((learning + 2) * judged * splits))
     assert alarms / (splits * judged) <= rate + 3 * spread
@@ -161,13 +163,13 @@ def test_just_enough_runs_suffice_for_a_rate():
     st.integers(-1, 8),
 )
 def test_the_threshold_is_what_judges(scores, rate, score):
-    classifier = ConformalClassifier([float(s) for s in scores], 500, rate)
+    classifier = ConformalClassifier([float(s) for s in scores], rate, Novelty(500))
     verdict = classifier.judge(run(score=float(score)))
     assert verdict.anomalous == (score > classifier.threshold)
     assert verdict.anomalous == (verdict.p_value <= rate + 1e-9)
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("name", methods.METHODS.names)
 def test_forced_thresholds_have_no_false_positives(tmp_path, name):
     draw = np.random.default_rng(4)
     runs = [
@@ -291,8 +293,8 @@ def test_svm_tells_labels_apart_that_a_line_can():
 @pytest.mark.parametrize(
     "classifier",
     [
-        ConformalClassifier([3.0, 1.0, 2.5], 500, 0.25),
-        ConformalClassifier([0.2, 0.1], 1, 0.4, "surprisal"),
+        ConformalClassifier([3.0, 1.0, 2.5], 0.25, Novelty(500)),
+        ConformalClassifier([0.2, 0.1], 0.4, Surprisal()),
         SvmClassifier((1.5, -2.0), 0.25),
         Logistic().restore(
             {"features": ["wrong", "novelty"], "mean": [0, 1], "scale": [1, 2], "weights": [3, 4], "bias": 5}
@@ -345,7 +347,7 @@ def test_what_is_saved_judges_the_same(tmp_path, classifier):
 )
 def test_wrong_classifiers_are_refused(tmp_path, change):
     file = tmp_path / "class.json"
-    methods.save(file, ConformalClassifier([1.0], 500, 0.5), "m")
+    methods.save(file, ConformalClassifier([1.0], 0.5, Novelty(500)), "m")
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(EvaluationError) as caught:
         methods.load(file)

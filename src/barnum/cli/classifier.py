@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import Real, progress, set_up_logging
+from barnum.cli.common import Named, Real, check_judging, progress, set_up_logging
 from barnum.errors import OutputExistsError, SomeFailedError
 from barnum.texts import shortened, storable
+from barnum.verdicts.methods import METHODS
+from barnum.verdicts.scores import SCORES
 
 if TYPE_CHECKING:
     from barnum.verdicts.features import Run
     from barnum.verdicts.judgement import Judgement
-    from barnum.verdicts.method import Score, Verdict
+    from barnum.verdicts.method import Verdict
     from barnum.verdicts.statistics import Rate
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -29,7 +31,7 @@ _ANOMALOUS = 3
 @click.command("classifier")
 @click.option(
     "--method",
-    type=click.Choice(["conformal", "logistic", "svm"]),
+    type=Named(METHODS),
     help="conformal learns from nominal runs alone, by novelty, and keeps to a false alarm rate; logistic "
     "learns many features from both labels; svm, the original's, two of them. Default: conformal where "
     "evaluations hold novelty, else logistic where both labels are there.",
@@ -42,7 +44,7 @@ _ANOMALOUS = 3
 )
 @click.option(
     "--score",
-    type=click.Choice(["novelty", "surprisal", "adjusted", "combined"]),
+    type=Named(SCORES),
     help="What conformal goes by: novelty, what training never saw; mean surprisal, which tells more of "
     "calls than of control flow; that, adjusted for the run's length and number of distinct targets; or "
     "novelty and adjusted surprisal combined. All but novelty are calibrated by held-out benign runs alone, "
@@ -108,7 +110,7 @@ _ANOMALOUS = 3
 def command(
     method: str | None,
     false_alarm_rate: float | None,
-    score: Score | None,
+    score: str | None,
     force: bool,
     cut: bool,
     max_lost: float,
@@ -139,10 +141,7 @@ def command(
 
     if load_from and (save_to or method):
         raise click.UsageError("--load says which classifier to use: leave out --save and --method")
-    if false_alarm_rate is not None and (load_from or method in ("logistic", "svm")):
-        raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
-    if score is not None and (load_from or method in ("logistic", "svm")):
-        raise click.UsageError("--score is conformal's, and set when it is learnt")
+    check_judging(method, load_from is not None, false_alarm_rate, score)
     if save_to and save_to.exists():
         raise OutputExistsError(f"{save_to}: is there already: give another name")
     places = [place for place in (save_to, csv_file, plot_file, roc_file, json_file) if place]
@@ -255,7 +254,7 @@ def _print(judgement: Judgement, cut: bool) -> None:
     names = [shortened(run.name or run.sample, 64) for run in runs]
     width = max(len("document"), *map(len, names))
     click.echo(f"\n{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
-    digits = 4 if getattr(judgement.classifier, "score", None) == "surprisal" else 2
+    digits = judgement.classifier.digits
     order = sorted(range(len(runs)), key=lambda i: (runs[i].malicious, -verdicts[i].score, names[i]))
     for i in order:
         p = verdicts[i].p_value

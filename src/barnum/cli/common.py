@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
 import math
 import re
@@ -16,6 +15,7 @@ from typing import Any
 import click
 
 from barnum.errors import OptionsError
+from barnum.registry import Registry
 from barnum.texts import printable
 
 _FORMAT = "%(asctime)s %(processName)s %(levelname)s %(message)s"
@@ -45,31 +45,6 @@ class Real(click.FloatRange):
         return number
 
 
-class Registered(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Type of an option that takes a name of a registry. ``own`` are those that --help shows; the registry,
-    which is imported only when an option is read, may have more."""
-
-    name = "name"
-
-    def __init__(self, place: str, own: Sequence[str]) -> None:
-        """``place`` is ``module:attribute`` of the registry."""
-        self._place = place
-        self._own = tuple(own)
-
-    def get_metavar(self, param: click.Parameter, *_: Any) -> str:
-        return f"[{'|'.join(self._own)}]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value in self._own:
-            return str(value)
-        module, _, attribute = self._place.partition(":")
-        names = getattr(importlib.import_module(module), attribute).names
-        if value not in names:
-            shown = dict.fromkeys((*self._own, *names))
-            self.fail(f"{value!r} is not one of {', '.join(map(repr, shown))}.", param, ctx)
-        return str(value)
-
-
 class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "size"
 
@@ -89,6 +64,30 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 _SIZE = re.compile(r"([0-9]{1,19}) ?([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LARGEST_SIZE = (1 << 63) - 1
+
+
+class Named(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Type of an option that takes a name of a registry: of what is in it when the option is read, but for
+    those ``without``."""
+
+    name = "name"
+
+    def __init__(self, registry: Registry[Any], without: Sequence[str] = ()) -> None:
+        self._registry = registry
+        self._without = without
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self._registry.names if name not in self._without]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self._names)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self._names:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, self._names))}.", param, ctx)
+        return str(value)
+
 
 SECONDS = _Seconds()
 """Type of an option that takes a time in seconds: a finite number above 0."""
@@ -201,6 +200,20 @@ def _plain_progress(description: str, total: float | None) -> Progress:
         description = text
 
     return Progress(advance, describe)
+
+
+def check_judging(method: str | None, loaded: bool, rate: float | None, score: str | None) -> None:
+    """Refuse settings that the method has no use for, or that were set when a classifier was learnt.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    from barnum.verdicts.methods import METHODS
+
+    for option, setting, value in (("--false-alarm-rate", "rate", rate), ("--score", "score", score)):
+        if value is not None and (loaded or (method and setting not in METHODS[method].settings)):
+            takers = " and ".join(name for name in METHODS.names if setting in METHODS[name].settings)
+            raise click.UsageError(f"{option} is {takers}'s, and set when it is learnt")
 
 
 @contextmanager

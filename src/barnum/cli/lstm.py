@@ -10,14 +10,15 @@ import click
 
 from barnum.cli.common import (
     SECONDS,
+    Named,
     Real,
-    Registered,
     ended_like_an_interrupt,
     logging_option,
     set_up_logging,
     usage_errors,
 )
 from barnum.cli.sessions import TerminalListener, asked_to_stop, settings_of
+from barnum.models.networks.kinds import NETWORKS
 
 if TYPE_CHECKING:
     from barnum.learning.settings import NetworkSettings
@@ -129,7 +130,7 @@ def options_of_network(
     return _options(
         click.option(
             "--network",
-            type=Registered("barnum.models.networks.kinds:NETWORKS", names),
+            type=Named(NETWORKS, without=() if "rote" in names else ("rote",)),
             default=default,
             show_default=True,
             help=" ".join(_ABOUT[name] for name in names),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from barnum.cli.common import Real, progress, set_up_logging
+from barnum.cli.common import Named, Real, check_judging, progress, set_up_logging
+from barnum.verdicts.methods import METHODS
+from barnum.verdicts.scores import SCORES
 
 if TYPE_CHECKING:
     from barnum.report.document import Report
-    from barnum.verdicts.method import Score
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -38,7 +39,7 @@ _MOST_WINDOWS = 100
 )
 @click.option(
     "--method",
-    type=click.Choice(["conformal", "logistic", "svm"]),
+    type=Named(METHODS),
     help="How to judge: see barnum classifier.",
 )
 @click.option(
@@ -48,7 +49,7 @@ _MOST_WINDOWS = 100
 )
 @click.option(
     "--score",
-    type=click.Choice(["novelty", "surprisal", "adjusted", "combined"]),
+    type=Named(SCORES),
     help="What conformal goes by: see barnum classifier.",
 )
 @click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
@@ -99,7 +100,7 @@ def command(
     load_from: Path | None,
     method: str | None,
     false_alarm_rate: float | None,
-    score: Score | None,
+    score: str | None,
     cut: bool,
     max_lost: float,
     traces: Path | None,
@@ -119,10 +120,7 @@ def command(
     set_up_logging(logging_level)
     if load_from and method:
         raise click.UsageError("--load says which classifier to use: leave out --method")
-    if false_alarm_rate is not None and (load_from or method in ("logistic", "svm")):
-        raise click.UsageError("--false-alarm-rate is conformal's, and set when it is learnt")
-    if score is not None and (load_from or method in ("logistic", "svm")):
-        raise click.UsageError("--score is conformal's, and set when it is learnt")
+    check_judging(method, load_from is not None, false_alarm_rate, score)
     from barnum.files import check_places, write_result
 
     # long reading is not to be lost to a folder that is missing

@@ -9,19 +9,15 @@ from typing import Any
 import msgspec
 
 from barnum import __version__
+from barnum.evaluations.windows import window_of
 from barnum.report.document import Report, SampleReport
 from barnum.report.judging import Judged, judge_folder, overview
 from barnum.report.names import Places
 from barnum.report.request import Progress, Request, no_progress
 from barnum.report.samples import look_at_all, sample_of, tasks_of
-from barnum.report.scan import WINDOW, Budget
+from barnum.report.scan import Budget
 from barnum.texts import storable
-
-_BY = {
-    "surprisal": "mean surprisal",
-    "adjusted": "mean surprisal, compared with that of nominal runs of the same length and variety",
-    "combined": "novelty and adjusted surprisal together",
-}
+from barnum.verdicts.scores import SCORES
 
 __all__ = ["Request", "anomalies", "as_json", "as_json_lines", "as_page", "build"]
 
@@ -57,7 +53,7 @@ def build(request: Request, progress: Progress | None = None) -> Report:
         version=__version__,
         evaluations=storable(str(request.folder)),
         model=judged.runs[0].model,
-        window=calibration.window if calibration else WINDOW,
+        window=window_of(calibration),
         classifier=judged.classifier,
         overview=overview(judged),
         notes=[storable(note) for note in _notes(request, judged, samples, budget, calls) + unread],
@@ -105,9 +101,11 @@ def _notes(
             "The model does not know what its training saw, so there is no novelty: windows are chosen by "
             "surprisal."
         )
-    elif judged.by in _BY:
-        how = "by surprisal first" if judged.by != "combined" else "in turn by novelty and by surprisal"
-        notes.append(f"Verdicts go by {_BY[judged.by]}, and windows are chosen {how}.")
+    elif judged.classifier is not None and judged.classifier.by is not None and not judged.window_sum:
+        first, *others = judged.measures
+        how = f"in turn by {' and by '.join(judged.measures)}" if others else f"by {first} first"
+        text = SCORES[judged.classifier.by].text
+        notes.append(f"Verdicts go by {text}, and windows are chosen {how}.")
     if calls:
         notes.append("These runs are calls that a sandbox reported: where one came from is the call before.")
     elif request.traces is None:

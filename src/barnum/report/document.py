@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from barnum.verdicts.judgement import Trivial
-from barnum.verdicts.method import Score
 from barnum.verdicts.statistics import Rate
 
 SCHEMA = 1
@@ -149,12 +148,12 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class Classifier(msgspec.Struct, frozen=True, kw_only=True):
     """How was judged. ``threshold``: scores above it are anomalous, None where there is no single one.
-    ``by``: what conformal goes by; None for other methods."""
+    ``by``: the score that conformal goes by; None for other methods."""
 
     method: str
     description: str
     threshold: float | None
-    by: Score | None = None
+    by: str | None = None
 
 
 class Roc(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from barnum.report.request import Request
 from barnum.texts import storable
 from barnum.verdicts.features import Run
 from barnum.verdicts.judgement import Summary, check_model, evaluation_name, judge, read_runs
-from barnum.verdicts.method import Score, Verdict
+from barnum.verdicts.method import Measure, Verdict
 from barnum.verdicts.statistics import roc_of
 
 # a score that is the largest sum within a window may differ this much from the sum: it was added up otherwise
@@ -22,12 +22,13 @@ _ROUNDING = 1e-6
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What a report needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says
-    what; ``by`` is what the verdicts go by, where the method goes by one score."""
+    what; ``measures`` and ``window_sum`` are those of the classifier (see verdicts/method.py)."""
 
     runs: list[Run]
     verdicts: list[Verdict] | None
     classifier: Classifier | None
-    by: Score | None = None
+    measures: tuple[Measure, ...] = ("novelty",)
+    window_sum: bool = False
     summary: Summary | None
     why: str | None = None
 
@@ -40,7 +41,7 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
             them.
     """
     try:
-        found = judge(
+        judgement = judge(
             request.folder,
             method=request.method,
             rate=request.rate,
@@ -64,18 +65,19 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
         runs = read_runs(files, cut=request.cut, workers=request.workers)
         check_model(request.folder, runs, evaluation_name)
         return Judged(runs=runs, verdicts=None, classifier=None, summary=None, why=str(error))
-    by: Score | None = getattr(found.classifier, "score", None)
+    classifier = judgement.classifier
     return Judged(
-        runs=found.runs,
-        verdicts=found.verdicts,
+        runs=judgement.runs,
+        verdicts=judgement.verdicts,
         classifier=Classifier(
-            method=found.method,
-            description=storable(found.description),
-            threshold=finite(found.classifier.threshold),
-            by=by,
+            method=judgement.method,
+            description=storable(judgement.description),
+            threshold=finite(classifier.threshold),
+            by=classifier.score,
         ),
-        by=by,
-        summary=found.summary,
+        measures=classifier.measures,
+        window_sum=classifier.window_sum,
+        summary=judgement.summary,
     )
 
 
@@ -106,8 +108,8 @@ def overview(judged: Judged) -> Overview:
     )
     calibration = None
     if p_values:
-        held = runs[0].calibration
-        calibration = CalibrationReport(scores=len(held.scores) if held else 0, p_values=p_values)
+        known = runs[0].calibration
+        calibration = CalibrationReport(scores=len(known.scores) if known else 0, p_values=p_values)
     return Overview(
         runs=len(runs),
         benign=len(runs) - malicious,
@@ -123,9 +125,9 @@ def overview(judged: Judged) -> Overview:
 
 
 def alarm_threshold(judged: Judged, index: int) -> float | None:
-    """What the sum of novelty within the window must exceed for this run to be anomalous; None where it was
-    not judged by that sum, or is not anomalous."""
-    if judged.by != "novelty":
+    """What the sum of novelty within the window must exceed for this run to be anomalous, nats; None where it
+    was not judged by that sum, or is not anomalous."""
+    if not judged.window_sum:
         return None
     if judged.verdicts is None or judged.classifier is None or judged.classifier.threshold is None:
         return None

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from barnum.verdicts.judgement import MAX_LOST
-from barnum.verdicts.method import Score
 
 
 class _Bar:
@@ -37,7 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     windows: int = 5
     method: str | None = None
     rate: float | None = None
-    score: Score | None = None
+    score: str | None = None
     load: Path | None = None
     cut: bool = False
     max_lost: float = MAX_LOST

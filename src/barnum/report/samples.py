@@ -10,15 +10,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from barnum.evaluations.windows import window_of
 from barnum.processes import in_order
 from barnum.report.document import Alarm, SampleReport, Transfer, Window, finite
 from barnum.report.judging import Judged, alarm_threshold
 from barnum.report.names import Namer, Places
 from barnum.report.places import MOST_CLASSES, Located, Wanted, locate
 from barnum.report.request import Request
-from barnum.report.scan import WINDOW, Budget, Scan, Stretch, scan
+from barnum.report.scan import Budget, Scan, Stretch, scan
 from barnum.texts import storable
-from barnum.verdicts.method import Score
+from barnum.verdicts.method import Measure
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     judged: int
     window: int
     threshold: float | None
-    by: Score | None
+    measures: tuple[Measure, ...]
     budget: Budget
     folder: Path | None
     bin_dir: Path | None
@@ -46,9 +47,9 @@ def tasks_of(request: Request, judged: Judged, files: list[Path], budget: Budget
                 file=file,
                 count=_rows(file) if run.cut else run.transfers,
                 judged=run.transfers,
-                window=run.calibration.window if run.calibration else WINDOW,
+                window=window_of(run.calibration),
                 threshold=alarm_threshold(judged, index),
-                by=judged.by,
+                measures=judged.measures,
                 budget=budget,
                 folder=request.traces / run.sample if request.traces and plain else None,
                 bin_dir=request.bin_dir,
@@ -82,7 +83,9 @@ def look_at_all(
 
 
 def _look(task: Task) -> tuple[Scan, Located]:
-    scanned = scan(task.file, task.count, task.window, task.threshold, task.budget, task.judged, task.by)
+    scanned = scan(
+        task.file, task.count, task.window, task.threshold, task.budget, task.judged, task.measures
+    )
     rows = [window.rows for window in scanned.windows if len(window.rows)]
     prediction = np.concatenate([np.zeros(0, np.int64), *(each.prediction for each in rows)])
     order = np.argsort(prediction)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -16,17 +16,14 @@ from numpy.typing import NDArray
 
 from barnum.evaluations.files import Evaluation
 from barnum.evaluations.folder import open_evaluation
+from barnum.evaluations.windows import DenseSeries, sums_until, surprisal_window
 from barnum.report.document import Curve, Detail, Reason, Value
-from barnum.verdicts.method import Score
+from barnum.verdicts.method import Measure
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Part = dict[str, NDArray[Any]]
 
-# length of a window where the evaluation names none
-WINDOW = 500
-# bounds for windows that are chosen by surprisal: shorter ones are single surprises, longer ones hide them
-_SURPRISAL_WINDOWS = (50, 5000)
 # distinct predictions of a window that are remembered while it is read
 _MOST_DISTINCT = 1 << 13
 # an integral of novelty may differ this much from that of the verdict, which adds up in another order
@@ -113,21 +110,27 @@ def scan(
     threshold: float | None,
     budget: Budget,
     judged: int | None = None,
-    by: Score | None = None,
+    measures: tuple[Measure, ...] = ("novelty",),
 ) -> Scan:
-    """Read an evaluation of ``count`` predictions, at least 1.
+    """Read an evaluation.
 
-    ``threshold``: the first alarm is where the sum of novelty within ``window`` predictions exceeds it,
-    among the first ``judged`` ones; None: there is none. ``by``: what the verdict goes by, so that windows
-    are chosen by the same: mean surprisal, adjusted or not, by surprisal first; combined, in turn by novelty
-    and by surprisal; else by novelty first. Those among the first ``judged`` predictions come before others.
+    Args:
+        file: the evaluation.
+        count: its predictions, at least 1.
+        window: predictions in a window.
+        threshold: the first alarm is where the sum of novelty within a window exceeds it, in nats, among the
+            first ``judged`` predictions; None: there is none.
+        budget: how much is shown.
+        judged: how many of the predictions were judged (None: all); windows among these come before others.
+        measures: what the verdict goes by. Windows are chosen by it first, or in turn where there are
+            several, and then by what is left.
 
     Raises:
         EvaluationError: it is broken.
     """
     evaluation = open_evaluation(file)
     try:
-        curve, windows, alarm = _first_pass(evaluation, count, window, threshold, budget, judged, by)
+        curve, windows, alarm = _first_pass(evaluation, count, window, threshold, budget, judged, measures)
         if alarm is not None and judged is not None and alarm[0] >= judged:
             alarm = None
         _second_pass(evaluation, count, windows, budget)
@@ -180,7 +183,7 @@ def _first_pass(
     threshold: float | None,
     budget: Budget,
     judged: int | None,
-    by: Score | None,
+    measures: tuple[Measure, ...],
 ) -> tuple[Curve, list[Stretch], tuple[int, int | None] | None]:
     has = evaluation.columns
     value: Value = "surprisal" if "surprisal" in has else "mistakes"
@@ -188,9 +191,8 @@ def _first_pass(
     if "novelty" in has:
         names += ["novelty", "position"]
     bins = _Bins(count, budget.bins)
-    lowest, highest = _SURPRISAL_WINDOWS
     middle = count if judged is None else min(judged, count)
-    length = max(lowest, min(window, highest))
+    length = surprisal_window(window)
     worst = [_Worst(length, span) for span in ((0, middle), (middle, count)) if span[0] < span[1]]
     index: list[I64] = []
     weights: list[F64] = []
@@ -206,7 +208,7 @@ def _first_pass(
             weights.append(part["novelty"][at].astype(np.float64))
             position.append(part["position"][at].astype(np.int64))
     news = _News(_joined(index, np.int64), _joined(weights, np.float64), _joined(position, np.int64), window)
-    windows = _chosen(news, worst, budget.windows, by, "surprisal" if value == "surprisal" else "mistakes")
+    windows = _chosen(news, worst, budget.windows, _reasons(measures, value), len(measures) > 1)
     marked, left_out = news.marked(budget.news)
     curve = Curve(
         value=value,
@@ -219,11 +221,18 @@ def _first_pass(
     return curve, windows, None if threshold is None else news.alarm(threshold)
 
 
-def _chosen(news: _News, worst: list[_Worst], wanted: int, by: Score | None, other: Reason) -> list[Stretch]:
+def _reasons(measures: tuple[Measure, ...], value: Value) -> list[Reason]:
+    """By what windows are chosen, in this order; where there is no surprisal, mistakes stand for it."""
+    order = dict.fromkeys((*measures, *get_args(Measure)))
+    return ["novelty" if measure == "novelty" else value for measure in order]
+
+
+def _chosen(
+    news: _News, worst: list[_Worst], wanted: int, reasons: list[Reason], in_turn: bool
+) -> list[Stretch]:
     """At most ``wanted`` windows, none overlapping another; ``worst`` has one for each part of the run, that
     which was judged before the rest."""
-    reasons: list[Reason] = [other, "novelty"] if by in ("surprisal", "adjusted") else ["novelty", other]
-    turn = 1 if by == "combined" else wanted
+    turn = 1 if in_turn else wanted
     chosen: list[Stretch] = []
     while True:
         before = len(chosen)
@@ -283,8 +292,7 @@ class _Worst:
     def __init__(self, length: int, span: tuple[int, int]) -> None:
         self.span = span
         self._length = min(length, span[1] - span[0])
-        self._tail: F64 = np.zeros(0)
-        self._at = span[0]  # prediction that the tail begins with
+        self._series = DenseSeries(self._length)
         self._begins: list[I64] = []
         self._sums: list[F64] = []
 
@@ -293,19 +301,16 @@ class _Worst:
         values = values[max(0, self.span[0] - begin) : max(0, self.span[1] - begin)]
         if not len(values):
             return
-        joined = np.concatenate([self._tail, values])
-        total = np.concatenate([[0.0], np.cumsum(joined)])
-        sums = total[self._length :] - total[: -self._length] if len(joined) >= self._length else joined[:0]
-        if len(sums):
-            padded = np.full(-(-len(sums) // self._length) * self._length, -1.0)
-            padded[: len(sums)] = sums
-            rows = padded.reshape(-1, self._length)
-            best = rows.argmax(axis=1)
-            self._begins.append(self._at + np.arange(len(rows)) * self._length + best)
-            self._sums.append(rows[np.arange(len(rows)), best])
-        keep = min(len(joined), self._length - 1)
-        self._at += len(joined) - keep
-        self._tail = joined[len(joined) - keep :]
+        joined = self._series.add(values)
+        if len(joined.values) < self._length:
+            return
+        first, sums = joined.sums(self._length)
+        padded = np.full(-(-len(sums) // self._length) * self._length, -1.0)
+        padded[: len(sums)] = sums
+        rows = padded.reshape(-1, self._length)
+        best = rows.argmax(axis=1)
+        self._begins.append(self.span[0] + first + np.arange(len(rows)) * self._length + best)
+        self._sums.append(rows[np.arange(len(rows)), best])
 
     def windows(self, wanted: int, taken: list[Stretch], reason: Reason) -> list[Stretch]:
         """At most ``wanted`` windows with something in them that overlap neither each other nor those
@@ -359,9 +364,8 @@ class _News:
         for other in taken:
             leave_out(other)
         while len(found) < wanted and weights.any():
-            total = np.concatenate([[0.0], np.cumsum(weights)])
             # what is in a window that was taken is 0 now, but no window begins there
-            sums = np.where(weights > 0, total[np.searchsorted(self._index, stop)] - total[:-1], 0.0)
+            sums = np.where(weights > 0, sums_until(self._index, weights, stop), 0.0)
             best = int(sums.argmax())
             found.append(Stretch(int(self._index[best]), int(stop[best]), "novelty"))
             leave_out(found[-1])

@@ -16,7 +16,7 @@ from barnum.evaluations.header import Calibration
 from barnum.verdicts import methods
 from barnum.verdicts.cache import RunCache
 from barnum.verdicts.features import Run, read_run
-from barnum.verdicts.method import Classifier, Score, Verdict
+from barnum.verdicts.method import Classifier, Verdict
 from barnum.verdicts.statistics import Auc, Rate, auc_of, rate_of
 
 # a run of which more than this share was lost is not judged
@@ -59,7 +59,7 @@ def judge(
     *,
     method: str | None = None,
     rate: float | None = None,
-    score: Score | None = None,
+    score: str | None = None,
     load: Path | None = None,
     force: bool = False,
     cut: bool = False,
@@ -97,7 +97,7 @@ def judge(
     else:
         # a rate and a score are conformal's
         own = "conformal" if rate or score else default_method(usable)
-        chosen = methods.by_name(method or own, rate, score or "novelty")
+        chosen = methods.by_name(method or own, rate, score)
         classifier = chosen.fit(usable)
         judged = None if force else chosen.held_out(usable)
     if force:

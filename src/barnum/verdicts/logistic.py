@@ -16,7 +16,7 @@ import numpy as np
 
 from barnum.errors import EvaluationError
 from barnum.verdicts.features import Run
-from barnum.verdicts.method import Classifier, Verdict, judged_by_others
+from barnum.verdicts.method import Classifier, Method, Verdict
 
 
 def _long(value: float | None) -> float | None:
@@ -57,14 +57,17 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: float = 0.0
 
 
-class LogisticClassifier:
+class LogisticClassifier(Classifier):
     """Weights of features."""
 
     name = "logistic"
 
     def __init__(self, learnt: _State) -> None:
         self._learnt = learnt
-        self.threshold = learnt.threshold
+
+    @property
+    def threshold(self) -> float:
+        return self._learnt.threshold
 
     def describe(self) -> str:
         return (
@@ -83,8 +86,8 @@ class LogisticClassifier:
         )
 
     def state(self) -> dict[str, Any]:
-        made: dict[str, Any] = msgspec.to_builtins(self._learnt)
-        return made
+        state: dict[str, Any] = msgspec.to_builtins(self._learnt)
+        return state
 
     def _score(self, run: Run) -> float:
         learnt = self._learnt
@@ -102,7 +105,7 @@ class LogisticClassifier:
         return float(score)
 
 
-class Logistic:
+class Logistic(Method):
     """See the module's text. Needs runs of both labels."""
 
     name = "logistic"
@@ -120,14 +123,11 @@ class Logistic:
         scale[scale < 1e-12] = 1.0
         from sklearn.linear_model import LogisticRegression
 
-        made = LogisticRegression(C=_RIDGE, class_weight="balanced", max_iter=1000)
-        made.fit((values - mean) / scale, labels)
+        model = LogisticRegression(C=_RIDGE, class_weight="balanced", max_iter=1000)
+        model.fit((values - mean) / scale, labels)
         return LogisticClassifier(
-            _State(names, mean.tolist(), scale.tolist(), made.coef_[0].tolist(), float(made.intercept_[0]))
+            _State(names, mean.tolist(), scale.tolist(), model.coef_[0].tolist(), float(model.intercept_[0]))
         )
-
-    def held_out(self, runs: Sequence[Run]) -> list[Verdict]:
-        return judged_by_others(self, runs)
 
     def restore(self, state: dict[str, Any]) -> Classifier:
         read = msgspec.convert(state, _State)

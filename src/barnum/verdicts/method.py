@@ -1,9 +1,10 @@
-"""What a method of judging runs is."""
+"""What a method of judging runs is, and the classifier that it learns."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from barnum.verdicts.features import Run
 
-# what conformal goes by
-Score = Literal["novelty", "surprisal", "adjusted", "combined"]
+# columns of an evaluation, in nats, that show where a run is strange
+Measure = Literal["novelty", "surprisal"]
 # with more runs than this several are held out together
 _MAX_FOLDS = 50
 
@@ -33,51 +34,109 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return "refused" if self.refused else "anomalous" if self.anomalous else "nominal"
 
 
-class Classifier(Protocol):
-    """A method that has learnt from runs. Scores above ``threshold`` are anomalous."""
+class Classifier(ABC):
+    """A method that has learnt from runs. ``name`` is that of the method."""
 
-    name: str
+    name: ClassVar[str]
 
     @property
-    def threshold(self) -> float: ...
+    @abstractmethod
+    def threshold(self) -> float:
+        """Scores above it are anomalous."""
 
+    @property
+    def score(self) -> str | None:
+        """The name of the score that it goes by (see scores/); None where it does not go by a single one."""
+        return None
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What shows where in a run it is strange, as this classifier sees it: the windows with the largest
+        sums of the first of these, or of several in turn."""
+        return ("novelty",)
+
+    @property
+    def window_sum(self) -> bool:
+        """Whether its score is the largest sum of novelty within a window, so that every window above the
+        threshold is anomalous by itself."""
+        return False
+
+    @property
+    def digits(self) -> int:
+        """Decimals in which its scores are listed."""
+        return 2
+
+    @abstractmethod
     def describe(self) -> str:
         """One line for a person: what is judged, by which rule, and what it promises."""
-        ...
 
+    @abstractmethod
     def judge(self, run: Run) -> Verdict:
         """Judge a run that the classifier was not learnt from.
 
         Raises:
             EvaluationError: the run's evaluation lacks what the method looks at.
         """
-        ...
 
+    @abstractmethod
     def without_false_positives(self, runs: Sequence[Run]) -> Classifier:
         """The same with a threshold above every benign one of ``runs``."""
-        ...
 
+    @abstractmethod
     def state(self) -> dict[str, Any]:
         """All that it has learnt, as JSON values."""
-        ...
 
 
-class Method(Protocol):
-    """A way to make classifiers."""
+class Method(ABC):
+    """A way to learn classifiers.
 
-    name: str
+    A class says of itself:
 
+    - ``name``: what options and files call it.
+    - ``settings``: which of ``rate`` and ``score`` with_settings() looks at.
+    - ``judges_either``: whether what was learnt from whole runs judges cut ones as well, and the reverse.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[tuple[str, ...]] = ()
+    judges_either: ClassVar[bool] = False
+
+    @classmethod
+    def with_settings(cls, rate: float | None, score: str | None) -> Method:
+        """The method by these settings, None being its own choice; it leaves alone what it has no use for.
+
+        Args:
+            rate: share of nominal runs that it may call anomalous, between 0 and 1.
+            score: name of the score to go by.
+
+        Raises:
+            EvaluationError: there is no such score.
+        """
+        return cls()
+
+    @abstractmethod
     def fit(self, runs: Sequence[Run]) -> Classifier:
-        """Learn from runs; raises EvaluationError where they do not suffice."""
-        ...
+        """Learn from runs.
+
+        Raises:
+            EvaluationError: they do not suffice.
+        """
 
     def held_out(self, runs: Sequence[Run]) -> list[Verdict]:
-        """Judge each run by a classifier that was learnt without it."""
-        ...
+        """Judge each run by a classifier that was learnt without it; in the order of ``runs``.
 
+        Raises:
+            EvaluationError: the others do not suffice.
+        """
+        return judged_by_others(self, runs)
+
+    @abstractmethod
     def restore(self, state: dict[str, Any]) -> Classifier:
-        """The reverse of Classifier.state(); raises msgspec.ValidationError."""
-        ...
+        """The reverse of Classifier.state().
+
+        Raises:
+            msgspec.ValidationError: it is not the state of such a classifier.
+        """
 
 
 def folds_of(runs: Sequence[Run]) -> NDArray[np.int64]:
@@ -90,11 +149,11 @@ def folds_of(runs: Sequence[Run]) -> NDArray[np.int64]:
 
 
 def judged_by_others(method: Method, runs: Sequence[Run]) -> list[Verdict]:
-    """Verdicts on each run by a classifier that was learnt without its fold."""
+    """Verdicts on each run by a classifier that was learnt without the runs of its fold."""
     folds = folds_of(runs)
     verdicts: dict[int, Verdict] = {}
-    for fold in range(int(folds.max()) + 1):
-        classifier = method.fit([run for run, its in zip(runs, folds, strict=True) if its != fold])
-        for index in np.flatnonzero(folds == fold).tolist():
+    for held_out in range(int(folds.max()) + 1):
+        classifier = method.fit([run for run, fold in zip(runs, folds, strict=True) if fold != held_out])
+        for index in np.flatnonzero(folds == held_out).tolist():
             verdicts[index] = classifier.judge(runs[index])
     return [verdicts[index] for index in range(len(runs))]

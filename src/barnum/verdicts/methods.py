@@ -1,19 +1,30 @@
-"""The interface of classifiers, and reading and writing of what they have learnt (JSON, never a pickle)."""
+"""Methods of judging by name, and files of classifiers (JSON, never a pickle). A new method is a file beside
+this one, and a line here."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from barnum import __version__
 from barnum.errors import EvaluationError
 from barnum.files import read_bounded, write_whole
-from barnum.verdicts.method import Classifier, Method, Score
+from barnum.registry import Registry
 
+if TYPE_CHECKING:
+    from barnum.verdicts.method import Classifier, Method
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "conformal": "barnum.verdicts.conformal:Conformal",
+        "logistic": "barnum.verdicts.logistic:Logistic",
+        "svm": "barnum.verdicts.svm:Svm",
+    },
+)
 SCHEMA = 2
-METHODS = ("conformal", "logistic", "svm")
 _LARGEST = 64 << 20
 
 
@@ -29,30 +40,18 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     cut: bool = False  # whether it was learnt from runs that were cut
 
 
-def by_name(name: str, rate: float | None = None, score: Score = "novelty") -> Method:
-    """The method of that name; ``rate`` is the share of nominal runs that it may call anomalous, where it
-    promises one, and ``score`` what it goes by, where it goes by one.
+def by_name(name: str, rate: float | None = None, score: str | None = None) -> Method:
+    """The method of that name by these settings, of which it takes those that it has a use for (see
+    Method.with_settings()).
 
     Raises:
-        EvaluationError: there is none.
+        EvaluationError: there is no such method, or no such score.
     """
-    if name == "conformal":
-        from barnum.verdicts.conformal import Conformal
-
-        return Conformal(rate, score)
-    if name == "svm":
-        from barnum.verdicts.svm import Svm
-
-        return Svm()
-    if name == "logistic":
-        from barnum.verdicts.logistic import Logistic
-
-        return Logistic()
-    raise EvaluationError(f"no method is called {name[:60]!r}: use {', '.join(METHODS)}")
+    return _kind(name).with_settings(rate, score)
 
 
 def save(file: Path, classifier: Classifier, model: str, cut: bool = False) -> None:
-    """Write a classifier."""
+    """Write a classifier; the other arguments are those of Saved."""
     saved = Saved(
         schema=SCHEMA,
         version=__version__,
@@ -68,8 +67,12 @@ def load(file: Path, cut: bool | None = None) -> tuple[Classifier, str | None]:
     """Read a classifier, and the identity of the model it belongs to (see Saved). The original's, a linear
     SVC that joblib saved, is read as well; it judges evaluations of any model: None.
 
+    Args:
+        file: at most 64 MiB, plain or gzip.
+        cut: whether it is to judge runs that are cut; None where that is not known.
+
     Raises:
-        EvaluationError: it is missing, none, or of another schema.
+        EvaluationError: it is missing, no classifier, of another schema, or learnt for other runs.
     """
     data = read_bounded(file, _LARGEST, EvaluationError)
     from barnum.verdicts.sklearn_svc import is_pickle, read_linear_svc
@@ -88,8 +91,8 @@ def load(file: Path, cut: bool | None = None) -> tuple[Classifier, str | None]:
                 "the classifier anew"
             )
         saved = msgspec.convert(head, Saved)
-        # what nominal runs show as a whole bounds what a part of them shows: conformal may judge either
-        if cut is not None and saved.cut != cut and saved.method != "conformal":
+        # what nominal runs show as a whole bounds what a part of them shows: some methods judge either
+        if cut is not None and saved.cut != cut and not _kind(saved.method).judges_either:
             raise EvaluationError(
                 f"{file}: was learnt from {'cut' if saved.cut else 'whole'} runs: "
                 f"{'add' if saved.cut else 'leave out'} --cut"
@@ -99,3 +102,9 @@ def load(file: Path, cut: bool | None = None) -> tuple[Classifier, str | None]:
         raise EvaluationError(f"{file}: is no classifier ({str(error)[:200]})") from None
     except RecursionError:
         raise EvaluationError(f"{file}: is no classifier (nested too deep)") from None
+
+
+def _kind(name: str) -> type[Method]:
+    if name not in METHODS:
+        raise EvaluationError(f"no method is called {name[:60]!r}: use {', '.join(METHODS.names)}")
+    return METHODS[name]

@@ -14,7 +14,7 @@ import numpy as np
 
 from barnum.errors import EvaluationError
 from barnum.verdicts.features import Run
-from barnum.verdicts.method import Classifier, Verdict, judged_by_others
+from barnum.verdicts.method import Classifier, Method, Verdict
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,15 +23,19 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: float = 0.0
 
 
-class SvmClassifier:
-    """A line."""
+class SvmClassifier(Classifier):
+    """A line: ``weights`` of x and y, and ``bias``; anomalous above ``threshold``."""
 
     name = "svm"
 
     def __init__(self, weights: Sequence[float], bias: float, threshold: float = 0.0) -> None:
         self.weights = (float(weights[0]), float(weights[1]))
         self.bias = float(bias)
-        self.threshold = float(threshold)
+        self._threshold = float(threshold)
+
+    @property
+    def threshold(self) -> float:
+        return self._threshold
 
     def describe(self) -> str:
         return (
@@ -55,7 +59,7 @@ class SvmClassifier:
         return self.weights[0] * run.wrong + self.weights[1] * run.wrong_confidence + self.bias
 
 
-class Svm:
+class Svm(Method):
     """See the module's text. Needs runs of both labels."""
 
     name = "svm"
@@ -72,9 +76,6 @@ class Svm:
         features = np.array([(run.wrong, run.wrong_confidence) for run in runs])
         line = SVC(kernel="linear").fit(features, labels)
         return SvmClassifier(line.coef_[0].tolist(), float(line.intercept_[0]))
-
-    def held_out(self, runs: Sequence[Run]) -> list[Verdict]:
-        return judged_by_others(self, runs)
 
     def restore(self, state: dict[str, Any]) -> Classifier:
         read = msgspec.convert(state, _State)
