@@ -12,7 +12,6 @@ _EXEMPT = {
     "demo/run.py: _demo": "the steps of the demo, in their order",
     "src/barnum/api.py": "to be cut",
     "src/barnum/cli/classifier.py: command": "to be cut",
-    "src/barnum/learning/session_network.py": "to be cut",
     "src/barnum/report/scan.py": "to be cut",
     "src/barnum/verdicts/sklearn_svc.py: _walk": "one branch for each opcode of a pickle that is allowed",
 }

@@ -12,26 +12,18 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "barnum"
 
 # from the ground up; a room may import those of lower floors, and itself
 FLOORS = (
-    ("errors", "texts", "files", "registry", "extras"),
+    ("errors", "texts", "files", "registry", "extras", "progress", "processes"),
     ("samples", "evaluations"),
-    ("record", "paths", "verdicts"),
-    ("calls", "sequences"),
+    ("recording", "paths", "verdicts"),
+    ("calls", "sequences", "sources"),
     ("models", "pictures"),
-    ("learning", "detector", "report"),
-    ("cli",),
+    ("learning", "detector", "report", "exporting"),
+    ("api", "cli"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # imports against the order that are still there, module → module
-REMAINING = {
-    ("barnum.learning.session", "barnum.cli.common"),
-    ("barnum.learning.session_calls", "barnum.cli.common"),
-    ("barnum.learning.session_network", "barnum.cli.common"),
-    ("barnum.learning.session_rote", "barnum.cli.common"),
-    ("barnum.models.networks.causal_task", "barnum.learning.network.task"),
-    ("barnum.models.networks.paper_task", "barnum.learning.network.task"),
-    ("barnum.report.cluster_places", "barnum.cli.common"),
-}
+REMAINING: set[tuple[str, str]] = set()
 
 
 def modules() -> dict[str, Path]:

@@ -73,9 +73,7 @@ def test_an_empty_evaluation_is_named(folder):
 @pytest.mark.parametrize("wrong", [False, True])
 def test_all_right_and_all_wrong(wrong):
     runs = [run(label) for label in ("benign", "malicious") for _ in range(4)]
-    verdicts = [
-        Verdict(anomalous=r.malicious != wrong, score=float(r.malicious != wrong)) for r in runs
-    ]
+    verdicts = [Verdict(anomalous=r.malicious != wrong, score=float(r.malicious != wrong)) for r in runs]
     summary = judgement.summary_of(runs, verdicts)
     assert summary.false_positives.wrong == summary.false_negatives.wrong == (4 if wrong else 0)
     assert summary.auc.auc == (0.0 if wrong else 1.0)

@@ -32,7 +32,6 @@ from barnum.paths import Path as WholePath
 from barnum.progress import CallbackListener, Listener
 from barnum.samples import Sample
 from barnum.verdicts.judgement import MAX_LOST, Judgement
-from barnum.verdicts.method import Score
 
 File = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
@@ -384,7 +383,7 @@ def classify(
     folder: File,
     *,
     method: str | None = None,
-    score: Score | None = None,
+    score: str | None = None,
     false_alarm_rate: float | None = None,
     cut: bool = False,
     max_lost: float = MAX_LOST,

@@ -14,7 +14,8 @@ from tempfile import mkdtemp
 from typing import Any, Generic, Protocol, TypeVar
 
 from barnum import evaluations
-from barnum.errors import EvaluationError, OptionsError, OutputError, OutputExistsError
+from barnum.errors import EvaluationError, OutputError, OutputExistsError
+from barnum.files import check_places
 from barnum.learning.settings import Settings
 from barnum.models.evaluate import Evaluator
 from barnum.models.model import Model
@@ -138,20 +139,8 @@ class Session(ABC, Generic[_Settings]):
 
     def _check_places(self) -> None:
         """Hours of training are not to be lost to a folder that is missing."""
-        places: dict[Path, str] = {}
-        for name in self.written:
-            file: Path | None = getattr(self._settings, name)
-            if file is None:
-                continue
-            option = f"--{name.replace('_', '-')}"
-            place = file.parent.resolve() / file.name
-            if place in places:
-                raise OptionsError(f"{places[place]} and {option} name the same file")
-            places[place] = option
-            if not file.parent.is_dir():
-                raise OutputError(f"{file}: cannot be written (no such folder: {file.parent})")
-            if not os.access(file.parent, os.W_OK | os.X_OK):
-                raise OutputError(f"{file}: cannot be written (no permission in {file.parent})")
+        places = {f"--{name.replace('_', '-')}": getattr(self._settings, name) for name in self.written}
+        check_places(places, force=True)
 
     def _eval_dir(self, samples: Sequence[Sample]) -> Path:
         """The folder of evaluation files, in which those of the samples can be written."""
