@@ -134,7 +134,7 @@ def command(
     """
     set_up_logging(logging_level)
     from barnum.evaluations.folder import find_evaluations
-    from barnum.files import check_place, write_result
+    from barnum.files import check_places, write_result
     from barnum.verdicts import methods
     from barnum.verdicts.cache import RunCache
     from barnum.verdicts.judgement import judge
@@ -144,15 +144,14 @@ def command(
     check_judging(method, load_from is not None, false_alarm_rate, score)
     if save_to and save_to.exists():
         raise OutputExistsError(f"{save_to}: is there already: give another name")
-    places = [place for place in (save_to, csv_file, plot_file, roc_file, json_file) if place]
-    if len({place.resolve() for place in places}) < len(places):
-        raise click.UsageError("two options name the same file: give each its own")
-    for place in places:
-        check_place(place, force=True)
-        if eval_dir.is_dir() and place.resolve().parent == eval_dir.resolve():
-            raise click.UsageError(
-                f"{place}: lies in EVAL_DIR, which holds evaluations alone: name another place"
-            )
+    places = {
+        "--save": save_to,
+        "--csv": csv_file,
+        "--plot": plot_file,
+        "--roc": roc_file,
+        "--json": json_file,
+    }
+    check_places(places, force=True, evaluations=eval_dir)
     files = find_evaluations(eval_dir)
     with progress("read evaluations", len(files)) as bar:
         judgement = judge(

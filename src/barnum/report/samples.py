@@ -17,7 +17,8 @@ from barnum.report.judging import Judged, alarm_threshold
 from barnum.report.names import Namer, Places
 from barnum.report.places import MOST_CLASSES, Located, Wanted, locate
 from barnum.report.request import Request
-from barnum.report.scan import Budget, Scan, Stretch, scan
+from barnum.report.scan import Budget, Scan, scan
+from barnum.report.window_rows import Stretch
 from barnum.texts import storable
 from barnum.verdicts.method import Measure
 

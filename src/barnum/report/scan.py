@@ -5,27 +5,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from barnum.evaluations.files import Evaluation
 from barnum.evaluations.folder import open_evaluation
 from barnum.evaluations.windows import DenseSeries, sums_until, surprisal_window
 from barnum.report.document import Curve, Detail, Reason, Value
+from barnum.report.window_rows import F64, I64, KeptRows, Part, Stretch, values_of
 from barnum.verdicts.method import Measure
 
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
-Part = dict[str, NDArray[Any]]
-
-# distinct predictions of a window that are remembered while it is read
-_MOST_DISTINCT = 1 << 13
 # an integral of novelty may differ this much from that of the verdict, which adds up in another order
 _ROUNDING = 1e-6
 
@@ -48,47 +42,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         if samples <= 300:
             return cls(bins=400, windows=windows, transfers=8, detail=400, news=100)
         return cls(bins=200, windows=windows, transfers=6, detail=150, news=40)
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Some predictions of an evaluation, t of them; arrays [t], ``columns`` being those of the file;
-    ``prediction`` i64 is its number. ``times`` i64 is how many predictions a row stands for: those of its
-    window in which the same was expected and the same happened."""
-
-    prediction: I64
-    times: I64
-    columns: Part
-
-    def __len__(self) -> int:
-        return len(self.prediction)
-
-    def chosen(self, at: I64) -> Rows:
-        """Those rows."""
-        columns = {name: column[at] for name, column in self.columns.items()}
-        return Rows(self.prediction[at], self.times[at], columns)
-
-    @classmethod
-    def none(cls) -> Rows:
-        """No rows."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), {})
-
-
-@dataclass(slots=True)
-class Stretch:
-    """A window: predictions begin to end, why it was chosen, and what the second pass finds in it. The sums
-    are those over the window; ``first`` and ``last`` the steps of its first and last prediction."""
-
-    begin: int
-    end: int
-    reason: Reason
-    novelty: float = 0.0
-    surprisal: float = 0.0
-    wrong: int = 0
-    first: int | None = None
-    last: int | None = None
-    rows: Rows = field(default_factory=Rows.none)
-    detail: Detail = field(default_factory=lambda: Detail(begin=0, each=1, values=[]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +119,6 @@ def _with_calls_before(parts: Iterator[tuple[int, Part]]) -> Iterator[tuple[int,
         yield begin, part | {"before": np.where(next_to, before, np.uint64(0))}
 
 
-def _values(part: Part) -> F64:
-    """f64[m]: what the curve is of."""
-    if "surprisal" in part:
-        return part["surprisal"].astype(np.float64)
-    return np.where(part["correct"], 0.0, part["confidence"]).astype(np.float64)
-
-
 # first pass
 
 
@@ -198,7 +144,7 @@ def _first_pass(
     weights: list[F64] = []
     position: list[I64] = []
     for begin, part in _parts(evaluation, *names):
-        values = _values(part)
+        values = values_of(part)
         bins.add(begin, values)
         for each in worst:
             each.add(begin, values)
@@ -385,7 +331,7 @@ def _second_pass(evaluation: Evaluation, count: int, windows: list[Stretch], bud
     """Fill the windows in."""
     if not windows:
         return
-    kept = [_Kept(window, budget.transfers) for window in windows]
+    kept = [KeptRows(window, budget.transfers) for window in windows]
     around = [_around(window, count, budget.detail) for window in windows]
     end = max(stop for _, stop, _ in around)
     parts = _parts(evaluation, *evaluation.columns)
@@ -399,7 +345,7 @@ def _second_pass(evaluation: Evaluation, count: int, windows: list[Stretch], bud
         for window, its, (start, stop, bins) in zip(windows, kept, around, strict=True):
             low, high = max(start, begin), min(stop, begin + size)
             if low < high:
-                values = _values(part) if values is None else values
+                values = values_of(part) if values is None else values
                 bins.add(low - start, values[low - begin : high - begin])
             low, high = max(window.begin, begin), min(window.end, begin + size)
             if low < high:
@@ -418,54 +364,3 @@ def _around(window: Stretch, count: int, values: int) -> tuple[int, int, _Bins]:
     bins = -(-(stop - start) // each)
     # whole bins: the last may reach beyond the end
     return start, stop, _Bins(bins * each, bins)
-
-
-class _Kept:
-    """The most telling predictions of a window, and its sums."""
-
-    def __init__(self, window: Stretch, most: int) -> None:
-        self._window = window
-        self._most = most
-        self._rows = Rows.none()
-
-    def add(self, begin: int, part: Part) -> None:
-        window = self._window
-        size = len(part["correct"])
-        window.wrong += size - int(part["correct"].sum())
-        for name in ("novelty", "surprisal"):
-            if name in part:
-                setattr(window, name, getattr(window, name) + float(part[name].sum(dtype=np.float64)))
-        if "position" in part:
-            if window.first is None:
-                window.first = int(part["position"][0])
-            window.last = int(part["position"][-1])
-        index, times = np.arange(begin, begin + size), np.ones(size, np.int64)
-        if len(self._rows):
-            index = np.concatenate([self._rows.prediction, index])
-            times = np.concatenate([self._rows.times, times])
-            part = {name: np.concatenate([self._rows.columns[name], part[name]]) for name in part}
-        self._rows = _distinct(index, times, part, _MOST_DISTINCT)
-
-    def rows(self) -> Rows:
-        """The most telling ones, in order."""
-        rows = self._rows
-        # they are in order of rank; what was certain and happened tells nothing
-        telling = np.flatnonzero((_values(rows.columns) > 0) | (rows.columns.get("novelty", 0) > 0))
-        best = telling[: self._most]
-        return rows.chosen(best[np.argsort(rows.prediction[best])])
-
-
-def _distinct(index: I64, times: I64, part: Part, most: int) -> Rows:
-    """The most telling predictions first, each standing for all that are not new and are alike."""
-    values = _values(part)
-    ranks = (-values, -part["novelty"]) if "novelty" in part else (-values,)
-    rank = np.lexsort((index, *ranks))
-    # each new transfer stands for itself
-    own = np.where(part["novelty"] > 0, index + 1, 0) if "novelty" in part else np.zeros(len(index), np.int64)
-    pairs = np.stack([part["predicted"][rank], part["actual"][rank], own[rank].astype(np.uint64)], axis=1)
-    _, first, which = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
-    counted = np.bincount(which.ravel(), weights=times[rank]).astype(np.int64)
-    order = np.argsort(first)[:most]
-    chosen = rank[first[order]]
-    columns = {name: column[chosen] for name, column in part.items()}
-    return Rows(index[chosen], counted[order], columns)

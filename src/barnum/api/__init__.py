@@ -1,0 +1,44 @@
+"""The functions of ``import barnum``: from documents to a verdict, and to the place of the anomaly.
+
+    barnum.record(["gs", "-dBATCH", "{}"], "documents")      recordings, one a document
+    barnum.preprocess("traces")                               the path of blocks of each
+    learned = barnum.learn("traces", network="rote")          what is normal, and evaluations of held-out runs
+    classifier = barnum.classify(learned.evaluations)         verdicts, with a promised false-alarm rate
+    detector = barnum.pack("detector", learned.model, classifier)
+    barnum.judge(detector, "other-traces/…")                  the verdict on a new run, and its place
+
+Names of files are strings or path-like objects. ``progress`` is called with the name of a task, how much of
+it is done, and the total. Errors are those of :mod:`barnum.errors`.
+"""
+
+from barnum.api.common import File, Progress
+from barnum.api.judging import classify, evaluate, judge, learn, pack, write_report
+from barnum.api.opening import (
+    find_samples,
+    open_detector,
+    open_evaluation,
+    open_model,
+    open_path,
+    open_sample,
+)
+from barnum.api.runs import decode, preprocess, record
+
+__all__ = [
+    "File",
+    "Progress",
+    "classify",
+    "decode",
+    "evaluate",
+    "find_samples",
+    "judge",
+    "learn",
+    "open_detector",
+    "open_evaluation",
+    "open_model",
+    "open_path",
+    "open_sample",
+    "pack",
+    "preprocess",
+    "record",
+    "write_report",
+]
