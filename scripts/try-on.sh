@@ -3,7 +3,7 @@
 #
 #     scripts/try-on.sh bookworm|trixie [target…]      default: setup test demo
 #
-# A target is what make gets; it may be several words: "test ARGS='-x tests/test_files.py'". Needs root,
+# A target is what make gets; it may be several words: "test ARGS='-x tests/project/test_files.py'". Needs root,
 # debootstrap and git, and some 10 GB. Writes in build/try-on alone (TRY_ON_CACHE: elsewhere), where downloads
 # and the bare system are kept for the next time, and the system that was tried for a look into it. Mounts are
 # private to the try and end with it. In it nothing of this machine can be reached but copies, and read-only
