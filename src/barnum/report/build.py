@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from barnum import __version__
 from barnum.evaluations.windows import window_of
-from barnum.report.document import Report, SampleReport
-from barnum.report.judging import Judged, judge_folder, overview
+from barnum.report.document import Report
+from barnum.report.judging import judge_folder, overview
 from barnum.report.names import Places
+from barnum.report.notes import notes_of
 from barnum.report.request import Progress, Request, no_progress
 from barnum.report.samples import look_at_all, sample_of, tasks_of
 from barnum.report.scan import Budget
 from barnum.texts import storable
-from barnum.verdicts.scores import SCORES
 
 __all__ = ["Request", "anomalies", "as_json", "as_json_lines", "as_page", "build"]
 
@@ -56,66 +55,11 @@ def build(request: Request, progress: Progress | None = None) -> Report:
         window=window_of(calibration),
         classifier=judged.classifier,
         overview=overview(judged),
-        notes=[storable(note) for note in _notes(request, judged, samples, budget, calls) + unread],
+        notes=[storable(note) for note in (*notes_of(request, judged, samples, budget, calls), *unread)],
         places=places.all,
         samples=samples,
         calls=calls,
     )
-
-
-def _notes(
-    request: Request, judged: Judged, samples: Sequence[SampleReport], budget: Budget, calls: bool
-) -> list[str]:
-    notes = []
-    if judged.why is not None:
-        notes.append(f"There are no verdicts: {judged.why}.")
-    most = max(sample.transfers for sample in samples)
-    total = sum(sample.transfers for sample in samples)
-    each = max(sample.curve.each for sample in samples)
-    notes.append(
-        f"{total:,} predictions were read, all of them. Each curve has at most {budget.bins:,} bins, of up "
-        f"to {math.ceil(each):,} predictions (the longest run has {most:,}); of each bin the mean and the "
-        "maximum are shown, so no peak is lost."
-    )
-    left_out = sum(window.left_out for sample in samples for window in sample.windows)
-    shown = sum(len(window.transfers) for sample in samples for window in sample.windows)
-    notes.append(
-        f"Of each run at most {budget.windows} windows are listed, and of each window the {budget.transfers} "
-        f"most telling transfers, alike ones once: {shown:,} in all; {left_out:,} others in these windows "
-        "are left out."
-    )
-    unmarked = sum(sample.curve.news_left_out for sample in samples)
-    if unmarked:
-        notes.append(
-            f"Curves mark the {budget.news} most novel transfers of a run; {unmarked:,} others are not "
-            "marked."
-        )
-    if samples[0].curve.value == "mistakes":
-        notes.append(
-            "The evaluations are in the original's format, which holds neither surprisal nor positions nor "
-            "what training saw: curves show the confidence of wrong predictions, and windows are those with "
-            "the most confident mistakes. Evaluate with --eval-format parquet for more."
-        )
-    elif samples[0].novelty is None:
-        notes.append(
-            "The model does not know what its training saw, so there is no novelty: windows are chosen by "
-            "surprisal."
-        )
-    elif judged.classifier is not None and judged.classifier.by is not None and not judged.window_sum:
-        first, *others = judged.measures
-        how = f"in turn by {' and by '.join(judged.measures)}" if others else f"by {first} first"
-        text = SCORES[judged.classifier.by].text
-        notes.append(f"Verdicts go by {text}, and windows are chosen {how}.")
-    if calls:
-        notes.append("These runs are calls that a sandbox reported: where one came from is the call before.")
-    elif request.traces is None:
-        notes.append(
-            "Blocks are named by their numbers alone, as no traces were given (--traces): the sources of "
-            "transfers, modules, functions and instructions are unknown."
-        )
-    elif request.bin_dir is None:
-        notes.append("No folder of images was given (--bin-dir), so functions and code are unknown.")
-    return notes
 
 
 # writing
