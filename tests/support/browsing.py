@@ -20,22 +20,33 @@ ARGUMENTS = (
 
 
 @contextmanager
-def chromium(profile):
-    """A driver of a browser whose profile is the folder ``profile``."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+def chromium(folder):
+    """A driver of a browser whose profile lies in ``folder``."""
+    driver = _started(folder)
     try:
         driver.get("about:blank")
         yield driver
     finally:
         driver.quit()
+
+
+def _started(folder, tries=3):
+    from selenium import webdriver
+    from selenium.common.exceptions import SessionNotCreatedException
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={folder / str(tries)}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    try:
+        return webdriver.Chrome(options=options, service=Service(DRIVER))
+    except SessionNotCreatedException:
+        # the driver waits a minute, and a busy machine may need more
+        if tries == 1:
+            raise
+        return _started(folder, tries - 1)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

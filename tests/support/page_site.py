@@ -47,12 +47,15 @@ class Site:
         self.report = documents.report()
         self.address = ""
 
-    def file(self, path):
+    def page(self):
         page = HEAD.sub(b"<meta", as_page(self.report))
-        page = STYLE.sub(b'<link rel="stylesheet" href="/report.css">', page)
+        return STYLE.sub(b'<link rel="stylesheet" href="/report.css">', page)
+
+    def file(self, path):
         if path == "/bare":
-            return "text/html", SCRIPTS.sub(b"</body></html>", page)
+            return "text/html", SCRIPTS.sub(b"</body></html>", self.page())
         if path == "/page":
+            page = self.page()
             script = b'<script type="module" src="/main.js"></script>\n</body>\n</html>'
             return "text/html", page[: page.rindex(b"<script>")] + script
         kind = KINDS.get(path[path.rfind(".") :])
@@ -70,10 +73,9 @@ def page_site():
 
 @contextmanager
 def runner(browser, site):
-    """run(module, body, *given): what ``body``, which sees a module as ``m``, returns on a bare page."""
+    """run(module, body, *given): what ``body``, which sees a module as ``m``, returns on the bare page."""
 
     def run(module, body, *given):
-        browser.get(f"{site.address}/bare")
         answer = browser.execute_async_script(
             "const [given, done] = arguments;"
             f"import('/{module}.js').then((m) => {{ {body} }})"
