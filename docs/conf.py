@@ -7,15 +7,15 @@ when it is read.
 
 import importlib.util
 import sys
-import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+from barnum import __version__
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
 
 project = "Barnum"
 author = "The Barnum developers"
-release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+release = __version__
 version = release
 
 extensions = [

@@ -2,15 +2,18 @@
 
     .. room:: barnum.samples
 
-Where the package lists names in ``__all__``, these are its public ones. Where it lists none, they are those
-of its modules: what a module defines itself, without an underscore and with a docstring.
+Where the package lists names in ``__all__``, these are its public ones; those that belong to another room are
+linked to. Where it lists none, they are those of its modules: what a module defines itself, without an
+underscore and with a docstring.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -26,15 +29,33 @@ class Room(SphinxDirective):
         package = importlib.import_module(self.arguments[0])
         listed = getattr(package, "__all__", None)
         names = [name for name in listed or () if not name.startswith("__")]
-        # names that are looked up when they are first used are not seen by autodoc before
+        own, others = [], []
         for name in names:
-            setattr(package, name, getattr(package, name))
-        text = _automodule(package.__name__, names)
+            # names that are looked up when they are first used are not seen by autodoc before
+            value = getattr(package, name)
+            setattr(package, name, value)
+            home = self._home(package, name, value)
+            if home is None:
+                own.append(name)
+            else:
+                others.append(f":py:obj:`~{home}.{name}`")
+        text = _automodule(package.__name__, own)
+        if others:
+            text += f"Described with their rooms: {', '.join(others)}.\n\n"
         if listed is None:
             for module in _modules(package):
                 title = f"``{module.removeprefix('barnum.')}``"
                 text += f"{title}\n{'-' * len(title)}\n\n{_automodule(module)}"
         return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+    def _home(self, package: ModuleType, name: str, value: Any) -> str | None:
+        """Where a name is described, if that is the page of another room."""
+        module: str = getattr(value, "__module__", "") or ""
+        room = ".".join(module.split(".")[:2])
+        page = Path(self.env.doc2path(self.env.docname)).with_name(f"{room.rpartition('.')[2]}.rst")
+        if not module.startswith("barnum.") or room == package.__name__ or not page.exists():
+            return None
+        return room if name in getattr(importlib.import_module(room), "__all__", ()) else module
 
 
 def _modules(package: ModuleType) -> list[str]:
