@@ -17,8 +17,6 @@ from barnum import __version__
 from barnum.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-while not (ROOT / "pyproject.toml").exists():
-    ROOT = ROOT.parent
 DOCS = ROOT / "docs"
 # what lists its public names
 LISTED = ("barnum", "samples", "recording", "paths", "sequences", "calls", "evaluations", "detector")
