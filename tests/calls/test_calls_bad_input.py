@@ -12,8 +12,9 @@ import zlib
 
 import pytest
 
-from barnum.calls import Limits, read_calls, sequence
+from barnum.calls import Limits, read_calls
 from barnum.calls.path import as_path
+from barnum.calls.readers import plain
 from barnum.errors import SampleError
 from call_reports import READER, Run, cape, chain, cuckoo, drakvuf, names, write
 
@@ -385,7 +386,7 @@ def test_lines_are_looked_at_a_constant_number_of_times(tmp_path, monkeypatch):
             Line.compared += 1
             return bytes.__eq__(self, other)
 
-    class Counted(sequence.Source):
+    class Counted(plain.Source):
         def lines(self):
             for lines in super().lines():
                 yield list(map(Line, lines))

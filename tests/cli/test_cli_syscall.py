@@ -17,6 +17,7 @@ import pytest
 from barnum.calls import Calls, read_calls
 from barnum.calls.opened import Reported
 from barnum.calls.path import LEARN, START, as_path, write_path
+from barnum.calls.readers import report_names
 from barnum.errors import SampleError, SetsError
 from barnum.learning.rote.folds import judge_in_folds
 from barnum.learning.rote.learner import RoteSpec
@@ -314,7 +315,7 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
         folder.mkdir(parents=True)
         (folder / "info.txt").write_text("x.doc\nbenign\n")
         (folder / "calls.txt").write_text(calls)
-        samples.append(Sample.open(folder, reports=True))
+        samples.append(Sample.open(folder, reports=report_names()))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     source = reported(scratch)
@@ -372,7 +373,7 @@ def test_a_path_that_takes_all_memory_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("barnum.calls.path._chunks", starve)
     with (
         pytest.raises(SampleError, match="needs more memory than there is"),
-        reported(tmp_path / "scratch").opener(Sample.open(folder, reports=True))(),
+        reported(tmp_path / "scratch").opener(Sample.open(folder, reports=report_names()))(),
     ):
         pass
 

@@ -65,12 +65,12 @@ def _record(folder: Path, *command: object, start: str = "exec", **settings: obj
             label="benign",
             output=folder / "traces",
             bin_dir=folder / "extract",
-            engine=find_engine(),
             start=start,
             log=True,
             timeout=60,
             **settings,  # type: ignore[arg-type]
-        )
+        ),
+        find_engine(),
     )
     return recorder.record(document(folder))
 

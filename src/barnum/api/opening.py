@@ -24,8 +24,10 @@ def open_sample(folder: File) -> Sample:
     try:
         return Sample.open(place)
     except SampleError:
+        from barnum.calls.readers import report_names
+
         try:
-            return Sample.open(place, reports=True)
+            return Sample.open(place, report_names())
         except SampleError:
             pass
         raise
@@ -40,7 +42,11 @@ def find_samples(root: File, *, reports: bool = False) -> list[Sample]:
     """
     from barnum import samples
 
-    return samples.find_samples(Path(root), reports=reports)
+    if not reports:
+        return samples.find_samples(Path(root))
+    from barnum.calls.readers import report_names
+
+    return samples.find_samples(Path(root), reports=report_names())
 
 
 def open_path(place: File | Sample) -> PathReader:

@@ -24,9 +24,10 @@ def record(
     bin_dir: File = "extract",
     jobs: int = 1,
     timeout: float | None = None,
-    cpu: str | None = None,
+    source: str = "emulator",
     force: bool = False,
     progress: Progress | None = None,
+    **options: str | None,
 ) -> list[Sample]:
     """Run a program once for each input and record each run; see `barnum trace`.
 
@@ -35,11 +36,15 @@ def record(
     ``bin_dir``; an input that is recorded already is not recorded again. ``timeout`` in seconds ends a run.
     The program runs with your rights, on your files.
 
+    ``source`` is what records, ``options`` are its own: the emulator's is ``cpu``, a model of QEMU, which the
+    program sees as its processor.
+
     Returns:
         The samples of all inputs, in their order.
 
     Raises:
-        EngineError: no emulator here can record.
+        EngineError: the source cannot record on this machine.
+        OptionsError: the source or an option of it is unknown, or no word of the command holds ``{}``.
         ProgramError: the program cannot be run.
         SomeFailedError: some inputs could not be recorded; the others are.
     """
@@ -47,12 +52,11 @@ def record(
         PLACEHOLDER,
         Failure,
         Outcome,
-        Recorder,
         Settings,
-        find_engine,
         list_inputs,
         record_all,
     )
+    from barnum.sources import new_recorder
 
     if not any(PLACEHOLDER in word for word in command):
         raise OptionsError("no argument of the program holds {}, which stands for the input")
@@ -63,10 +67,10 @@ def record(
         label=label,
         output=Path(output).absolute(),
         bin_dir=Path(bin_dir).absolute(),
-        engine=find_engine(cpu),
         timeout=timeout,
         force=force,
     )
+    recorder = new_recorder(source, settings, options)
     folders: dict[Path, Path] = {}
     failures: list[Failure] = []
     with listener_of(progress).progress("record", len(files)) as advance:
@@ -78,7 +82,7 @@ def record(
                 folders[result.path] = result.folder
             advance(1)
 
-        record_all(Recorder(settings), files, jobs, report)
+        record_all(recorder, files, jobs, report)
     if failures:
         if len(files) == 1:
             raise failures[0].error

@@ -32,28 +32,30 @@ class Choice:
 
     Args:
         file: the report.
-        form: its format.
         found: all processes, in the order of the report; one at least has calls.
         silent: further ones that were started, of which no call is known.
         children: whether processes that descend from a chosen one are wanted, too.
         quotable: whether messages may name processes of the report (see Source).
+        ordered, whole_machine: of the report (see Recording).
     """
 
     def __init__(
         self,
         file: Path,
-        form: str,
         found: Sequence[Found],
         silent: Sequence[Found],
+        *,
         children: bool,
         quotable: bool,
+        ordered: bool,
+        whole_machine: bool,
     ) -> None:
         self._file = file
-        self._form = form
         self._found = found
         self._children = children
         self._quotable = quotable
-        self._tree = Tree([*silent, *found], strict=form == "drakvuf")
+        self._whole_machine = whole_machine
+        self._tree = Tree([*silent, *found], strict=ordered)
 
     def called(self, process: str) -> list[Found]:
         """Those of a name, a part of a path, or ``pid:`` and a number.
@@ -111,8 +113,8 @@ class Choice:
         why = "no process was given the document"
         if given:
             why = f"what was given the document{self._shown(processes[given[0]])}, made no call"
-        if self._form == "drakvuf" and len(active) > 1:
-            # it records the whole machine, so the first process says nothing
+        if self._whole_machine and len(active) > 1:
+            # the first process says nothing
             raise SampleError(f"{self._file}: {why}: name a process; {self._list()}")
         started = [found for found in active if found.tracked and found.name.lower() != _NOT_STARTED]
         first = (started or active)[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from barnum.calls import read_calls
 from barnum.calls.calls import ChosenBy
 from barnum.calls.path import write_path
+from barnum.calls.readers import report_names
 from barnum.errors import SampleError
 from barnum.files import read_bounded
 from barnum.paths import OpenPath, PathReader, open_path
@@ -33,7 +34,7 @@ class ToJudge(Sample):
         Raises:
             SampleError: it is neither.
         """
-        super().__init__(place, Info("", BENIGN))
+        super().__init__(place, Info("", BENIGN), report_names())
         self._file: Path | None = None
         try:
             if not place.is_dir():
@@ -62,7 +63,8 @@ class ToJudge(Sample):
     def _lack(self) -> str:
         if self.has_trace:
             return "holds a recorded trace and no report, but this detector was learnt from reports of calls"
-        return "holds no report of a sandbox (report.json, syscall.log, apimon.log, calls.txt or calls.csv)"
+        *names, last = self._reports
+        return f"holds no report of a sandbox ({', '.join(names)} or {last})"
 
 
 @dataclass(frozen=True, slots=True)

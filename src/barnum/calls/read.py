@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 
 from barnum.calls.calls import Calls, Limits
-from barnum.calls.drakvuf import is_line, read_log
+from barnum.calls.readers.readers import reader_for
 from barnum.calls.recording import Recording
-from barnum.calls.report import Report
-from barnum.calls.sequence import read_sequence
 from barnum.calls.source import Source
 from barnum.errors import SampleError
 from barnum.files import open_regular
 
 _log = logging.getLogger(__name__)
 _HEAD = 1 << 18
-_BLANK = b" \t\r\n"
-_PLUGIN = re.compile(rb'\{\s*"Plugin"\s*:')
-# a log may begin with lines that are broken
-_LINES = 16
 
 
 def read_calls(
@@ -33,9 +26,9 @@ def read_calls(
 ) -> Calls:
     """The calls that a program made, as a sandbox recorded them.
 
-    The format is told by the content: ``report.json`` of Cuckoo 2 or CAPEv2, lines of DRAKVUF's plugins
-    syscall and apimon, or a plain list of names or numbers; plain or gzip. A report is read in one pass, in
-    memory that grows with the calls it holds (5 bytes each) and with distinct names.
+    The format is told by the content, plain or gzip: it is one of those in :mod:`barnum.calls.readers`. A
+    report is read in one pass, in memory that grows with the calls it holds (5 bytes each) and with distinct
+    names.
 
     Args:
         file: the report.
@@ -45,7 +38,7 @@ def read_calls(
             it); of several the first in the tree of processes, and one that only hands it on (``cmd.exe /c
             start``, the Explorer) after all others. Of several programs of its name those at a path that the
             report gives of it are taken first, those of Windows last. Where there is none, the first that has
-            calls, with a warning; an error for DRAKVUF, which records the whole machine.
+            calls, with a warning; an error for what records the whole machine, as DRAKVUF does.
         document: file name of what was opened. Names, paths and hashes that the report says of it count, too.
         threads: make each thread a stream of its own; else calls stay in the order that they were recorded.
         limits: bounds on what the report may hold.
@@ -79,30 +72,21 @@ def _read(
         recording.document = document
         recording.target.add(document, sure=True)
     head = source.head(_HEAD)
-    start = head.lstrip(_BLANK)
-    if not start:
+    if not head.strip(b" \t\r\n"):
         raise SampleError(f"{source.file}: {source.broken or 'is empty'}: give a report of a sandbox")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SampleError(f"{source.file}: is UTF-16 text: save it as UTF-8")
-    if b"\0" in head:
-        raise SampleError(f"{source.file}: is no report of a sandbox, nor a list of calls, but binary data")
-    if start.startswith(b"["):
-        raise SampleError(f"{source.file}: is a JSON list, but a report of a sandbox is an object or lines")
-    if not start.startswith(b"{"):
-        form, broken = "sequence", read_sequence(source, recording)
-    elif _PLUGIN.match(start) or any(map(is_line, start.split(b"\n", _LINES)[:_LINES])):
-        form, broken = "drakvuf", read_log(source, recording)
-    else:
-        report = Report(source, recording)
-        report.read()
-        form, broken = report.form, report.broken
+    try:
+        reader = reader_for(head)
+    except SampleError as error:
+        raise SampleError(f"{source.file}: {error}") from None
+    recording.form = reader.name
+    broken = reader.read(source, recording)
     if broken is None:
-        return recording.result(form, process, False, children)
+        return recording.result(process, False, children)
     if not any(found.count for found in recording.found):
         raise SampleError(
             f"{source.file}: breaks off before any call ({broken}): let the sandbox write it anew"
         )
-    calls = recording.result(form, process, True, children)
+    calls = recording.result(process, True, children)
     _log.warning(
         "%s: breaks off (%s); the %s calls before are kept", source.file, broken, f"{len(calls.call):,}"
     )

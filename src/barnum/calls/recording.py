@@ -32,11 +32,16 @@ class Recording:
         silent: further ones that were started, of which no call is known.
         document: file name of what was opened; None where it is not known.
         target: what the report calls that file.
+        form: of the report.
+        ordered: ``born`` of each process says when it began; else a child may stand before its parent.
+        whole_machine: all processes are recorded, not only those that descend from what was opened.
     """
 
     def __init__(self, file: Path, limits: Limits, threads: bool, quotable: bool = True) -> None:
         """``quotable``: whether messages may name processes of the report (see Source)."""
         self.file = file
+        self.form = ""
+        self.ordered = self.whole_machine = False
         self._quotable = quotable
         self.limits = limits
         self.names: dict[str, int] = {}
@@ -129,7 +134,7 @@ class Recording:
             "give a report of a shorter run"
         )
 
-    def result(self, form: str, process: str | None, truncated: bool, children: bool = False) -> Calls:
+    def result(self, process: str | None, truncated: bool, children: bool = False) -> Calls:
         """The calls that are wanted, each process (or thread) a stream; see read_calls() for the options.
 
         Raises:
@@ -145,7 +150,7 @@ class Recording:
                 f"{self._overrepeated:,}",
                 f"{self.limits.repeats:,}",
             )
-        chosen, by = self._choose(form, process, children)
+        chosen, by = self._choose(process, children)
         kept = {id(found) for found in chosen}
         left = [found for found in self.found if id(found) not in kept]
         others = tuple(found.process() for found in left)
@@ -160,7 +165,7 @@ class Recording:
             processes=processes,
             chosen_by=by,
             others=others,
-            format=form,
+            format=self.form,
             document=self.document,
             truncated=truncated,
             skipped=sum(self._skipped.values()),
@@ -186,14 +191,22 @@ class Recording:
             start += len(stream)
         return call, first
 
-    def _choose(self, form: str, process: str | None, children: bool) -> tuple[list[Found], ChosenBy]:
+    def _choose(self, process: str | None, children: bool) -> tuple[list[Found], ChosenBy]:
         if not any(found.count for found in self.found):
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in list(self._skipped.items())[:_LISTED])
             what = f"{len(self.found):,} processes without calls" if self.found else kinds or "nothing"
             raise SampleError(
                 f"{self.file}: holds no call, only {what}: let the sandbox record calls, and give its report"
             )
-        choice = Choice(self.file, form, self.found, self.silent, children, self._quotable)
+        choice = Choice(
+            self.file,
+            self.found,
+            self.silent,
+            children=children,
+            quotable=self._quotable,
+            ordered=self.ordered,
+            whole_machine=self.whole_machine,
+        )
         if process is not None:
             return choice.called(process), "process"
         return choice.given(self.target)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from barnum.cli.common import SECONDS, SIZE, logging_option, progress, set_up_logging
+from barnum.cli.common import (
+    SECONDS,
+    SIZE,
+    Named,
+    logging_option,
+    progress,
+    set_up_logging,
+    usage_errors,
+)
+from barnum.sources import SOURCES, new_recorder, recording_sources
 from barnum.texts import printable
 
 if TYPE_CHECKING:
@@ -17,10 +26,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _PROGRAM = "barnum.trace.program"
+_OWN = "barnum.trace.own"
 
 
 class _Command(click.Command):
-    """Keeps what follows ``--`` apart: it belongs to the recorded program."""
+    """Keeps what follows ``--`` apart: it belongs to the recorded program. Behind ``--engine`` stand the
+    options that each engine has of its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -29,8 +40,26 @@ class _Command(click.Command):
             args = args[:at]
         return super().parse_args(ctx, args)
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if _OWN not in ctx.meta:
+            ctx.meta[_OWN] = _own_options()
+        params = super().get_params(ctx)
+        at = next(number for number, param in enumerate(params) if param.name == "engine") + 1
+        return [*params[:at], *ctx.meta[_OWN], *params[at:]]
+
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "-- PROGRAM [ARGUMENT]... {}"]
+
+
+def _own_options() -> list[click.Parameter]:
+    own: dict[str, click.Parameter] = {}
+    for source in recording_sources().values():
+        for option in source.options:
+            flag = f"--{option.name.replace('_', '-')}"
+            own.setdefault(
+                option.name, click.Option([flag, option.name], metavar=option.metavar, help=option.help)
+            )
+    return list(own.values())
 
 
 @click.command(cls=_Command, short_help="Record runs of a program on documents as Intel PT.")
@@ -54,15 +83,10 @@ class _Command(click.Command):
 )
 @click.option(
     "--engine",
-    type=click.Choice(["emulator"]),
+    type=Named(SOURCES),
     default="emulator",
     show_default=True,
     help="What records: QEMU user mode with barnum's plugin.",
-)
-@click.option(
-    "--cpu",
-    metavar="MODEL",
-    help="Processor that the program sees: a model of QEMU (default: qemu64, qemu32).",
 )
 @click.option(
     "--start",
@@ -110,7 +134,6 @@ def command(
     output: Path,
     bin_dir: Path,
     engine: str,
-    cpu: str | None,
     start: str,
     jobs: int,
     timeout: float | None,
@@ -121,6 +144,7 @@ def command(
     keep_log: bool,
     logging_level: int,
     inputs: tuple[Path, ...],
+    **own: str | None,
 ) -> None:
     """Run PROGRAM once for each INPUT and record each run as Intel PT.
 
@@ -142,7 +166,7 @@ def command(
     if not program:
         raise click.UsageError("name the program after a --, such as: -- pdftotext {}")
 
-    from barnum.recording import PLACEHOLDER, Recorder, Settings, find_engine, list_inputs, record_all
+    from barnum.recording import PLACEHOLDER, Settings, list_inputs, record_all
 
     if not any(PLACEHOLDER in word for word in program):
         raise click.UsageError("no argument of the program holds {}, which stands for the input")
@@ -156,7 +180,6 @@ def command(
         extra_labels=extra_labels,
         output=output.absolute(),
         bin_dir=bin_dir.absolute(),
-        engine=find_engine(cpu),
         start=start,
         timeout=timeout,
         max_bytes=max_size,
@@ -165,7 +188,8 @@ def command(
         directory=directory.absolute() if directory else None,
         log=keep_log,
     )
-    recorder = Recorder(settings)
+    with usage_errors():
+        recorder = new_recorder(engine, settings, own)
     # a polite kill is like Ctrl-C: the runs must not go on without us
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = _Summary(len(files))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from barnum.calls.opened import Reported
 from barnum.calls.path import LEARN
+from barnum.calls.readers import report_names
 from barnum.errors import SampleError
 from barnum.learning.rote.folds import calibrated_by, judge_in_folds
 from barnum.learning.rote.learner import RoteLearner, RoteSpec
@@ -55,10 +56,10 @@ class CallSession(NetworkSession[CallSettings]):
     # samples
 
     def _found(self) -> list[Sample]:
-        return find_samples(self._settings.root, reports=True)
+        return find_samples(self._settings.root, reports=report_names())
 
     def _found_in(self, folders: list[Path]) -> list[Sample]:
-        return open_samples(folders, reports=True)
+        return open_samples(folders, reports=report_names())
 
     def _usable(self, sample: Sample) -> bool:
         """Whether the report holds calls; it is read for that, once."""

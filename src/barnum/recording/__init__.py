@@ -6,9 +6,9 @@ makes it ours, :mod:`engine <barnum.recording.engine>` says how it is recorded,
 what the recorder left into a sample.
 """
 
-from barnum.recording.engine import EngineFiles, find_engine, find_engines
+from barnum.recording.engine import EngineFiles, find_engine, find_engines, missing_for_engine
 from barnum.recording.inputs import list_inputs
-from barnum.recording.jobs import Failure, record_all
+from barnum.recording.jobs import Failure, InputRecorder, record_all
 from barnum.recording.program import Program, find_program
 from barnum.recording.recorder import PLACEHOLDER, Outcome, Recorder, Settings
 
@@ -16,6 +16,7 @@ __all__ = [
     "PLACEHOLDER",
     "EngineFiles",
     "Failure",
+    "InputRecorder",
     "Outcome",
     "Program",
     "Recorder",
@@ -24,5 +25,6 @@ __all__ = [
     "find_engines",
     "find_program",
     "list_inputs",
+    "missing_for_engine",
     "record_all",
 ]

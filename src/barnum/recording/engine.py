@@ -87,19 +87,19 @@ def find_engine(cpu: str | None = None) -> EngineFiles:
         EngineError: none is there, or none fits: has no plugins, is too old or too new, hides what the plugin
             needs; the plugin is missing; or the emulator knows no such processor.
     """
-    plugin = str(_find_plugin())
-    named = os.environ.get(VARIABLE)
-    unfit = []
-    for place in [Path(named)] if named else _places():
-        try:
-            engine = _engine_at(place, plugin, cpu)
-            if cpu is not None:
-                _check_cpu(engine.qemu[64], cpu)
-            return engine
-        except _UnfitError as error:
-            unfit.append(str(error))
-    found = "; ".join(unfit) or f"{QEMU64} is missing"
-    raise EngineError(f"{found}: {_advice()}")
+    engine, unfit = _first_that_fits(str(_find_plugin()), cpu)
+    if engine is None:
+        raise EngineError(f"{'; '.join(unfit)}: {_advice()}")
+    return engine
+
+
+def missing_for_engine() -> list[str]:
+    """Why find_engine() finds no emulator, a line for each that was looked at; nothing where it finds one."""
+    try:
+        engine, unfit = _first_that_fits(str(_find_plugin()), None)
+    except EngineError as error:
+        return [str(error)]
+    return [] if engine else unfit
 
 
 def find_engines() -> list[EngineFiles]:
@@ -185,6 +185,25 @@ def _doubled(value: str) -> str:
 
 class _UnfitError(Exception):
     """An emulator cannot record, and why."""
+
+
+def _first_that_fits(plugin: str, cpu: str | None) -> tuple[EngineFiles | None, list[str]]:
+    """The emulator to take, if there is one, and why each that comes before it does not fit.
+
+    Raises:
+        EngineError: it knows no such processor.
+    """
+    named = os.environ.get(VARIABLE)
+    unfit: list[str] = []
+    for place in [Path(named)] if named else _places():
+        try:
+            engine = _engine_at(place, plugin, cpu)
+            if cpu is not None:
+                _check_cpu(engine.qemu[64], cpu)
+            return engine, unfit
+        except _UnfitError as error:
+            unfit.append(str(error))
+    return None, unfit or [f"{QEMU64} is missing"]
 
 
 def _source_tree() -> Path | None:

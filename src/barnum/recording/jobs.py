@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from barnum.errors import EngineError, InputError, OutputError
-from barnum.recording.recorder import Outcome, Recorder
+from barnum.recording.recorder import Outcome
 from barnum.recording.run import Interrupted
+
+
+class InputRecorder(Protocol):
+    """What records one input at a time in each thread that asks it to."""
+
+    def record(self, path: Path) -> Outcome:
+        """Record the run on one input, unless that is done already.
+
+        Raises:
+            Interrupted: stop() was called.
+            OutputError, EngineError: no input can be recorded any more.
+            InputError: of the class that fits; this input cannot be recorded, and nothing of it is left.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End all runs, and let none begin any more; called from another thread."""
+        ...
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -21,7 +40,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def record_all(
-    recorder: Recorder,
+    recorder: InputRecorder,
     inputs: list[Path],
     jobs: int,
     report: Callable[[Outcome | Failure], None],
@@ -57,5 +76,5 @@ def record_all(
                 except (Interrupted, CancelledError):
                     raise KeyboardInterrupt from None
     finally:
-        recorder.runs.stop()
+        recorder.stop()
         executor.shutdown(wait=True, cancel_futures=True)

@@ -30,7 +30,7 @@ _LITTLE = 1 << 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for every run of a call.
+    """What holds for every run of a call, whatever records it.
 
     Attributes:
         command: program and arguments; in each of them ``{}`` stands for the path of the input.
@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         force: replace samples that are there.
         show_output: let the program's output through to standard error.
         directory: where the program runs; None makes a fresh folder for each run.
-        log: keep the plugin's own log of executed blocks in the sample, for tests.
+        log: keep the recorder's own log of executed blocks in the sample, for tests.
     """
 
     command: tuple[str, ...]
@@ -52,7 +52,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     extra_labels: tuple[str, ...] = ()
     output: Path
     bin_dir: Path
-    engine: EngineFiles
     start: str = "open"
     timeout: float | None = None
     max_bytes: int = 1 << 32
@@ -80,23 +79,23 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorder:
-    """Records inputs one at a time in each thread that asks it to; runs are stopped all at once by
-    ``runs.stop``.
+    """Records with the emulator, inputs one at a time in each thread that asks it to.
 
     Raises:
         OutputError: the folders cannot be made.
         ProgramError: the program cannot be recorded.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engine: EngineFiles) -> None:
         self.settings = settings
+        self.engine = engine
         self.runs = Runs()
         self._seen: dict[str, Path] = {}
         self._lock = threading.Lock()
         self._program: Program | None = None
         if PLACEHOLDER not in settings.command[0]:
             self._program = find_program(settings.command[0])
-            settings.engine.program_for(self._program)
+            engine.program_for(self._program)
         for folder in (settings.output, settings.bin_dir):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -151,6 +150,10 @@ class Recorder:
         remove(part)
         return outcome
 
+    def stop(self) -> None:
+        """End all runs, and let none begin any more."""
+        self.runs.stop()
+
     def _is_done(self, final: Path) -> bool:
         """Whether the sample is there and stays.
 
@@ -179,9 +182,7 @@ class Recorder:
         words = [word.replace(PLACEHOLDER, str(path)) for word in settings.command]
         program = self._program or find_program(words[0])
         start = Start("open", status.st_dev, status.st_ino) if settings.start == "open" else Start("exec")
-        command = command_line(
-            settings.engine, program, words[1:], raw, start, settings.max_bytes, settings.log
-        )
+        command = command_line(self.engine, program, words[1:], raw, start, settings.max_bytes, settings.log)
         ended = self.runs.run(
             command, settings.directory or work, temporary, settings.timeout, settings.show_output
         )
@@ -194,7 +195,7 @@ class Recorder:
                 self.store,
                 RunDetails(
                     info=Info(storable(path.name), settings.label, settings.extra_labels),
-                    engine=settings.engine,
+                    engine=self.engine,
                     ended=ended,
                     command=settings.command,
                     start=settings.start,
@@ -232,12 +233,11 @@ class Recorder:
                 f"{shown}: the run was ended after {self.settings.timeout:g} seconds, before recording could "
                 "begin: give it more time"
             )
-        engine = self.settings.engine
-        if can_record(engine, program.mode, part / "check", self.runs):
+        if can_record(self.engine, program.mode, part / "check", self.runs):
             return RecordingError(
                 f"{shown}: the recorder left no file, as if the program had removed it{_last_words(ended)}"
             )
-        emulator = engine.program_for(program)
+        emulator = self.engine.program_for(program)
         return EngineError(f"{emulator} did not start {printable(program.path)}{_last_words(ended)}")
 
     def _judge(self, error: OSError, path: Path, part: Path) -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from barnum.texts import quoted
 _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,254}")
 _LONGEST_NAME = 255  # bytes
-_REPORTS = ("report.json", "syscall.log", "apimon.log", "calls.txt", "calls.csv")
 _PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
 
 
@@ -42,19 +41,21 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Sample:
-    """The folder of one traced run, with its label."""
+    """The folder of one traced run, with its label. ``reports`` are names that a report of a sandbox may have
+    in it (barnum.calls.readers.report_names() are all), the one to take first at the front."""
 
-    def __init__(self, folder: Path, info: Info) -> None:
+    def __init__(self, folder: Path, info: Info, reports: Sequence[str] = ()) -> None:
         self.folder = folder
         self.info = info
+        self._reports = reports
 
     def __repr__(self) -> str:
         return f"<Sample {self.folder.name[:16]}: {quoted(self.name, 60)}, {self.label}>"
 
     @classmethod
-    def open(cls, folder: Path, reports: bool = False) -> Sample:
-        """Open a sample folder; files are read when they are asked for. With ``reports`` it is to have a
-        report of a sandbox, else a trace.
+    def open(cls, folder: Path, reports: Sequence[str] = ()) -> Sample:
+        """Open a sample folder; files are read when they are asked for. Where names of ``reports`` are given
+        it is to have one of these, else a trace.
 
         Raises:
             SampleError: it is no folder, its info.txt is wrong, or it lacks what it is to have.
@@ -62,10 +63,10 @@ class Sample:
         try:
             if not folder.is_dir():
                 raise SampleError(f"{folder}: is no sample folder")
-            sample = cls(folder, read_info(folder / "info.txt"))
+            sample = cls(folder, read_info(folder / "info.txt"), reports)
             if reports:
                 if sample.report is None:
-                    raise SampleError(f"{folder}: has no report of a sandbox ({', '.join(_REPORTS)}, or .gz)")
+                    raise SampleError(f"{folder}: has no report of a sandbox ({', '.join(reports)}, or .gz)")
             elif sample.parsed is None and sample._either("trace_0") is None:
                 raise SampleError(f"{folder}: has neither trace_0.gz nor a parsed trace")
         except OSError as error:
@@ -108,8 +109,9 @@ class Sample:
 
     @property
     def report(self) -> Path | None:
-        """What a sandbox recorded: the first of _REPORTS that is there."""
-        for name in _REPORTS:
+        """What a sandbox recorded: the first report, of the names that the sample was opened with, that is
+        there."""
+        for name in self._reports:
             file = self._either(name)
             if file is not None:
                 return file
@@ -212,7 +214,7 @@ class Sample:
 
 
 def open_samples(
-    folders: list[Path], broken: list[SampleError] | None = None, reports: bool = False
+    folders: list[Path], broken: list[SampleError] | None = None, reports: Sequence[str] = ()
 ) -> list[Sample]:
     """Open those that are whole (see Sample.open()); a warning names each other one and what it lacks.
 
@@ -230,7 +232,9 @@ def open_samples(
     return samples
 
 
-def find_samples(root: Path, broken: list[SampleError] | None = None, reports: bool = False) -> list[Sample]:
+def find_samples(
+    root: Path, broken: list[SampleError] | None = None, reports: Sequence[str] = ()
+) -> list[Sample]:
     """All samples below a folder, sorted by folder name; unfinished recordings (``.part``) are left out.
 
     ``broken`` and ``reports`` as in :func:`open_samples`.

@@ -8,12 +8,14 @@ the other, so the time of each line says what was first.
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from typing import Any
 
 import msgspec
 
 from barnum.calls.found import Found, integer, last_part
+from barnum.calls.readers.reader import Likeness, ReportReader, start_of_text
 from barnum.calls.recording import LONGEST_TEXT, Recording
 from barnum.calls.source import Source
 from barnum.calls.surrogates import may_have, mended
@@ -22,6 +24,9 @@ from barnum.texts import shortened
 # kinds of lines that are told apart in messages
 _KINDS = 64
 _LONGEST_STAMP = 40
+_PLUGIN = re.compile(rb'\{\s*"Plugin"\s*:')
+# a log may begin with lines that are broken
+_LINES = 16
 # by number and name of the program in small letters
 _Started = dict[tuple[int, str], list[Found]]
 
@@ -52,7 +57,29 @@ _decode_moment = msgspec.json.Decoder(_Moment).decode
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def is_line(line: bytes) -> bool:
+class DrakvufReader(ReportReader):
+    """Reads such a log, which tells of the whole machine, in any order."""
+
+    name = "drakvuf"
+    names = ("syscall.log", "apimon.log")
+
+    def likeness(self, head: bytes) -> Likeness:
+        start = start_of_text(head)
+        if start.startswith(b"{") and (
+            _PLUGIN.match(start) or any(map(_is_line, start.split(b"\n", _LINES)[:_LINES]))
+        ):
+            return Likeness.CERTAIN
+        return Likeness.NONE
+
+    def read(self, source: Source, recording: Recording) -> str | None:
+        recording.ordered = recording.whole_machine = True
+        return _read_log(source, recording)
+
+
+DRAKVUF = DrakvufReader()
+
+
+def _is_line(line: bytes) -> bool:
     """Whether it is a line of such a log."""
     try:
         return isinstance(_decode(line).plugin, str)
@@ -71,12 +98,7 @@ def _mended(line: bytes) -> _Line | None:
         return None
 
 
-def read_log(source: Source, recording: Recording) -> str | None:
-    """Read a log into a recording; returns why it breaks off, None when it is whole.
-
-    Raises:
-        SampleError: a bound is exceeded.
-    """
+def _read_log(source: Source, recording: Recording) -> str | None:
     processes: dict[tuple[int, str], Found] = {}
     started: _Started = {}
     starts = 0

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import ijson
 
 from barnum.calls.found import Found, integer, last_part
+from barnum.calls.readers.reader import Likeness, ReportReader, start_of_text
 from barnum.calls.recording import Recording
 from barnum.calls.source import Source
 from barnum.calls.surrogates import LENGTH, is_first_half, may_have, mended
@@ -45,17 +46,33 @@ _TARGETS = ("name", "path", "guest_paths", *_HASHES)
 _NUMBERS = {"pid": "pid", "process_id": "pid", "ppid": "parent", "parent_id": "parent"}
 
 
-class Report:
+class CuckooReader(ReportReader):
+    """Reads both. The form is ``cape`` where processes have its ``process_id`` (as Cuckoo 1, where it comes
+    from)."""
+
+    name = "cuckoo"
+    names = ("report.json",)
+
+    def likeness(self, head: bytes) -> Likeness:
+        return Likeness.POSSIBLE if start_of_text(head).startswith(b"{") else Likeness.NONE
+
+    def read(self, source: Source, recording: Recording) -> str | None:
+        report = _Report(source, recording)
+        report.read()
+        return report.broken
+
+
+CUCKOO = CuckooReader()
+
+
+class _Report:
     """Reads a report into a recording.
 
     Attributes:
-        form: ``cape`` where processes have its ``process_id`` (as Cuckoo 1, where it comes from), else
-            ``cuckoo``.
         broken: why the report breaks off; None when it is whole.
     """
 
     def __init__(self, source: Source, recording: Recording) -> None:
-        self.form = "cuckoo"
         self.broken: str | None = None
         self._listed = False
         self._source = source
@@ -129,7 +146,7 @@ class Report:
                 self._recording.skip("lists of calls that are no lists")
             elif key in _NUMBERS:
                 if key == "process_id":
-                    self.form = "cape"
+                    self._recording.form = "cape"
                 number = integer(value)
                 if number is not None:
                     setattr(found, _NUMBERS[key], number)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from barnum.calls.found import Found, integer, last_part
+from barnum.calls.readers.reader import Likeness, ReportReader, start_of_text
 from barnum.calls.recording import LONGEST_TEXT, Recording
 from barnum.calls.source import Source
 from barnum.errors import SampleError
@@ -35,29 +36,37 @@ _ENTRY = 128
 _NO_NAME = re.compile(r"[\s\"'{}\[\],;=\\]")
 
 
-def read_sequence(source: Source, recording: Recording) -> str | None:
-    """Read a list into a recording; returns why it breaks off, None when it is whole.
+class PlainReader(ReportReader):
+    """Reads such a list; any text that is no JSON may be one."""
 
-    Raises:
-        SampleError: it is no such list, or a bound is exceeded.
-    """
-    head = source.head(_HEAD)
-    line, end, _ = head.lstrip().partition(b"\n")
-    words = line.translate(_COMMAS).split()
-    if len(head) == _HEAD and not end and len(words) > 1:
-        del words[-1]  # it may be cut
-    if words and all(map(_NUMBER.fullmatch, words)):
-        if len(words) > 1:
-            _row(source, recording)
+    name = "sequence"
+    names = ("calls.txt", "calls.csv")
+
+    def likeness(self, head: bytes) -> Likeness:
+        start = start_of_text(head)
+        return Likeness.POSSIBLE if start and start[:1] not in b"{[" else Likeness.NONE
+
+    def read(self, source: Source, recording: Recording) -> str | None:
+        head = source.head(_HEAD)
+        line, end, _ = head.lstrip().partition(b"\n")
+        words = line.translate(_COMMAS).split()
+        if len(head) == _HEAD and not end and len(words) > 1:
+            del words[-1]  # it may be cut
+        if words and all(map(_NUMBER.fullmatch, words)):
+            if len(words) > 1:
+                _row(source, recording)
+            else:
+                _list(source, recording, numbers=True)
+        elif any(separator in line.decode("latin-1") for separator in _SEPARATORS):
+            _table(source, recording)
         else:
-            _list(source, recording, numbers=True)
-    elif any(separator in line.decode("latin-1") for separator in _SEPARATORS):
-        _table(source, recording)
-    else:
-        _list(source, recording)
-    if source.overlong:
-        recording.skip("lines that are too long", source.overlong)
-    return source.broken
+            _list(source, recording)
+        if source.overlong:
+            recording.skip("lines that are too long", source.overlong)
+        return source.broken
+
+
+PLAIN = PlainReader()
 
 
 def _list(source: Source, recording: Recording, numbers: bool = False) -> None:
