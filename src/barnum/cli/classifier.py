@@ -183,8 +183,7 @@ def command(
         write_result(roc_file, _as_roc(judgement))
     if fail_on_anomaly and any(verdict.anomalous for verdict in verdicts):
         return _ANOMALOUS
-    refused = judgement.summary.refused
-    if fail_on_anomaly and refused:
+    if fail_on_anomaly and (refused := judgement.summary.refused):
         raise SomeFailedError(f"{refused} of {len(runs)} runs could not be judged; their lines say why")
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from barnum.evaluations.header import Header
@@ -17,8 +18,13 @@ from barnum.evaluations.header import Header
 ROWS = 1 << 20
 
 
+def rows_before(position: NDArray[np.uint64], step: int) -> int:
+    """Number of rows before a step of the trace; ``position`` u64[m] are their steps, ascending."""
+    return int(np.searchsorted(position, np.uint64(min(max(0, step), (1 << 64) - 1))))
+
+
 class Writer(ABC):
-    """Writes the file of one sample beside its name and renames it when it is complete."""
+    """Writes the file of one sample: beside its name, and renamed when it is complete."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -39,8 +45,8 @@ class Writer(ABC):
 
     @abstractmethod
     def write(self, columns: dict[str, NDArray[Any]]) -> None:
-        """Append m rows: an array of length m for each column. Columns that the file has no place for are
-        left out."""
+        """Append m rows: an array [m] for each column (see Evaluator.columns() of models). Columns that the
+        format does not hold are left out."""
 
     @abstractmethod
     def _close(self, complete: bool) -> None: ...
@@ -49,8 +55,8 @@ class Writer(ABC):
 class Evaluation(Protocol):
     """One evaluation file of either format, open for reading.
 
-    ``header`` is None where the format has none; ``columns`` names what the file has, and it always has
-    ``correct``, ``predicted``, ``confidence`` and ``actual``.
+    ``header`` is None where the format has none. ``columns`` are the names of those that the file holds, of
+    which ``correct``, ``predicted``, ``confidence`` and ``actual`` are always there.
     """
 
     file: Path
@@ -60,7 +66,7 @@ class Evaluation(Protocol):
     columns: tuple[str, ...]
 
     def parts(self, *columns: str) -> Iterator[dict[str, NDArray[Any]]]:
-        """The named columns part by part, in order.
+        """The named columns part by part, in the order of the trace: an array [m] each, m rows a part.
 
         Raises:
             EvaluationError: the file is broken.
@@ -72,5 +78,5 @@ class Evaluation(Protocol):
         ...
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         ...

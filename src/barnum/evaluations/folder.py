@@ -14,7 +14,7 @@ from barnum.files import open_regular
 
 
 def open_evaluation(file: Path) -> Evaluation:
-    """Open an evaluation file of either format, told apart by content.
+    """Open an evaluation file; its first bytes tell which format it has.
 
     Raises:
         EvaluationError: it is missing, broken, or of neither format.
@@ -36,7 +36,14 @@ def open_evaluation(file: Path) -> Evaluation:
 
 
 def writer_for(format: str, file: Path, header: Header, calls: Mapping[int, str] | None = None) -> Writer:
-    """A writer of one of FORMATS. Of the header and of names of ``calls``, gz keeps nothing."""
+    """A writer of evaluations.
+
+    Args:
+        format: one of FORMATS.
+        file: to be written.
+        header: of the file; gz has none.
+        calls: names of targets by token, where these are calls; gz keeps none.
+    """
     if format == "gz":
         from barnum.evaluations.gz import GzEvaluationWriter
 
@@ -48,14 +55,15 @@ def find_evaluations(folder: Path) -> list[Path]:
     """Evaluation files of a folder, by name.
 
     Raises:
-        EvaluationError: it is no folder, holds none, holds other files too, or a sample in both formats.
+        EvaluationError: there is no such folder; or it holds no evaluation, another file, or a sample in both
+            formats.
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such folder")
     files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
-    found: dict[tuple[str, str], Path] = {}
+    by_sample: dict[tuple[str, str], Path] = {}
     for file in files:
-        other = found.setdefault(split_name(file), file)
+        other = by_sample.setdefault(split_name(file), file)
         if other != file:
             raise EvaluationError(
                 f"{folder}: holds both {other.name} and {file.name}, which are one sample: remove one of them"

@@ -81,7 +81,11 @@ class GzEvaluation:
     """An evaluation in the original's format. Every line is checked, whichever columns are asked for."""
 
     def __init__(self, file: Path) -> None:
-        """Raises EvaluationError where the file has no evaluation's name."""
+        """Nothing is read yet.
+
+        Raises:
+            EvaluationError: the file is not named as evaluations are.
+        """
         self.file = file
         self.label, self.sample = split_name(file)
         self.header: Header | None = None
@@ -108,7 +112,7 @@ class GzEvaluation:
         """Nothing is held open between parts."""
 
     def _parse(self, text: bytes, before: int) -> pa.Table:
-        """The rows of whole lines, which stand after so many others."""
+        """The rows of whole lines; ``before`` is the number of lines ahead of them."""
         try:
             table = csv.read_csv(pa.BufferReader(text), _READ, _PARSE, _CONVERT)
         except pa.ArrowException as error:

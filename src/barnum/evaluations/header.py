@@ -62,10 +62,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file says of its sample. ``transfers`` rows; ``model`` is the identity of the model that scored
-    it; ``calibration`` is None where the model does not know what its training saw, and then the file has
-    no ``seen`` and no ``novelty``; ``source`` is None in files of earlier versions. ``calls``, where targets
-    are calls, are their names, by token in hex."""
+    """What a file says of its sample. ``transfers`` is the number of rows; ``model`` the identity of the
+    model that scored them; ``options`` say which transfers are predicted, and in which tokens.
+    ``calibration`` is None where the model does not know what its training saw, and then the file has no
+    columns ``seen`` and ``novelty``; ``source`` is None in files of earlier versions. ``calls`` are names of
+    targets by token in hex, where targets are calls."""
 
     schema: int
     version: str

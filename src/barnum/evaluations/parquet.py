@@ -34,15 +34,15 @@ _COLUMNS = pa.schema(
 )
 # characters of a call's name that are kept
 _LONGEST_CALL = 200
-# what only a model knows that remembers its training: both are there, or neither is, nor a calibration
+# columns that take a model which remembers its training: a file has both and a calibration, or none of these
 _REMEMBERED = ("seen", "novelty")
 _FORGETFUL = pa.schema([field for field in _COLUMNS if field.name not in _REMEMBERED])
 _REPEATING = ("predicted", "actual", "confidence", "surprisal", "novelty", "seen")
 
 
 class EvaluationWriter(Writer):
-    """Writes Parquet: all columns, or those that do without memory where the header has no calibration.
-    ``calls`` are names of targets, of which those are kept that occur."""
+    """Writes Parquet: all columns or, where the header has no calibration, all but ``seen`` and ``novelty``.
+    Of ``calls``, names of targets by token, those that occur are kept."""
 
     def __init__(self, file: Path, header: Header, calls: Mapping[int, str] | None = None) -> None:
         super().__init__(file)
@@ -95,7 +95,7 @@ class ParquetEvaluation:
         """Read the header.
 
         Raises:
-            EvaluationError: the file is broken or none of ours.
+            EvaluationError: the file is broken, or no evaluation.
         """
         self.file = file
         self.label, self.sample = split_name(file)
@@ -150,7 +150,7 @@ class ParquetEvaluation:
             raise EvaluationError(f"{self.file}: is broken ({reason(error)})") from None
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._parquet.close()
 
 

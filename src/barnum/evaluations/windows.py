@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.evaluations.files import ROWS
+from barnum.evaluations.files import ROWS, rows_before
 
 if TYPE_CHECKING:
     from barnum.evaluations.header import Calibration
@@ -149,7 +149,7 @@ class Surprise:
         of the trace."""
         surprisal, position = columns["surprisal"].astype(np.float64), columns["position"]
         if self._limit is not None:
-            end = int(np.searchsorted(position, np.uint64(max(0, self._limit))))
+            end = rows_before(position, self._limit)
             surprisal, position = surprisal[:end], position[:end]
         self._waiting.append((surprisal, position))
         self._rows += len(surprisal)

@@ -18,7 +18,7 @@ from barnum.report.names import Namer, Places
 from barnum.report.places import MOST_CLASSES, Located, Wanted, locate
 from barnum.report.request import Request
 from barnum.report.scan import Budget, Scan, scan
-from barnum.report.window_rows import Stretch
+from barnum.report.windows import Stretch
 from barnum.texts import storable
 from barnum.verdicts.method import Measure
 

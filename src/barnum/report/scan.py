@@ -3,25 +3,32 @@ memory whatever its length."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from barnum.evaluations.files import Evaluation
 from barnum.evaluations.folder import open_evaluation
-from barnum.evaluations.windows import DenseSeries, sums_until, surprisal_window
-from barnum.report.document import Curve, Detail, Reason, Value
-from barnum.report.window_rows import F64, I64, KeptRows, Part, Stretch, values_of
+from barnum.evaluations.windows import surprisal_window
+from barnum.report.document import Curve, Detail, Value
+from barnum.report.window_rows import KeptRows, values_of
+from barnum.report.windows import (
+    F64,
+    I64,
+    News,
+    Part,
+    Stretch,
+    Surprising,
+    choose,
+    few_digits,
+    joined_parts,
+    reasons_of,
+)
 from barnum.verdicts.method import Measure
-
-# an integral of novelty may differ this much from that of the verdict, which adds up in another order
-_ROUNDING = 1e-6
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +146,7 @@ def _first_pass(
     bins = _Bins(count, budget.bins)
     middle = count if judged is None else min(judged, count)
     length = surprisal_window(window)
-    worst = [_Worst(length, span) for span in ((0, middle), (middle, count)) if span[0] < span[1]]
+    worst = [Surprising(length, span) for span in ((0, middle), (middle, count)) if span[0] < span[1]]
     index: list[I64] = []
     weights: list[F64] = []
     position: list[I64] = []
@@ -153,60 +160,27 @@ def _first_pass(
             index.append(at + begin)
             weights.append(part["novelty"][at].astype(np.float64))
             position.append(part["position"][at].astype(np.int64))
-    news = _News(_joined(index, np.int64), _joined(weights, np.float64), _joined(position, np.int64), window)
-    windows = _chosen(news, worst, budget.windows, _reasons(measures, value), len(measures) > 1)
+    news = News(
+        joined_parts(index, np.int64),
+        joined_parts(weights, np.float64),
+        joined_parts(position, np.int64),
+        window,
+    )
+    windows = choose(news, worst, budget.windows, reasons_of(measures, value), len(measures) > 1)
     marked, left_out = news.marked(budget.news)
     curve = Curve(
         value=value,
         each=count / len(bins.sums),
-        mean=_short(bins.mean()),
-        highest=_short(bins.highest),
+        mean=few_digits(bins.mean()),
+        highest=few_digits(bins.highest),
         news=marked,
         news_left_out=left_out,
     )
     return curve, windows, None if threshold is None else news.alarm(threshold)
 
 
-def _reasons(measures: tuple[Measure, ...], value: Value) -> list[Reason]:
-    """By what windows are chosen, in this order; where there is no surprisal, mistakes stand for it."""
-    order = dict.fromkeys((*measures, *get_args(Measure)))
-    return ["novelty" if measure == "novelty" else value for measure in order]
-
-
-def _chosen(
-    news: _News, worst: list[_Worst], wanted: int, reasons: list[Reason], in_turn: bool
-) -> list[Stretch]:
-    """At most ``wanted`` windows, none overlapping another; ``worst`` has one for each part of the run, that
-    which was judged before the rest."""
-    turn = 1 if in_turn else wanted
-    chosen: list[Stretch] = []
-    while True:
-        before = len(chosen)
-        for reason in reasons:
-            most = min(turn, wanted - len(chosen))
-            for part in worst:
-                if reason == "novelty":
-                    found = news.windows(most, part.span, chosen)
-                else:
-                    found = part.windows(most, chosen, reason)
-                chosen += found
-                most -= len(found)
-        if len(chosen) == before:
-            return chosen
-
-
-def _joined(parts: list[Any], kind: Any) -> Any:
-    return np.concatenate(parts) if parts else np.zeros(0, kind)
-
-
-def _short(values: F64) -> list[float]:
-    """Few digits: a page holds many of them."""
-    rounded: list[float] = np.round(values, 3).tolist()
-    return rounded
-
-
 class _Bins:
-    """Sums and maxima of a series of known length in equal bins, as it comes."""
+    """Sums and maxima of a series of known length in equal bins; the series comes in parts."""
 
     def __init__(self, count: int, bins: int) -> None:
         self._count = count
@@ -231,99 +205,6 @@ class _Bins:
         return mean
 
 
-class _Worst:
-    """In a span of predictions, of each ``length`` neighbouring windows of that length the one with the
-    largest sum; one window where the span is shorter."""
-
-    def __init__(self, length: int, span: tuple[int, int]) -> None:
-        self.span = span
-        self._length = min(length, span[1] - span[0])
-        self._series = DenseSeries(self._length)
-        self._begins: list[I64] = []
-        self._sums: list[F64] = []
-
-    def add(self, begin: int, values: F64) -> None:
-        """The next values, of the predictions from ``begin`` on."""
-        values = values[max(0, self.span[0] - begin) : max(0, self.span[1] - begin)]
-        if not len(values):
-            return
-        joined = self._series.add(values)
-        if len(joined.values) < self._length:
-            return
-        first, sums = joined.sums(self._length)
-        padded = np.full(-(-len(sums) // self._length) * self._length, -1.0)
-        padded[: len(sums)] = sums
-        rows = padded.reshape(-1, self._length)
-        best = rows.argmax(axis=1)
-        self._begins.append(self.span[0] + first + np.arange(len(rows)) * self._length + best)
-        self._sums.append(rows[np.arange(len(rows)), best])
-
-    def windows(self, wanted: int, taken: list[Stretch], reason: Reason) -> list[Stretch]:
-        """At most ``wanted`` windows with something in them that overlap neither each other nor those
-        taken, the worst first."""
-        found: list[Stretch] = []
-        for begin in self._ranked if wanted > 0 else ():
-            end = begin + self._length
-            if all(end <= other.begin or begin >= other.end for other in itertools.chain(found, taken)):
-                found.append(Stretch(begin, end, reason))
-                if len(found) == wanted:
-                    break
-        return found
-
-    @cached_property
-    def _ranked(self) -> list[int]:
-        """Where windows with something in them begin, the worst first; all must have been added."""
-        begins, sums = _joined(self._begins, np.int64), _joined(self._sums, np.float64)
-        order = np.argsort(-sums, kind="stable")
-        # of sums in floating point what is this near to nothing is nothing
-        ranked: list[int] = begins[order[sums[order] > _ROUNDING]].tolist()
-        return ranked
-
-
-class _News:
-    """Predictions with novelty: index i64[n] ascends, weights f64[n] in nats, position i64[n]."""
-
-    def __init__(self, index: I64, weights: F64, position: I64, window: int) -> None:
-        self._index, self._weights, self._position = index, weights, position
-        self._window = window
-
-    def alarm(self, threshold: float) -> tuple[int, int] | None:
-        """The first prediction at which the sum within the window exceeds the threshold."""
-        total = np.concatenate([[0.0], np.cumsum(self._weights)])
-        sums = total[1:] - total[np.searchsorted(self._index, self._index - self._window + 1)]
-        over = np.flatnonzero(sums > threshold)
-        if not len(over):
-            return None
-        return int(self._index[over[0]]), int(self._position[over[0]])
-
-    def windows(self, wanted: int, span: tuple[int, int], taken: list[Stretch]) -> list[Stretch]:
-        """The windows within a span with the largest sums that overlap neither each other nor those taken."""
-        found: list[Stretch] = []
-        weights = np.where((self._index >= span[0]) & (self._index < span[1]), self._weights, 0.0)
-        stop = np.minimum(self._index + self._window, span[1])
-
-        def leave_out(other: Stretch) -> None:
-            first, last = np.searchsorted(self._index, (other.begin, other.end))
-            weights[first:last] = 0.0
-            stop[:first] = np.minimum(stop[:first], other.begin)
-
-        for other in taken:
-            leave_out(other)
-        while len(found) < wanted and weights.any():
-            # what is in a window that was taken is 0 now, but no window begins there
-            sums = np.where(weights > 0, sums_until(self._index, weights, stop), 0.0)
-            best = int(sums.argmax())
-            found.append(Stretch(int(self._index[best]), int(stop[best]), "novelty"))
-            leave_out(found[-1])
-        return found
-
-    def marked(self, most: int) -> tuple[list[tuple[int, float]], int]:
-        """Those with the largest weights in order, and how many others there are."""
-        chosen = np.sort(np.argsort(-self._weights, kind="stable")[:most])
-        pairs = list(zip(self._index[chosen].tolist(), _short(self._weights[chosen]), strict=True))
-        return pairs, len(self._index) - len(chosen)
-
-
 # second pass
 
 
@@ -342,16 +223,16 @@ def _second_pass(evaluation: Evaluation, count: int, windows: list[Stretch], bud
             break
         values: F64 | None = None
         size = len(part["correct"])
-        for window, its, (start, stop, bins) in zip(windows, kept, around, strict=True):
+        for window, telling, (start, stop, bins) in zip(windows, kept, around, strict=True):
             low, high = max(start, begin), min(stop, begin + size)
             if low < high:
                 values = values_of(part) if values is None else values
                 bins.add(low - start, values[low - begin : high - begin])
             low, high = max(window.begin, begin), min(window.end, begin + size)
             if low < high:
-                its.add(low, {name: column[low - begin : high - begin] for name, column in part.items()})
-    for window, its, (start, stop, bins) in zip(windows, kept, around, strict=True):
-        window.rows = its.rows()
+                telling.add(low, {name: column[low - begin : high - begin] for name, column in part.items()})
+    for window, telling, (start, stop, bins) in zip(windows, kept, around, strict=True):
+        window.rows = telling.rows()
         each = -(-(stop - start) // len(bins.highest))
         window.detail = Detail(begin=start, each=each, values=np.round(bins.highest, 2).tolist())
 

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from barnum.report.document import Detail, Reason
-
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
-Part = dict[str, NDArray[Any]]
+from barnum.report.windows import F64, I64, Part, Rows, Stretch
 
 # distinct predictions of a window that are remembered while it is read
 _MOST_DISTINCT = 1 << 13
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Some predictions of an evaluation, t of them; arrays [t], ``columns`` being those of the file;
-    ``prediction`` i64 is its number. ``times`` i64 is how many predictions a row stands for: those of its
-    window in which the same was expected and the same happened."""
-
-    prediction: I64
-    times: I64
-    columns: Part
-
-    def __len__(self) -> int:
-        return len(self.prediction)
-
-    def chosen(self, at: I64) -> Rows:
-        """Those rows."""
-        columns = {name: column[at] for name, column in self.columns.items()}
-        return Rows(self.prediction[at], self.times[at], columns)
-
-    @classmethod
-    def none(cls) -> Rows:
-        """No rows."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), {})
 
 
 def values_of(part: Part) -> F64:
@@ -47,23 +15,6 @@ def values_of(part: Part) -> F64:
     if "surprisal" in part:
         return part["surprisal"].astype(np.float64)
     return np.where(part["correct"], 0.0, part["confidence"]).astype(np.float64)
-
-
-@dataclass(slots=True)
-class Stretch:
-    """A window: predictions begin to end, why it was chosen, and what the second pass finds in it. The sums
-    are those over the window; ``first`` and ``last`` the steps of its first and last prediction."""
-
-    begin: int
-    end: int
-    reason: Reason
-    novelty: float = 0.0
-    surprisal: float = 0.0
-    wrong: int = 0
-    first: int | None = None
-    last: int | None = None
-    rows: Rows = field(default_factory=Rows.none)
-    detail: Detail = field(default_factory=lambda: Detail(begin=0, each=1, values=[]))
 
 
 class KeptRows:

@@ -78,16 +78,17 @@ class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             surprisal: f64[runs], mean nats a transfer.
             transfers, distinct: f64[runs], at least 1.
         """
-        its, location, size = self._parts(surprisal, transfers, distinct)
-        return (its - location) / size
+        scaled, location, size = self._parts(surprisal, transfers, distinct)
+        return (scaled - location) / size
 
     def log_likelihood(self, surprisal: F64, transfers: F64, distinct: F64) -> F64:
         """f64[runs]: logarithm of the density of a run's surprisal, but for a constant."""
-        its, location, size = self._parts(surprisal, transfers, distinct)
-        density = -0.5 * ((its - location) / size) ** 2 - np.log(size)
-        return density - its if self.errors == "lognormal" else density
+        scaled, location, size = self._parts(surprisal, transfers, distinct)
+        density = -0.5 * ((scaled - location) / size) ** 2 - np.log(size)
+        return density - scaled if self.errors == "lognormal" else density
 
     def _parts(self, surprisal: F64, transfers: F64, distinct: F64) -> tuple[F64, F64, F64]:
+        """f64[runs] each: surprisal or its logarithm, what nominal runs have of it, size of an error."""
         clipped = np.clip(_logs(transfers, distinct), self.lowest, self.highest)
         terms = _terms(self.terms, (clipped - self.middle) / self.width)
         size = np.maximum(terms @ np.array(self.deviation), self.floor)
@@ -121,16 +122,17 @@ def left_out(surprisal: F64, transfers: F64, distinct: F64) -> F64:
     if whole.terms == "none":
         # a constant is no regression: left out or not, the order of runs is that of their surprisal
         return whole.adjusted(surprisal, transfers, distinct)
-    made = np.empty(len(surprisal))
+    residuals = np.empty(len(surprisal))
     for rest, part in _folds(len(surprisal)):
         columns = surprisal[part], transfers[part], distinct[part]
-        one = _fitted(whole.terms, whole.errors, surprisal[rest], transfers[rest], distinct[rest])
-        its, location, _ = one._parts(*columns)
-        made[part] = (its - location) / whole._parts(*columns)[2]
-    return made
+        others = _fitted(whole.terms, whole.errors, surprisal[rest], transfers[rest], distinct[rest])
+        scaled, location, _ = others._parts(*columns)
+        residuals[part] = (scaled - location) / whole._parts(*columns)[2]
+    return residuals
 
 
 def _chosen(surprisal: F64, transfers: F64, distinct: F64) -> tuple[Terms, Errors]:
+    """The pair under which runs are most likely that were left out."""
     count = len(surprisal)
     likeliest: tuple[float, Terms, Errors] = (-np.inf, "none", "constant")
     if count < ENOUGH:
@@ -141,14 +143,15 @@ def _chosen(surprisal: F64, transfers: F64, distinct: F64) -> tuple[Terms, Error
         for errors in _ERRORS:
             total = 0.0
             for rest, part in _folds(count):
-                one = _fitted(terms, errors, surprisal[rest], transfers[rest], distinct[rest])
-                total += float(one.log_likelihood(surprisal[part], transfers[part], distinct[part]).sum())
+                others = _fitted(terms, errors, surprisal[rest], transfers[rest], distinct[rest])
+                total += float(others.log_likelihood(surprisal[part], transfers[part], distinct[part]).sum())
             if total > likeliest[0]:
                 likeliest = (total, terms, errors)
     return likeliest[1:]
 
 
 def _folds(count: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """bool[runs] both: the runs outside of each fold, and those in it."""
     fold = np.random.default_rng(0).permutation(count) % FOLDS
     for number in range(FOLDS):
         yield fold != number, fold == number
@@ -157,16 +160,16 @@ def _folds(count: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
 def _fitted(terms: Terms, errors: Errors, surprisal: F64, transfers: F64, distinct: F64) -> Adjustment:
     logs = _logs(transfers, distinct)
     middle, width = logs.mean(axis=0), np.maximum(logs.std(axis=0), _NARROW)
-    of = _terms(terms, (logs - middle) / width)
-    its = _scaled(surprisal, errors)
-    location = np.linalg.lstsq(of, its, rcond=None)[0]
-    residual = its - of @ location
-    deviation = np.zeros(of.shape[1])
+    regressors = _terms(terms, (logs - middle) / width)
+    scaled = _scaled(surprisal, errors)
+    location = np.linalg.lstsq(regressors, scaled, rcond=None)[0]
+    residual = scaled - regressors @ location
+    deviation = np.zeros(regressors.shape[1])
     floor = float(residual.std())
     if errors == "varying":
         # the mean absolute value of a normal error is sqrt(2 / pi) of its size
         size = np.abs(residual) * np.sqrt(np.pi / 2)
-        deviation = np.linalg.lstsq(of, size, rcond=None)[0]
+        deviation = np.linalg.lstsq(regressors, size, rcond=None)[0]
         floor = float(np.percentile(size, _FLOOR))
     return Adjustment(
         terms=terms,
@@ -187,10 +190,12 @@ def _pair(values: F64) -> tuple[float, float]:
 
 
 def _logs(transfers: F64, distinct: F64) -> F64:
+    """f64[runs, 2]: ln n and ln d."""
     return np.log(np.maximum(np.column_stack([transfers, distinct]).astype(np.float64), 1.0))
 
 
 def _terms(terms: Terms, logs: F64) -> F64:
+    """f64[runs, coefficients]: the terms of a regression, 1 first; ``logs`` f64[runs, 2] are standardised."""
     n, d = logs[:, 0], logs[:, 1]
     columns: list[F64] = [np.ones(len(logs))]
     if terms == "length":
@@ -203,5 +208,6 @@ def _terms(terms: Terms, logs: F64) -> F64:
 
 
 def _scaled(surprisal: F64, errors: Errors) -> F64:
+    """f64[runs]: what errors are normal of, surprisal or its logarithm."""
     bounded = np.minimum(surprisal.astype(np.float64), _MOST)
     return np.log(bounded + _LEAST) if errors == "lognormal" else bounded

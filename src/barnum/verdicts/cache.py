@@ -1,4 +1,4 @@
-"""Keeps what was summed up of evaluation files in the user's cache folder, by their content."""
+"""Keeps the features of evaluation files in the user's cache folder, by the content of the files."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def folder() -> Path | None:
 
 
 class RunCache:
-    """Reads runs, from the cache where they are in it. A cache that cannot be written or read is done
-    without: everything in it can be made anew."""
+    """Reads runs, from the cache where they are in it. Where the cache cannot be read or written, files are
+    summed up anew."""
 
     def __init__(self, place: Path | None = None) -> None:
         self._place = folder() if place is None else place
@@ -47,20 +47,20 @@ class RunCache:
         except OSError:
             return read_run(file, cut=cut)  # which says what is wrong
         entry = self._place / f"{digest}-{'cut' if cut else 'whole'}-{__version__}-{_SCHEMA}.json"
-        found = _read(entry)
-        if found is None:
-            found = read_run(file, cut=cut)
+        run = _read(entry)
+        if run is None:
+            run = read_run(file, cut=cut)
             with suppress(OSError):
                 if _state(file.stat()) == before:
-                    _write(entry, found)
-            return found
+                    _write(entry, run)
+            return run
         # a copy under another name is the same content
         renamed = {"label": label, "sample": sample}
-        if found.surprisal is None:  # gz, which names nothing
+        if run.surprisal is None:  # gz, which names nothing
             renamed["name"] = sample
-        elif found.label != label:
+        elif run.label != label:
             return read_run(file, cut=cut)  # which refuses it
-        return msgspec.structs.replace(found, **renamed)
+        return msgspec.structs.replace(run, **renamed)
 
     def tidy(self) -> None:
         """Remove the oldest entries where there are very many."""
@@ -87,7 +87,7 @@ def _read(entry: Path) -> Run | None:
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What tells that a file was changed while it was read."""
+    """What differs where a file was changed."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -101,8 +101,9 @@ def read_anomalies(file: Path, *, max_classes: int = MAX_CLASSES, sites: Sites |
     evaluation names classes only, its blocks stand for them. An evaluation without positions has no sites.
 
     Raises:
-        EvaluationError: the file is broken, holds no prediction or no numbers, was scored from another trace
-            than ``sites`` reads, or has more than MAX_TRANSFERS distinct anomalous transfers.
+        EvaluationError: the file is broken, holds no prediction or values that are not finite, was scored
+            from another trace than ``sites`` reads, or has more than MAX_TRANSFERS distinct anomalous
+            transfers.
     """
     evaluation = open_evaluation(file)
     try:
@@ -118,7 +119,7 @@ def _read(evaluation: Evaluation, max_classes: int, sites: Sites | None) -> Anom
     names += ["seen", "novelty"] if new else []
     names += ["position"] if sites else []
     counts = np.zeros(max_classes, np.int64)
-    found = _Transfers.none()
+    transfers = _Transfers.none()
     rows = wrong = last = 0
     for part in evaluation.parts(*names):
         _check(file, part)
@@ -134,8 +135,8 @@ def _read(evaluation: Evaluation, max_classes: int, sites: Sites | None) -> Anom
             last = int(position[-1])
             source, target = _located(file, sites, position, target)
         novelty = part["novelty"][at] if new else np.zeros(len(at), np.float32)
-        found = found.joined(source, target, at + rows, novelty)
-        if len(found.target) > MAX_TRANSFERS:
+        transfers = transfers.joined(source, target, at + rows, novelty)
+        if len(transfers.target) > MAX_TRANSFERS:
             raise EvaluationError(
                 f"{file}: has more than {MAX_TRANSFERS:,} distinct anomalous transfers: its model knows next "
                 "to nothing of this program"
@@ -154,10 +155,10 @@ def _read(evaluation: Evaluation, max_classes: int, sites: Sites | None) -> Anom
         transfers=rows,
         wrong=wrong,
         class_counts=counts,
-        source=found.source,
-        target=found.target,
-        first=found.first,
-        novelty=found.novelty,
+        source=transfers.source,
+        target=transfers.target,
+        first=transfers.first,
+        novelty=transfers.novelty,
         new=new,
         sited=sites is not None,
     )
@@ -167,7 +168,9 @@ def _check(file: Path, part: dict[str, NDArray[Any]]) -> None:
     for name in ("confidence", "novelty"):
         values = part.get(name)
         if values is not None and not bool((np.isfinite(values) & (values >= 0)).all()):
-            raise EvaluationError(f"{file}: {name} holds values below 0 or no numbers: evaluate anew")
+            raise EvaluationError(
+                f"{file}: {name} holds values that are negative or not finite: evaluate anew"
+            )
 
 
 def _located(file: Path, sites: Sites, position: U64, actual: U64) -> tuple[U64, U64]:
@@ -288,18 +291,20 @@ def group(points: Points, algorithm: Algorithm, min_samples: int, eps: float) ->
     if algorithm == "dbscan":
         from sklearn.cluster import DBSCAN
 
-        found = DBSCAN(eps=eps, min_samples=min_samples).fit(embedded)
+        clustering = DBSCAN(eps=eps, min_samples=min_samples).fit(embedded)
         core = np.zeros(count, np.bool_)
-        core[found.core_sample_indices_] = True
-        return Groups(found.labels_.astype(np.int64), core)
+        core[clustering.core_sample_indices_] = True
+        return Groups(clustering.labels_.astype(np.int64), core)
     from sklearn.cluster import HDBSCAN
     from sklearn.metrics.pairwise import euclidean_distances
 
     distances = euclidean_distances(embedded)
     # equal runs: what rounding leaves of their distance would part them
     distances[distances < 1e-7] = 0
-    found = HDBSCAN(min_cluster_size=min_samples, min_samples=min_samples, metric="precomputed", copy=True)
-    label = found.fit_predict(distances).astype(np.int64)
+    clustering = HDBSCAN(
+        min_cluster_size=min_samples, min_samples=min_samples, metric="precomputed", copy=True
+    )
+    label = clustering.fit_predict(distances).astype(np.int64)
     # its numbers come from a tree: number by the first run, near to what DBSCAN does
     _, first = np.unique(label[label >= 0], return_index=True)
     number = np.append(first.argsort().argsort(), -1)

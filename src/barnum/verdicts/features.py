@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import EvaluationError
-from barnum.evaluations.files import Evaluation
+from barnum.evaluations.files import Evaluation, rows_before
 from barnum.evaluations.folder import open_evaluation
 from barnum.evaluations.header import Calibration, Source
 from barnum.evaluations.windows import DenseSeries, worst_window
@@ -78,12 +78,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_run(file: Path, *, cut: bool = False) -> Run:
-    """Read an evaluation file once and sum it up; with ``cut`` only what came before the first other process
-    was started (all of it where none was, or where that is not known); where nothing did, ``transfers`` is 0
-    and nothing else is known.
+    """Read an evaluation file once and sum it up.
+
+    ``cut``: only what came before the first other process was started (all of it where none was, or where
+    that is not known); where nothing came before, ``transfers`` is 0 and nothing else is known.
 
     Raises:
-        EvaluationError: it is broken, holds no prediction, or numbers that are none.
+        EvaluationError: it is broken, holds no prediction, or values that are negative or not finite.
     """
     evaluation = open_evaluation(file)
     header = evaluation.header
@@ -129,7 +130,7 @@ def _parts(evaluation: Evaluation, names: list[str], limit: int | None) -> Any:
     for part in evaluation.parts(*names):
         if limit is not None:
             # rows are in the order of the trace
-            end = int(np.searchsorted(part["position"], np.uint64(min(max(0, limit), (1 << 64) - 1))))
+            end = rows_before(part["position"], limit)
             if end < len(part["position"]):
                 yield {name: column[:end] for name, column in part.items()}
                 return
@@ -139,9 +140,11 @@ def _parts(evaluation: Evaluation, names: list[str], limit: int | None) -> Any:
 def _check(file: Path, part: Part) -> None:
     for name in ("confidence", "surprisal", "novelty"):
         values = part.get(name)
-        # one pass each: a number that is none fails both comparisons
+        # one pass each: NaN fails both comparisons
         if values is not None and len(values) and not (values.min() >= 0 and values.max() < np.inf):
-            raise EvaluationError(f"{file}: {name} holds values below 0 or no numbers: evaluate anew")
+            raise EvaluationError(
+                f"{file}: {name} holds values that are negative or not finite: evaluate anew"
+            )
 
 
 def _distinct(values: NDArray[np.uint64]) -> list[int] | set[int]:
@@ -155,6 +158,8 @@ def _distinct(values: NDArray[np.uint64]) -> list[int] | set[int]:
 
 
 class _Sums:
+    """What every evaluation tells."""
+
     columns = ("correct", "confidence", "actual")
 
     def __init__(self) -> None:
@@ -184,6 +189,8 @@ class _Sums:
 
 
 class _Surprisal:
+    """Mean of surprisal, of its tail, and within windows."""
+
     columns = ("surprisal",)
 
     def __init__(self) -> None:
@@ -232,6 +239,8 @@ class _Surprisal:
 
 
 class _Novelty:
+    """What is new, and where its novelty adds up to most."""
+
     columns = ("seen", "novelty", "position")
 
     def __init__(self, window: int) -> None:

@@ -70,12 +70,21 @@ def judge(
 ) -> Judgement:
     """Judge every evaluation of a folder, by a classifier that is learnt from the others, or by a saved one.
 
-    ``method`` None: the default, which see. ``score``: what conformal goes by (None: novelty). ``force``: by
-    one threshold above all benign runs. ``cut``: by what came before the first other process was started.
-    Runs of which more than ``max_lost`` was lost are refused, and nothing is learnt from them.
+    Args:
+        folder: of evaluations of one model.
+        method: name of the method (None: default_method()).
+        rate: share of nominal runs that may be called anomalous, and
+        score: name of the score to go by (None: the method's choice of both).
+        load: file of a saved classifier.
+        force: judge all by one threshold above all benign runs.
+        cut: judge what came before the first other process was started.
+        max_lost: runs of which more than this share was lost are refused, and nothing is learnt from them.
+        workers: files that are read at a time.
+        cache: where features of files are kept.
+        advance: called after each file.
 
     Raises:
-        EvaluationError: there is none, one is broken, or they do not suffice for the method.
+        EvaluationError: the folder holds no evaluation, one is broken, or they do not suffice for the method.
     """
     loaded = None if load is None else methods.load(load, cut)
     runs = read_runs(find_evaluations(folder), cut=cut, workers=workers, cache=cache, advance=advance)
@@ -123,8 +132,8 @@ def judge(
 
 
 def default_method(runs: Sequence[Run]) -> str:
-    """The method where none is asked for: conformal where evaluations hold novelty, else one that learns from
-    both labels, if both are there."""
+    """Name of the method where none is asked for: conformal where evaluations hold novelty, else one that
+    learns from both labels, if both are there."""
     if all(run.novelty_window is not None for run in runs):
         return "conformal"
     both = len({run.malicious for run in runs}) == 2
@@ -139,7 +148,11 @@ def read_runs(
     cache: RunCache | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Run]:
-    """Sum up evaluation files, several at a time."""
+    """Sum up evaluation files, ``workers`` of them at a time; in the order of ``files``.
+
+    Raises:
+        EvaluationError: one is broken.
+    """
     first: list[Calibration] = []
 
     def read(file: Path) -> Run:
@@ -243,16 +256,16 @@ def summary_of(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> Summary:
 
 
 def _trivial(runs: Sequence[Run]) -> list[Trivial]:
-    found = []
-    for name, told in (
+    trivial = []
+    for name, answer_of in (
         ("crashed", lambda source: None if source.timeout is None else source.signal is not None),
         ("started a process", lambda source: None if source.children is None else source.children > 0),
     ):
-        answers = [(run, told(run.source)) for run in runs if run.source is not None]
+        answers = [(run, answer_of(run.source)) for run in runs if run.source is not None]
         known = [(run, answer) for run, answer in answers if answer is not None]
         if known:
-            found.append(Trivial(name=name, **_errors(known)))
-    return found
+            trivial.append(Trivial(name=name, **_errors(known)))
+    return trivial
 
 
 def _errors(answers: Sequence[tuple[Run, bool]]) -> dict[str, Rate | None]:

@@ -88,96 +88,125 @@ def read_linear_svc(file: Path) -> tuple[tuple[float, float], float]:
 
 
 def _walk(data: bytes) -> _Object:
-    stream = io.BytesIO(data)
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-
-    def to_mark() -> list[Any]:
-        for at in range(len(stack) - 1, -1, -1):
-            if stack[at] is _MARK:
-                values = stack[at + 1 :]
-                del stack[at:]
-                return values
-        raise _Refusal("a mark is missing")
-
-    for count, (op, found_argument, _) in enumerate(pickletools.genops(stream)):
-        argument: Any = found_argument
+    """The object that a pickle describes."""
+    walk = _Walk(data)
+    for count, (op, argument, _) in enumerate(pickletools.genops(walk.stream)):
         if count > _MOST_VALUES:
             raise _Refusal("it is too long")
-        name = op.name
-        if name in ("PROTO", "FRAME"):
-            continue
-        if name == "STOP":
-            found = stack[-1]
-            if not isinstance(found, _Object):
+        if op.name == "STOP":
+            whole = walk.stack[-1]
+            if not isinstance(whole, _Object):
                 raise _Refusal("it holds no object")
-            return found
-        if name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _VALUES:
-            stack.append(argument)
-        elif name == "MARK":
-            stack.append(_MARK)
-        elif name == "GLOBAL" or name == "STACK_GLOBAL":
-            if name == "STACK_GLOBAL":
-                attribute, module = stack.pop(), stack.pop()
-                if not isinstance(module, str) or not isinstance(attribute, str):
-                    raise _Refusal("it asks for something without a name")
-                argument = f"{module} {attribute}"
-            if argument not in _GLOBALS:
-                raise _Refusal(f"it asks for {str(argument)[:60]!r}")
-            stack.append(_Global(argument))
-        elif name in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif name == "EMPTY_DICT":
-            stack.append({})
-        elif name == "EMPTY_LIST":
-            stack.append([])
-        elif name == "EMPTY_TUPLE":
-            stack.append(())
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            size = int(name[-1])
-            members = tuple(stack[-size:])
-            del stack[-size:]
-            stack.append(members)
-        elif name == "TUPLE":
-            stack.append(tuple(to_mark()))
-        elif name in ("SETITEMS", "SETITEM"):
-            values = to_mark() if name == "SETITEMS" else [stack.pop() for _ in range(2)][::-1]
-            target = stack[-1]
-            if not isinstance(target, dict):
-                raise _Refusal("it fills something that is no dictionary")
-            # hashes of nested tuples could take for ever
-            if not all(isinstance(key, str) for key in values[::2]):
-                raise _Refusal("it has a key that is no text")
-            target.update(zip(values[::2], values[1::2], strict=True))
-        elif name in ("APPENDS", "APPEND"):
-            values = to_mark() if name == "APPENDS" else [stack.pop()]
-            if not isinstance(stack[-1], list):
-                raise _Refusal("it fills something that is no list")
-            stack[-1].extend(values)
-        elif name in ("NEWOBJ", "REDUCE"):
-            arguments, kind = stack.pop(), stack.pop()
-            if not isinstance(kind, _Global) or not isinstance(arguments, tuple):
-                raise _Refusal("it calls something")
-            stack.append(_Object(kind.name, arguments))
-        elif name == "BUILD":
-            state, target = stack.pop(), stack[-1]
-            if not isinstance(target, _Object):
-                raise _Refusal("it changes something that is no object")
-            target.state = state
-            if target.kind in _WRAPPERS:
-                target.array = _array(stream, len(data), state)
-        else:
-            raise _Refusal(f"it uses {name}")
+            return whole
+        walk.step(op.name, argument)
     raise _Refusal("it ends too early")
 
 
+class _Walk:
+    """The stack and the memo of a pickle, as its opcodes are walked."""
+
+    def __init__(self, data: bytes) -> None:
+        self.stream = io.BytesIO(data)
+        self.stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self._size = len(data)
+
+    def step(self, name: str, argument: Any) -> None:
+        """What one opcode does."""
+        if name in ("PROTO", "FRAME"):
+            return
+        if name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name])
+        elif name in _VALUES:
+            self.stack.append(argument)
+        elif name == "MARK":
+            self.stack.append(_MARK)
+        elif name in ("GLOBAL", "STACK_GLOBAL"):
+            self._name(name, argument)
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self._memo[argument] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self._memo[len(self._memo)] = self.stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            self.stack.append(self._memo[argument])
+        elif name in _EMPTY:
+            self.stack.append(_EMPTY[name]())
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3", "TUPLE"):
+            self._tuple(name)
+        elif name in ("SETITEMS", "SETITEM", "APPENDS", "APPEND"):
+            self._fill(name)
+        elif name in ("NEWOBJ", "REDUCE"):
+            self._make()
+        elif name == "BUILD":
+            self._build()
+        else:
+            raise _Refusal(f"it uses {name}")
+
+    def _name(self, name: str, argument: Any) -> None:
+        if name == "STACK_GLOBAL":
+            attribute, module = self.stack.pop(), self.stack.pop()
+            if not isinstance(module, str) or not isinstance(attribute, str):
+                raise _Refusal("it asks for something without a name")
+            argument = f"{module} {attribute}"
+        if argument not in _GLOBALS:
+            raise _Refusal(f"it asks for {str(argument)[:60]!r}")
+        self.stack.append(_Global(argument))
+
+    def _tuple(self, name: str) -> None:
+        if name == "TUPLE":
+            self.stack.append(tuple(self._to_mark()))
+            return
+        size = int(name[-1])
+        members = tuple(self.stack[-size:])
+        del self.stack[-size:]
+        self.stack.append(members)
+
+    def _fill(self, name: str) -> None:
+        """Put values into the dictionary or list below them."""
+        if name.endswith("S"):
+            values = self._to_mark()
+        else:
+            values = [self.stack.pop() for _ in range(2 if name == "SETITEM" else 1)][::-1]
+        target = self.stack[-1]
+        if name in ("APPENDS", "APPEND"):
+            if not isinstance(target, list):
+                raise _Refusal("it fills something that is no list")
+            target.extend(values)
+            return
+        if not isinstance(target, dict):
+            raise _Refusal("it fills something that is no dictionary")
+        # hashes of nested tuples could take for ever
+        if not all(isinstance(key, str) for key in values[::2]):
+            raise _Refusal("it has a key that is no text")
+        target.update(zip(values[::2], values[1::2], strict=True))
+
+    def _make(self) -> None:
+        arguments, kind = self.stack.pop(), self.stack.pop()
+        if not isinstance(kind, _Global) or not isinstance(arguments, tuple):
+            raise _Refusal("it calls something")
+        self.stack.append(_Object(kind.name, arguments))
+
+    def _build(self) -> None:
+        """Give an object its state; the numbers of an array follow in the stream."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, _Object):
+            raise _Refusal("it changes something that is no object")
+        target.state = state
+        if target.kind in _WRAPPERS:
+            target.array = _array(self.stream, self._size, state)
+
+    def _to_mark(self) -> list[Any]:
+        """Take the values above the last mark off the stack, and the mark."""
+        for at in range(len(self.stack) - 1, -1, -1):
+            if self.stack[at] is _MARK:
+                values = self.stack[at + 1 :]
+                del self.stack[at:]
+                return values
+        raise _Refusal("a mark is missing")
+
+
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, type[Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _VALUES = {
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES", "BINBYTES"),
@@ -207,9 +236,10 @@ def _array(stream: io.BytesIO, size: int, state: dict[str, Any]) -> np.ndarray[A
     return flat.reshape(shape, order=state["order"])
 
 
-def _line(found: _Object) -> tuple[tuple[float, float], float]:
-    state = found.state
-    if found.kind not in _SVC or not isinstance(state, dict):
+def _line(svc: _Object) -> tuple[tuple[float, float], float]:
+    """Weights and bias of the line that an SVC draws."""
+    state = svc.state
+    if svc.kind not in _SVC or not isinstance(state, dict):
         raise _Refusal("it is another object")
     if state.get("kernel") != "linear":
         raise _Refusal("its kernel is not linear")
@@ -224,7 +254,7 @@ def _line(found: _Object) -> tuple[tuple[float, float], float]:
     weights = (duals @ vectors)[0]
     bias = float(intercept[0])
     if not np.isfinite([*weights, bias]).all():
-        raise _Refusal("it holds numbers that are none")
+        raise _Refusal("it holds numbers that are not finite")
     return (float(weights[0]), float(weights[1])), bias
 
 
