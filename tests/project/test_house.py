@@ -8,8 +8,7 @@ ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "
 _LONGEST_FILE = 450
 _LONGEST_FUNCTION = 80
 # what is longer, and why it stays so
-_EXEMPT = {
-}
+_EXEMPT: dict[str, str] = {}
 
 
 def _python(*folders):
