@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from barnum.errors import InputError, OptionsError, OutputError, OutputExistsError
 
@@ -64,19 +65,32 @@ def output_error(error: OSError, place: Path) -> OutputError:
     return OutputError(f"{place}: cannot be written: {why}; what was finished before stays as it is")
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it. A link's target is written, not the link;
-    a device or a pipe takes the bytes itself."""
+@contextmanager
+def writing(file: Path) -> Iterator[BinaryIO]:
+    """A file to write, whose name never stands for half of it: it is put in place when the context ends
+    without an error. A link's target is written, not the link; a device or a pipe takes the bytes itself.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     file = file.resolve() if file.is_symlink() else file
     if file.exists() and not file.is_file():
-        file.write_bytes(data)
+        with file.open("wb") as raw:
+            yield raw
         return
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        beside.write_bytes(data)
+        with beside.open("wb") as raw:
+            yield raw
         beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Write a file that is held in memory; see writing()."""
+    with writing(file) as raw:
+        raw.write(data)
 
 
 def check_place(file: Path, force: bool) -> None:

@@ -21,7 +21,7 @@ from barnum.api.opening import (
     open_path,
     open_sample,
 )
-from barnum.api.runs import decode, preprocess, record
+from barnum.api.runs import decode, export, preprocess, record
 
 __all__ = [
     "File",
@@ -29,6 +29,7 @@ __all__ = [
     "classify",
     "decode",
     "evaluate",
+    "export",
     "find_samples",
     "judge",
     "learn",

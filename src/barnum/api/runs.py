@@ -1,4 +1,4 @@
-"""Records runs, and decodes them."""
+"""Records runs, decodes them, and hands them on to other tools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from barnum.api.common import File, Progress, cores, listener_of, name_of
-from barnum.api.opening import find_samples
+from barnum.api.opening import find_samples, open_sample
 from barnum.errors import BarnumError, OptionsError, SomeFailedError
 from barnum.paths import Path as WholePath
 from barnum.samples import Sample
@@ -160,3 +160,30 @@ def decode(sample: File | Sample, bin_dir: File = "extract", *, timeout: float |
             if isinstance(outcome, BarnumError):
                 raise outcome
         return paths.open_path(file).read()
+
+
+def export(
+    sample: File | Sample,
+    file: File,
+    *,
+    format: str,
+    bin_dir: File = "extract",
+    force: bool = False,
+) -> None:
+    """Write a sample in a format of other tools: ``drcov``, the blocks that a preprocessed run executed, for
+    Lighthouse and others; see `barnum export`. Of Volatility's maps ``bin_dir``, the folder of images, tells
+    how large modules are; ``force`` replaces a file that is there.
+
+    Raises:
+        OptionsError: there is no such format.
+        SampleError, ParsedTraceError: the sample lacks what is written, or is broken.
+        OutputExistsError: the file is there already.
+        OutputError: it cannot be written.
+    """
+    from barnum.exporting import export_sample
+    from barnum.files import check_place
+
+    place = Path(file)
+    check_place(place, force)
+    opened = sample if isinstance(sample, Sample) else open_sample(sample)
+    export_sample(opened, place, format, Path(bin_dir))

@@ -31,6 +31,7 @@ _COMMANDS = {
     "stats": "Count how many targets sequences of blocks lead to.",
     "bloom": "Count what each further trace brings that is new.",
     "eval2png": "Draw an evaluation, a pixel a prediction.",
+    "export": "Write a recorded run for other tools.",
 }
 
 
