@@ -19,7 +19,17 @@ from barnum.cli.main import cli
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 # what lists its public names
-LISTED = ("barnum", "samples", "recording", "paths", "sequences", "calls", "evaluations", "detector")
+LISTED = (
+    "barnum",
+    "samples",
+    "recording",
+    "sources",
+    "paths",
+    "sequences",
+    "calls",
+    "evaluations",
+    "detector",
+)
 CHOICES = {"--method", "--score", "--network", "--vocabulary", "--rule", "--algorithm"}
 
 
@@ -103,11 +113,11 @@ def test_the_glossary_has_what_the_command_line_lets_one_choose():
     text = (DOCS / "glossary.md").read_text(encoding="utf-8").casefold()
     context = click.Context(cli)
     chosen = {
-        str(value)
+        value
         for name in cli.list_commands(context)
         for option in cli.get_command(context, name).params
-        if CHOICES & set(option.opts) and isinstance(option.type, click.Choice)
-        for value in option.type.choices
+        if CHOICES & set(option.opts)
+        for value in re.findall(r"[\w-]+", option.make_metavar(context))
     }
     assert {"conformal", "novelty", "causal", "learnt", "likeliest", "dbscan"} <= chosen
     assert not [value for value in chosen if value.removesuffix("t") not in text]
