@@ -29,6 +29,7 @@ LISTED = (
     "calls",
     "evaluations",
     "detector",
+    "exporting",
 )
 CHOICES = {"--method", "--score", "--network", "--vocabulary", "--rule", "--algorithm"}
 
