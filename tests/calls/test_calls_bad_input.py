@@ -242,7 +242,7 @@ def test_names_are_kept_as_they_are_and_shown_safely(tmp_path):
     file = write(tmp_path / "r", report)
     assert read_calls(file, "pid:1").names == (name,)
     assert read_calls(file, "pid:1").processes[0].name == name
-    assert "a?b?[31m?" in refusal(file, process="c.exe\n")
+    assert "a b?[31m?" in refusal(file, process="c.exe\n")
 
 
 def test_gzip_members_and_what_follows_them(tmp_path, caplog):

@@ -432,7 +432,7 @@ def test_odd_names_are_one_line(tmp_path, caplog):
     runs = [Run(number, "C:\\a\nb\x1b[31m", [call], 1, "x i.pdf") for number, call in ((5, "A"), (6, "B"))]
     read_calls(write(tmp_path / "r", cuckoo(runs, "i.pdf")))
     [line] = said(caplog)
-    assert line.endswith("a?b?[31m (pid 5)")
+    assert line.endswith("a b?[31m (pid 5)")
 
 
 def log_of(*lines):

@@ -14,7 +14,14 @@ from test_evaluations_files import columns, header
 
 from barnum import evaluations
 from barnum.cli.classifier import command
-from barnum.errors import BarnumError, EvaluationError, OutputError, OutputExistsError, SomeFailedError
+from barnum.errors import (
+    BarnumError,
+    EvaluationError,
+    OptionsError,
+    OutputError,
+    OutputExistsError,
+    SomeFailedError,
+)
 from barnum.evaluations.header import Source
 
 CALIBRATION = evaluations.Calibration("novelty", 50, tuple(float(i % 7) for i in range(40)))
@@ -148,7 +155,7 @@ def test_names_cannot_command_the_terminal(folder):
     write(folder, "benign", 90, 0.0, name="\x1b[2Jevil\n.doc")
     output = run(folder)
     assert "\x1b" not in output
-    assert "?[2Jevil?.doc" in output
+    assert "?[2Jevil .doc" in output
 
 
 def test_evaluations_of_different_models_are_not_mixed(folder):
@@ -370,7 +377,7 @@ def test_results_go_where_they_are_told(folder, tmp_path):
     with pytest.raises(OutputError, match="no such folder"):
         run("-c", tmp_path / "none" / "c.csv", folder)
     for words in (["-c", link, "--json", target], ["--json", folder / "v.json"]):
-        with pytest.raises(click.UsageError):
+        with pytest.raises(OptionsError):
             run(*words, folder)
 
 

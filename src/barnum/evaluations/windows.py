@@ -26,6 +26,8 @@ U64 = NDArray[np.uint64]
 WINDOW = 500
 # bounds of windows by surprisal, in transfers: shorter ones are single surprises, longer ones hide them
 SHORTEST, LONGEST = 50, 5000
+# transfers in the stretch of such a window that a single place is looked for in
+SHARPEST = 100
 
 
 def window_of(calibration: Calibration | None) -> int:
@@ -125,8 +127,18 @@ class DenseSeries:
         return part
 
 
+def _densest(window: F64) -> tuple[int, int]:
+    """Where in a window the SHARPEST neighbouring values that add up to most begin and end: a single surprise
+    at the edge of a long window is not its place."""
+    if len(window) <= SHARPEST:
+        return 0, len(window)
+    total = np.concatenate([[0.0], np.cumsum(window)])
+    begin = int((total[SHARPEST:] - total[:-SHARPEST]).argmax())
+    return begin, begin + SHARPEST
+
+
 class Surprise:
-    """The most surprising transfer of the most surprising window of a run.
+    """The most surprising transfer of the densest stretch of the most surprising window of a run.
 
     How sums are rounded depends on where a series is cut into parts. It is cut here as it is when it is read
     from a file: of windows that are equal but for rounding, a report shows the same one first.
@@ -181,5 +193,6 @@ class Surprise:
             self._worst = float(sums[worst])
             first = begin - part.begin + worst
             window = part.values[first : first + self._length]
-            self._step = int(position[first + int(window.argmax())])
+            begin, end = _densest(window)
+            self._step = int(position[first + begin + int(window[begin:end].argmax())])
         self._position = position[-self._length :].copy()
