@@ -19,6 +19,8 @@ from barnum.evaluations.header import SCHEMA, Header, split_name
 from barnum.texts import reason, storable
 
 _KEY = b"barnum"
+# made once: files are opened by several threads, and msgspec crashes where two of them make it at a time
+_DECODER = msgspec.json.Decoder(Header)
 _ROWS = ROWS
 _COLUMNS = pa.schema(
     [
@@ -106,7 +108,7 @@ class ParquetEvaluation:
             schema = self._parquet.schema_arrow
             if not schema.equals(_COLUMNS) and not schema.equals(_FORGETFUL):
                 raise EvaluationError(f"{file}: has other columns than an evaluation: evaluate anew")
-            header = self.header = msgspec.json.decode(metadata.get(_KEY, b"{}"), type=Header)
+            header = self.header = _DECODER.decode(metadata.get(_KEY, b"{}"))
         except (pa.ArrowException, OSError, UnicodeError) as error:
             raise EvaluationError(f"{file}: cannot be read as Parquet ({reason(error)})") from None
         except msgspec.MsgspecError as error:

@@ -18,6 +18,8 @@ from barnum.verdicts.features import WINDOWS, Run, read_run
 # changes when Run does
 _SCHEMA = 2
 _LARGEST = 1 << 24
+# made once, before several threads read: see evaluations/parquet.py
+_DECODER = msgspec.json.Decoder(Run)
 _MOST_FILES = 20_000
 
 
@@ -78,7 +80,7 @@ def _read(entry: Path) -> Run | None:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             return None
-        run = msgspec.json.decode(data, type=Run)
+        run = _DECODER.decode(data)
         if run.surprisal_windows is not None and len(run.surprisal_windows) != len(WINDOWS):
             return None
         return run
