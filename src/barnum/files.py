@@ -125,11 +125,11 @@ def check_places(places: Mapping[str, Path | None], force: bool, evaluations: Pa
     for option, file in places.items():
         if file is None:
             continue
-        folder = file.parent.resolve()
-        other = named.setdefault(folder / file.name, option)
+        place = file.resolve()  # what a link leads to is written
+        other = named.setdefault(place, option)
         if other != option:
             raise OptionsError(f"{other} and {option} name the same file: give each its own")
-        if evaluations is not None and folder == evaluations.resolve():
+        if evaluations is not None and place.parent == evaluations.resolve():
             raise OptionsError(
                 f"{option}: {file} lies in {evaluations}, which holds evaluations and nothing else: name "
                 "another place"
