@@ -96,6 +96,12 @@ def test_a_run_of_a_single_prediction(browser, site):
     curve = documents.curve(1, [0.0])
     window = documents.window(0, 1, [documents.transfer()], [0.0])
     look_at(browser, site, documents.report([documents.sample(transfers=1, curve=curve, windows=[window])]))
+    # nothing is said of what is not known
+    assert one(browser, "details.window summary").get_attribute("textContent") == (
+        "Window 1predictions 0–0 · 50.0 % wrong"
+    )
+    heads = [head.get_attribute("textContent") for head in all_by(browser, ".transfers th")]
+    assert heads == ["Prediction", "Expected", "Happened"]
     one(browser, ".plotbar button").click()
     assert one(browser, ".plotbar .range").text == "all 1 predictions"
 
