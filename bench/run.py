@@ -1,7 +1,7 @@
-"""Measures recording, decoding, preprocessing, reading back, learning, verdicts and counts; prints figures
-and ratios.
+"""Measures start-up, recording, decoding, preprocessing, reading back, learning, verdicts and counts; prints
+figures and ratios.
 
-    .venv/bin/python bench/run.py [--only recording|learning|verdicts|pictures] [--rounds N]
+    .venv/bin/python bench/run.py [--only startup|recording|learning|verdicts|pictures] [--rounds N]
                                   [--folder bench-out] [--json FILE]
 
 Ratios compare two things that do the same work, in turn, in this one run. Times of recording are medians over
@@ -34,6 +34,10 @@ def main() -> None:
     mark.touch()
     print(f"machine: {_processor()}, {os.cpu_count()} cores, {platform.platform()}")
     figures: dict[str, float] = {}
+    if options.only in (None, "startup"):
+        from startup import bench_startup
+
+        figures |= bench_startup(folder / "startup")
     if options.only in (None, "recording"):
         figures |= _recording(folder, options)
     if options.only in (None, "learning"):
@@ -55,7 +59,9 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", choices=("recording", "learning", "verdicts", "pictures"), help="one part alone"
+        "--only",
+        choices=("startup", "recording", "learning", "verdicts", "pictures"),
+        help="one part alone",
     )
     parser.add_argument("--rounds", type=int, default=5, help="of recording (default: 5)")
     parser.add_argument("--folder", type=Path, default=Path("bench-out"))
