@@ -1,4 +1,4 @@
-"""What ``scripts/setup.sh`` installs, and when. Python and pip are stood in for by a script that writes what it
+"""What ``scripts/setup.sh`` installs, and when. Python and pip are stood in for by a script that notes what it
 was asked for."""
 
 from __future__ import annotations

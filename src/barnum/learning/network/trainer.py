@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from barnum.errors import ModelError
 from barnum.learning.network.hooks import InterruptedTrainingError
@@ -308,18 +309,31 @@ def _flattened(parameters: list[nn.Parameter]) -> Tensor:
 
 
 class Adam:
-    """Adam (Kingma and Ba, 2015) with its usual constants. torch's own takes seconds to be imported."""
+    """Adam (Kingma and Ba, 2015) with its usual constants, by torch's function: its class takes seconds to be
+    imported."""
 
     def __init__(self, parameters: Tensor) -> None:
         self.state = {"mean": torch.zeros_like(parameters), "square": torch.zeros_like(parameters)}
 
     def step(self, parameters: Tensor, gradient: Tensor, rate: float, number: int) -> None:
         """The step of that number, from 1, in place."""
-        mean, square = self.state["mean"], self.state["square"]
-        mean.lerp_(gradient, 0.1)
-        square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        scale = square.sqrt().div_(math.sqrt(1 - 0.999**number)).add_(1e-8)
-        parameters.addcdiv_(mean, scale, value=-rate / (1 - 0.9**number))
+        adam(
+            [parameters],
+            [gradient],
+            [self.state["mean"]],
+            [self.state["square"]],
+            max_exp_avg_sqs=[],
+            state_steps=[torch.tensor(number - 1.0)],  # it counts on
+            foreach=False,
+            fused=False,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 class RmsProp:
