@@ -1,5 +1,4 @@
-"""What ``scripts/setup.sh`` installs, and when. Python and pip are stood in for by a script that notes what it
-was asked for."""
+"""What ``scripts/setup.sh`` installs, and when. A script stands in for Python and pip, and notes it."""
 
 from __future__ import annotations
 
