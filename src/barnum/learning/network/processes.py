@@ -13,13 +13,19 @@ import tempfile
 import time
 from typing import IO
 
-import torch
+from barnum.extras import require
 
 _log = logging.getLogger("barnum.lstm")
 
 
 def start_processes(count: int) -> int:
-    """Run this very command line in so many processes; the exit code of the first, or of one that failed."""
+    """Run this very command line in so many processes; the exit code of the first, or of one that failed.
+
+    Raises:
+        MissingPackageError: torch is not installed.
+    """
+    require("torch", "learning a network")
+    import torch
 
     gpus = torch.cuda.device_count()
     if gpus < count:
