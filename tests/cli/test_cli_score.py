@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_verdicts_registries import Doubt
 
 from barnum.detector.folder import load_detector
 from barnum.errors import ModelError
+from barnum.verdicts.scores import SCORES
 from learning import attack_path, barnum, lstm, nominal_path, unchanged, write_sample, write_tree
 from paths_tools import make_images, make_sample
 
@@ -337,6 +339,21 @@ def test_the_place_lies_in_the_window_that_a_report_shows_first(made, strange, t
         # what was not judged is no place
         assert line["where"]["step"] < (5000 if line["cut"] else 6000)
     assert sum(line["cut"] for line in lines) == len(cut)
+
+
+def test_a_score_of_ones_own_says_by_what_its_place_is_found(made, strange, tmp_path):
+    SCORES.add("doubt", Doubt)
+    try:
+        saved = barnum("classifier", "--score", "doubt", "-s", tmp_path / "c.json", made / "eval")
+        assert saved.code == 0, saved.err
+        assert pack(made, tmp_path / "detector", classifier=tmp_path / "c.json").code == 0
+        _, lines = score(tmp_path / "detector", *(strange / "traces").iterdir())
+    finally:
+        SCORES.remove("doubt")
+    assert len(lines) == 2
+    for line in lines:
+        assert (line["by"], line["where"]["by"]) == ("doubt", "surprisal")
+        assert line["where"]["step"] >= 3900
 
 
 def test_names_need_not_be_utf_8(made, tmp_path):

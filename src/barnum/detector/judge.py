@@ -138,9 +138,8 @@ class Judge(ABC):
         limit = header.source.cut if self._cut and header.source is not None else None
         # the sample's own name may be of any length and of any bytes
         file = self._scratch / file_name(sample.label, "run")
-        by = getattr(detector.classifier, "score", None)
         length = surprisal_window(window_of(header.calibration))
-        surprise = Surprise(limit, length) if by in ("surprisal", "adjusted") else None
+        surprise = Surprise(limit, length) if detector.classifier.measures[0] == "surprisal" else None
         rows = 0
         try:
             with EvaluationWriter(file, header) as writer:
@@ -170,7 +169,7 @@ class Judge(ABC):
             threshold=detector.classifier.threshold,
             p_value=verdict.p_value,
             method=detector.classifier.name,
-            by=by,
+            by=detector.classifier.score,
             transfers=run.transfers,
             cut=run.cut,
             lost=None if run.source is None else run.source.lost,
