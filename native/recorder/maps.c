@@ -233,17 +233,16 @@ static bool looks_the_same(void)
     static struct region *before;
     static size_t before_room;
     size_t count = region_count;
-    if (!last_text || read_moved != atomic_load(&moved))
+    if (!last_text || !count || read_moved != atomic_load(&moved))
         return false;
-    if (before_room < region_room) {
+    if (!before || before_room < region_room) {
         struct region *more = realloc(before, region_room * sizeof *more);
         if (!more)
             return false;
         before = more;
         before_room = region_room;
     }
-    if (count)
-        memcpy(before, regions, count * sizeof *regions);
+    memcpy(before, regions, count * sizeof *regions);
     region_count = 0;
     walk_regions(NULL, add_region);
     if (count != region_count)
