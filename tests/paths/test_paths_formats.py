@@ -64,6 +64,12 @@ def test_published_rows_survive_every_way_there_and_back(name, data_dir, tmp_pat
     assert (tmp_path / "a.parquet").stat().st_size < 0.5 * reader.rows
 
 
+def test_equal_rows_are_equal_files_whatever_they_are_called(tmp_path):
+    reader = open_path(write_gz(tmp_path / "in.gz", row(0, 5, b"ret\n"), row(5, 7, b"jmp rax\n")))
+    files = [to_gz(reader, tmp_path / name) for name in ("a.gz", ".trace_parsed.gz.0f")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_published_rows_name_modules_and_kinds(data_dir):
     name = next(iter(PUBLISHED))
     path = open_path(data_dir / "acrobat" / "traces" / name / "trace_parsed.gz").read()

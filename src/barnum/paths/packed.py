@@ -128,4 +128,5 @@ def gzip_writer(raw: BinaryIO) -> Any:
     from isal import igzip
 
     writer: Any = igzip.GzipFile
-    return writer(fileobj=raw, mode="wb", compresslevel=2, mtime=0)
+    # neither a name, which is that of a file under way, nor a time in the header
+    return writer("", "wb", compresslevel=2, fileobj=raw, mtime=0)
