@@ -18,6 +18,7 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from comparison.inputs import find_recordings, place_recordings, write_reports, write_sets  # noqa: E402
 from comparison.same import EXEMPT, Sides  # noqa: E402
 from comparison.steps import all_steps, with_needed  # noqa: E402
 
@@ -203,6 +204,53 @@ def test_steps_come_after_those_that_they_need():
         assert chosen[-1] is step
         for needed in chosen:
             assert {*needed.needs} <= {other.name for other in chosen}
+
+
+def make_recordings(folder):
+    """Recordings of a size that falls with their number."""
+    for number in range(20):
+        sample = folder / f"{number:064x}"
+        sample.mkdir(parents=True)
+        label = "malicious" if number % 4 == 0 else "benign"
+        (sample / "info.txt").write_text(f"x.ps\n{label}\n")
+        (sample / "trace_0.gz").write_bytes(bytes(100 - number))
+        (sample / "trace_parsed.parquet").write_bytes(b"made")
+        (sample / "trace_parsed.parquet.part").write_bytes(b"made")
+    (folder / "unfinished.part").mkdir()
+    return folder
+
+
+def test_recordings_are_placed_as_they_were_recorded(tmp_path):
+    found = find_recordings(make_recordings(tmp_path / "in"))
+    # smallest first
+    assert [one.name for one in found] == [f"b{n:03}" for n in range(15)] + [f"m{n:03}" for n in range(5)]
+    assert [int(one.folder.name, 16) for one in found[15:]] == [16, 12, 8, 4, 0]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "libc.so").write_bytes(b"image")
+    place_recordings(found, tmp_path / "images", tmp_path)
+    assert {file.name for file in (tmp_path / "traces" / "b003").iterdir()} == {"info.txt", "trace_0.gz"}
+    assert {folder.name for folder in (tmp_path / "raw").iterdir()} == {
+        *"b000 b001 b002 b004 b005 m000".split()
+    }
+    assert (tmp_path / "extract" / "libc.so").read_bytes() == b"image"
+
+
+def test_nothing_is_both_learnt_and_held_out(tmp_path):
+    write_sets(find_recordings(make_recordings(tmp_path / "in")), tmp_path)
+    for name in ("all", "few"):
+        lines = (tmp_path / f"{name}.txt").read_text().split("\n")[:-1]
+        names = [line for line in lines if not line.startswith("[")]
+        assert len(set(names)) == len(names)
+    assert len(names) == 6
+
+
+def test_reports_are_the_same_each_time(tmp_path):
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        write_reports(tmp_path / side)
+    files = [sorted(file for file in (tmp_path / side).rglob("*") if file.is_file()) for side in ("a", "b")]
+    assert len(files[0]) == 2 * 60 + 6
+    assert [one.read_bytes() for one in files[0]] == [one.read_bytes() for one in files[1]]
 
 
 def program(folder, name, body):
