@@ -60,6 +60,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     calls: Reading | None = None
 
 
+# made once, before several threads read: see evaluations/parquet.py
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Detector:
     """A model and a classifier that belong together."""
@@ -145,7 +149,7 @@ def load_detector(folder: Path, cut: bool | None = None) -> Detector:
         raise ModelError(f"{folder}: is no folder of a detector: make one with `barnum pack`")
     file = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode(read_bounded(file, _LARGEST_MANIFEST, ModelError), type=Manifest)
+        manifest = _MANIFEST.decode(read_bounded(file, _LARGEST_MANIFEST, ModelError))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{file}: is no description of a detector ({str(error)[:200]})") from None
     if manifest.schema != SCHEMA:

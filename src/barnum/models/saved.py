@@ -28,6 +28,8 @@ _LARGEST_DOCUMENT = 64 << 20
 # the document, where it is kept among the numbers
 _DOCUMENT = "document.json"
 _PARTS = ("network", "vocabulary", "rates", "names", "memory", "blocks", "runs", "mixture", "optimiser")
+# made once, before several threads read: see evaluations/parquet.py
+_MODEL_DOCUMENT = msgspec.json.Decoder(ModelDocument)
 
 
 def save_document(file: Path, document: ModelDocument) -> None:
@@ -79,7 +81,7 @@ def _document(file: Path, data: bytes) -> ModelDocument:
                 f"{file}: has schema {shortened(repr(head.get('schema')))}, this version reads {SCHEMA}: "
                 "learn the model anew"
             )
-        document = msgspec.json.decode(data, type=ModelDocument)
+        document = _MODEL_DOCUMENT.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: is no model's document ({shortened(str(error))})") from None
     except RecursionError:

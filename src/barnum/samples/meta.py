@@ -94,6 +94,10 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     stderr: str = ""
 
 
+# made once, before several threads read: see evaluations/parquet.py
+_META = msgspec.json.Decoder(Meta)
+
+
 def read_meta(file: Path) -> Meta:
     """Read a ``meta.json``.
 
@@ -102,7 +106,7 @@ def read_meta(file: Path) -> Meta:
     """
     data = read_bounded(file, _LIMIT, SampleError)
     try:
-        meta = msgspec.json.decode(data, type=Meta)
+        meta = _META.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
         raise SampleError(f"{file}: is not a description of a recording ({broken})") from None
     if meta.schema != _SCHEMA:
