@@ -347,7 +347,7 @@ def _judged(step: Step, old: Side, new: Side, old_codes: list[int], new_codes: l
             differences.append(
                 f"exit code {one} → {other} of: {_cut(words)}: {_said(step, number, old, new)}"
             )
-        elif one != command.code and failed is None:
+        elif one not in command.codes and failed is None:
             failed = f"exit code {one} of: {_cut(words)}: {_said(step, number, old, new)}"
     files = [side.results(step) for side in (old, new)]
     sides = Sides(old.folder, new.folder)

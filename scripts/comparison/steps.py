@@ -33,10 +33,10 @@ _RATE = "--false-alarm-rate 0.2"
 
 @dataclass(frozen=True)
 class Command:
-    """The words after ``barnum``; an exit code that is expected."""
+    """The words after ``barnum``, and the exit codes that are expected."""
 
     words: tuple[str, ...]
-    code: int = 0
+    codes: frozenset[int] = frozenset({0})
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ def with_needed(steps: list[Step], names: list[str]) -> list[Step]:
 
 
 def _commands(text: str) -> tuple[Command, ...]:
-    """A command a line; an exit code other than 0 stands before it, as in ``22: score …``."""
+    """A command a line; exit codes other than 0 stand before it, as in ``22: score …`` and ``0|3: …``."""
     found = []
     for line in text.strip().splitlines():
-        code, colon, words = line.strip().partition(": ")
-        if not (colon and code.isdecimal()):
-            code, words = "0", line
-        found.append(Command(tuple(shlex.split(words)), int(code)))
+        codes, colon, words = line.strip().partition(": ")
+        if not (colon and codes.replace("|", "").isdecimal()):
+            codes, words = "0", line
+        found.append(Command(tuple(shlex.split(words)), frozenset(map(int, codes.split("|")))))
     return tuple(found)
 
 
@@ -270,7 +270,7 @@ def _judging(threads: int) -> list[Step]:
                 ),
                 *_commands(
                     judged("classifier", "loaded", "-l classifier/novelty-saved.json", "lstm/eval")
-                    + f"\n3: classifier -l classifier/svm-saved.json --fail-on-anomaly -i {w} prob/eval"
+                    + f"\n0|3: classifier -l classifier/svm-saved.json --fail-on-anomaly -i {w} prob/eval"
                 ),
             ),
             needs=("lstm", "prob"),
@@ -313,7 +313,7 @@ def _judging(threads: int) -> list[Step]:
                 22: score -t {threads} pack/lstm traces/b000 traces/b003 traces/m000 nowhere traces/m001
                 score -t {threads} --cut --bin-dir extract pack/lstm raw/b000 raw/m000
                 score -t {threads} pack/prob traces/b000 traces/m000
-                score -t {threads} pack/calls reports/r0 reports/r1 reports/r2 reports/r3 reports/r4 \
+                22: score -t {threads} pack/calls reports/r0 reports/r1 reports/r2 reports/r3 reports/r4 \
                 reports/r5
                 score -t {threads} --process Reader.exe pack/children reports/r0/report.json reports/r1 \
                 reports/r5
