@@ -22,7 +22,7 @@ from .inputs import FEW, sets_file
 
 _COMMANDS = (
     "trace", "decode", "preprocess", "lstm", "prob", "syscall", "classifier", "pack", "score", "report",
-    "cluster", "stats", "bloom", "eval2png",
+    "cluster", "stats", "bloom", "eval2png", "export",
 )  # fmt: skip
 # steps that take more than this project's packages; STORE stands for the URL of a version's own Redis server
 KERAS, REDIS = "keras", "redis"
@@ -123,6 +123,15 @@ def _steps_of_traces(threads: int) -> list[Step]:
                 decode --bin-dir extract traces/b000
                 decode --summary traces/m000
                 decode --blocks --stream 0 raw/b000
+                """
+            ),
+        ),
+        Step(
+            "export",
+            _commands(
+                """
+                export --format drcov -o export/b.drcov --bin-dir extract raw/b000
+                export --format drcov -o export/m.drcov --bin-dir extract raw/m000
                 """
             ),
         ),

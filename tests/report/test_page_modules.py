@@ -64,7 +64,7 @@ def test_chances_are_told_however_small(run, cases):
         elif p < 0.001:
             # one digit, which is not 0
             assert re.fullmatch(r"0\.0*[1-9]", match[2]), text
-            assert shown <= p * 1.01 and p < 2 * shown
+            assert abs(shown - p) <= 0.51 * 10.0 ** -(len(match[2]))
         else:
             assert abs(shown - p) <= 0.0005001
 

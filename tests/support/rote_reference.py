@@ -1,4 +1,4 @@
-"""The rote learner once more, in dicts and tuples: slow, and as plain as the docstring of models/rote.py."""
+"""The rote learner once more, in dicts and tuples: slow, and plain; see models/networks/rote.py."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The worst window of a run: where its novelty or its surprisal adds up to most.
 
-Whatever points at a place in a run (scores, features, reports, judging) takes its windows from here, so that
-all of them point at the same place. Novelty is sparse: most transfers have none. Surprisal is dense, and
-comes in parts.
+Scores, features and judging take their window from here; a report, which shows several windows of a run,
+finds the same one first (barnum.report.windows): so all point at the same place. Novelty is sparse: most
+transfers have none. Surprisal is dense, and comes in parts.
 """
 
 from __future__ import annotations

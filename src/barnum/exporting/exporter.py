@@ -1,6 +1,7 @@
 """What a format of another tool's is to everything else: how a sample is written in it.
 
-A new one is one file with a class and one line in :mod:`barnum.exporting.exporters`.
+A new one is one file with a class, of which it makes an instance, and one line in
+:mod:`barnum.exporting.exporters`.
 """
 
 from __future__ import annotations

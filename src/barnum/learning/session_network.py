@@ -256,10 +256,7 @@ class NetworkSession(Session[_Settings]):
         """The same, each with what it belongs to."""
         homes = []
         for name in self._idle(kind):
-            home = "--network paper" if kind.name == "causal" else "--network causal"
-            if name in ("max_classes", "embedding_input_dimension"):
-                home = "--vocabulary modulo"
-            homes.append((name, f"it belongs to {home}"))
+            homes.append((name, f"it belongs to {_home(name)}"))
         return homes
 
     # training
@@ -411,6 +408,15 @@ class NetworkSession(Session[_Settings]):
             f"there, of the network alone {network:.4f}, of the rote learner alone {rote:.4f}"
         )
         return mixed
+
+
+def _home(name: str) -> str:
+    """What a setting belongs to that the network at hand has no use for."""
+    if name in ("max_classes", "embedding_input_dimension"):
+        return "--vocabulary modulo"
+    kinds = ((other, NETWORKS[other]) for other in NETWORKS.names)
+    homes = [other for other, kind in kinds if isinstance(kind, TrainedKind) and name not in kind.idle]
+    return f"--network {' or '.join(homes)}" if homes else "another network"
 
 
 def _single(file: Path) -> Path:

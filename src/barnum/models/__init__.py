@@ -1,1 +1,1 @@
-"""First layer: networks that predict the next transfer, their training and scoring."""
+"""What a model is: how it predicts the next transfer, how it lies in files, and how it scores runs."""

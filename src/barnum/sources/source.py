@@ -1,8 +1,9 @@
 """What a source of traces is to everything else: whether it works on this machine, which options it has, and
 how its traces become sample folders.
 
-A new one is one file with a class and one line in :mod:`barnum.sources.sources`. That file imports what
-records in the methods that need it, as ``barnum trace --help`` asks all sources for their options.
+A new one is one file with a class, of which it makes an instance, and one line in
+:mod:`barnum.sources.sources`. That file imports what records in the methods that need it, as
+``barnum trace --help`` asks all sources for their options.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class RecordingSource(TraceSource):
 
     @abstractmethod
     def recorder(self, settings: Settings, options: Mapping[str, str]) -> InputRecorder:
-        """What records, made ready: what is wrong with every run is noticed here.
+        """What records, made ready: what is wrong with every run is noticed here. What it must leave of each
+        input is a whole sample folder, as docs/formats.md describes it; see InputRecorder, and
+        :class:`barnum.recording.Recorder` for an example.
 
         Args:
             settings: what holds for all runs, whatever records them.

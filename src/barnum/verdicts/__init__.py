@@ -1,2 +1,2 @@
-"""Second layer: evaluation files, features of runs, classifiers. Numbers only: it knows no paths and no
+"""Features of runs, scores, methods of judging, error rates, clusters. Numbers only: it knows no paths and no
 networks."""

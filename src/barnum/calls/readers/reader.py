@@ -1,6 +1,7 @@
 """What a reader of reports is to everything else: which files it reads, and how their calls are collected.
 
-A new one is one file with a class and one line in :mod:`barnum.calls.readers.readers`.
+A new one is one file with a class, of which it makes an instance, and one line in
+:mod:`barnum.calls.readers.readers`.
 """
 
 from __future__ import annotations
@@ -42,10 +43,15 @@ class ReportReader(ABC):
 
     @abstractmethod
     def read(self, source: Source, recording: Recording) -> str | None:
-        """Read a report into a recording; returns why it breaks off, None when it is whole.
+        """Read a report into a recording; returns why it breaks off (``source.broken``), None when it is
+        whole.
 
-        Memory must not grow with anything but what the recording bounds. Of what is no call
-        ``recording.skip()`` is told; ``recording.form``, ``ordered`` and ``whole_machine`` may be set.
+        The file comes from ``source.lines()`` or ``source.read()``, unpacked. Each process of the report is
+        made by ``recording.process()``; its number, parent, path and command line are fields of what that
+        returns. ``recording.call()`` adds a call to it, ``extend()`` many at once, and ``recording.text()``
+        bounds a text that is kept. Of what is no call ``recording.skip()`` is told. ``recording.form``,
+        ``ordered`` and ``whole_machine`` may be set. :mod:`barnum.calls.readers.plain` is an example.
+        Memory must not grow with anything but what the recording bounds.
 
         Raises:
             SampleError: it is no such report after all, or a bound is exceeded.

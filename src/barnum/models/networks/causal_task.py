@@ -182,7 +182,7 @@ def _reaching_back(edges: U32, begin: int, end: int, vocabulary: Vocabulary) -> 
 
 
 class CausalTask:
-    """See models/task.py. ``history`` and ``memory`` u32[n] (sequences/contexts.py) belong to the model."""
+    """See networks/task.py. ``history`` and ``memory`` u32[n] (sequences/contexts.py) belong to the model."""
 
     per_item = _ROWS
     piece = _PIECE

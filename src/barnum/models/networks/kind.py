@@ -1,7 +1,8 @@
 """What a kind of network is to everything else: how it is restored from a file, how it scores, and, where a
 trainer learns it, its training data.
 
-A new kind is one file with a class and one line in :mod:`barnum.models.networks.kinds`. That file imports the
+A new kind is one file with a class, of which it makes an instance, and one line in
+:mod:`barnum.models.networks.kinds`. That file imports the
 code that trains, and torch, in the methods that need them: judging needs neither, unless the network itself
 is computed by torch.
 """

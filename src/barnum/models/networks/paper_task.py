@@ -56,7 +56,7 @@ class WindowData:
 
 
 class PaperTask:
-    """See models/task.py. ``mixed_precision``: the LSTMs' products in 16 bits (bfloat16)."""
+    """See networks/task.py. ``mixed_precision``: the LSTMs' products in 16 bits (bfloat16)."""
 
     per_item = 1
     piece = _PIECE

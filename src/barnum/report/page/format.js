@@ -14,7 +14,7 @@ export function chance(p) {
   if (p >= 0.001) return percent(p);
   if (p < 1e-8) return "< 0.000001 %";
   // one digit that counts
-  return `${(100 * p).toFixed(7).replace(/(\.0*[1-9])\d*$/, "$1")} %`;
+  return `${Number((100 * p).toPrecision(1)).toFixed(6).replace(/0+$/, "")} %`;
 }
 
 // at a tick of an axis

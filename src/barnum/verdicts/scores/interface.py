@@ -1,4 +1,7 @@
-"""What a score is: one number a run, which grows with how strange the run is."""
+"""What a score is: one number a run, which grows with how strange the run is.
+
+A new one is one file with a class and one line in :mod:`barnum.verdicts.scores`.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,8 @@ class Score(ABC):
         return f"{value:.{self.digits}f}"
 
     def state(self) -> dict[str, Any]:
-        """All that was learnt but for ``window``, as JSON values."""
+        """All that was learnt but for ``window``, as JSON values. The names ``window``, ``rate``, ``scores``
+        and ``score`` are the classifier's own: its file holds both side by side."""
         return {}
 
 
