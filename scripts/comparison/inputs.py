@@ -151,6 +151,7 @@ def write_keras(folder: Path) -> None:
     inputs, length, size, units, classes = 64, 5, 4, 3, 64
     lstm = {"units": units, "return_sequences": False, "use_bias": True}
     lstm |= {"activation": "tanh", "recurrent_activation": "hard_sigmoid"}
+    lstm |= {"go_backwards": False, "stateful": False}
     layers = {
         "Embedding": (
             {"input_dim": inputs, "output_dim": size, "input_length": length, "mask_zero": False},

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "setup.sh"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "setup.sh"
+# Python of Debian 12
+DEBIAN_12 = "3.11.2"
 # all that the script needs of a system that has what is built with
 TOOLS = ("sh", "cat", "dirname", "echo", "env", "find", "flock", "grep", "id", "mkdir", "rm", "sed",
          "sha256sum", "sort", "tail", "touch", "xargs")  # fmt: skip
@@ -165,3 +171,19 @@ def test_what_cannot_be_asked_for(tree, part, variables, why):
     assert (code, asked) == (1, [])
     assert said.startswith(f"setup: {why}")
     assert os.listdir(tree.root / ".venv") == ["bin"]
+
+
+def test_what_is_pinned_is_there_for_the_oldest_python():
+    """pip of Debian 12 searches for hours where one pinned version does not suit its Python."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line.split("==")[0] for line in lines if "==" in line]
+    assert len(pins) > 50
+    unfit, installed = {}, 0
+    for name in pins:
+        with suppress(PackageNotFoundError):
+            wanted = distribution(name).metadata["Requires-Python"]
+            installed += 1
+            if wanted and DEBIAN_12 not in SpecifierSet(wanted):
+                unfit[name] = wanted
+    assert installed > 50
+    assert unfit == {}
