@@ -27,10 +27,13 @@ _SCHEMA = pa.schema(
 
 
 def stream_of(blocks: Blocks, chunks: Iterable[Chunk], requested_schema: Any = None) -> Any:
-    """A capsule with a row a step: ``step``, ``bbid``, ``module`` (null where the block lies in none),
-    ``offset`` in it, ``kind`` of the transfer that ends the block, ``gap`` before the block, ``stream``.
-    Steps are read as they are asked for."""
-    # names of files may be no UTF-8
+    """An Arrow stream as a PyCapsule, with one row for each step.
+
+    Columns: ``step`` u64, ``bbid`` u64, ``module`` (null where the block lies in none), ``offset`` u64 in the
+    module, ``kind`` of the transfer that ends the block, ``gap`` before the block, ``stream`` u16. Steps are
+    read when they are asked for.
+    """
+    # file names need not be UTF-8
     modules = pa.array([storable(name) for name in blocks.modules], pa.string())
     kinds, gaps = pa.array(list(KINDS), pa.string()), pa.array(list(GAPS), pa.string())
 

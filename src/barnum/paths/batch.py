@@ -17,13 +17,22 @@ _log = logging.getLogger("barnum.preprocess")
 
 
 class Batch:
-    """Claims the results of samples, so that several machines may work on one tree, and keeps count of what
-    became of them: ``results`` of those that were made, ``failed``, and how many were ``skipped`` because
-    their result is there or is being made by another. Of one sample alone (``single``) that is an error."""
+    """Makes the parsed traces of a batch. Each is claimed first, so that several machines may share one tree.
+
+    Attributes:
+        results: of the samples that were preprocessed.
+        failed: the errors of those that failed.
+        skipped: number of samples whose result exists already, or is being made by another process.
+    """
 
     def __init__(self, *, force: bool = False, keep_partial: bool = True, single: bool = False) -> None:
-        """``force``: make results again that are there; ``keep_partial``: keep what was decoded until a time
-        limit."""
+        """Prepare a batch.
+
+        Args:
+            force: replace results that exist.
+            keep_partial: keep what was decoded until the time limit; otherwise it is an error.
+            single: there is one sample only; to skip it is an error.
+        """
         self._force = force
         self._keep_partial = keep_partial
         self._single = single
@@ -39,11 +48,16 @@ class Batch:
         advance: Callable[[], object] = lambda: None,
         set_up: Callable[[], None] | None = None,
     ) -> None:
-        """Make all, ``jobs`` at once. ``advance`` is called for each that is done, ``set_up`` first in each
-        process.
+        """Make all parsed traces, at most ``jobs`` at a time.
+
+        Args:
+            requests: one for each sample.
+            jobs: number of processes.
+            advance: called whenever a sample is done, failed or skipped.
+            set_up: called first in each process.
 
         Raises:
-            OutputExistsError: the only one is there already, or is being made by another.
+            OutputExistsError: with ``single``, the result exists already or is being made by another process.
         """
         try:
             for request, outcome in run_each(
@@ -52,12 +66,12 @@ class Batch:
                 self._end(self._claims.pop(request.output), outcome)
                 advance()
         finally:
-            # an interrupt: those that are done stay, the others leave nothing
+            # after an interrupt, finished results stay and unfinished ones are removed
             for claim in self._claims.values():
                 claim.drop()
 
     def fail(self, error: BarnumError) -> None:
-        """Count a sample as failed, and say why where there are others."""
+        """Count a sample as failed; unless it is the only one, log why."""
         self.failed.append(error)
         if not self._single:
             _log.error("%s", error)
@@ -90,7 +104,7 @@ class Batch:
                     _log.warning("%s: is partial: it was not done in time", claim.result)
                 return
         except OutputExistsError as error:
-            # another finished it first, or took it over
+            # another process finished it first, or took the claim over
             claim.drop()
             self._skip(error)
             return

@@ -1,4 +1,4 @@
-"""What a path is made of: a table of blocks, and one index into it a step."""
+"""What a path consists of: a table of blocks, and for each step an index into it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ class Blocks:
 
     ``bbid`` u64[k], ``kind`` u8[k] (see kinds.Kind), ``module`` i32[k] index into ``modules`` (-1: none),
     ``offset`` u64[k] from the module's base, ``start`` u64[k] address of the first instruction,
-    ``length`` u32[k] bytes, ``count`` u32[k] instructions, ``process`` u16[k].
-    Blocks that came as rows of text know no address (``start``, ``length``, ``count`` are 0), but their last
-    instruction's ``text``, ``mnemonic`` and number of ``words``; those three are None for decoded blocks.
+    ``length`` u32[k] bytes, ``count`` u32[k] instructions, ``process`` u16[k] number of the process.
+
+    For blocks imported from the original's rows ``start``, ``length`` and ``count`` are unknown (0). These
+    blocks have the ``text`` and the ``mnemonic`` of their last instruction, and its number of ``words``
+    u8[k]; all three are None for decoded blocks.
     """
 
     bbid: U64
@@ -61,16 +63,17 @@ class Chunk(NamedTuple):
         return cls(np.zeros(0, np.uint32), np.zeros(0, np.uint8), np.zeros(0, np.uint16))
 
     def part(self, begin: int, end: int) -> Chunk:
-        """Steps begin to end."""
+        """The steps ``begin : end``."""
         return Chunk(self.block[begin:end], self.gap[begin:end], self.stream[begin:end])
 
 
 @dataclass(frozen=True, slots=True)
 class GapDetails:
-    """Gaps one by one, the first 65,536 of a stream and 1,048,576 in all.
+    """Overflows, losses and missing code one by one: the first 65,536 of a stream, 1,048,576 in all.
 
-    ``step`` u64[g] is the step of the path after the gap, ``cause`` u8[g], ``stream`` u16[g], ``offset``
-    u64[g] the byte in the raw stream, ``address`` u64[g] the last one known, ``bytes_lost`` u64[g].
+    ``step`` u64[g] is the step of the path after the gap, ``cause`` u8[g] (see kinds.Gap), ``stream`` u16[g],
+    ``offset`` u64[g] the byte in the raw stream, ``address`` u64[g] where decoding was last (0: unknown),
+    ``bytes_lost`` u64[g] bytes of the stream until decoding could go on.
     """
 
     step: U64

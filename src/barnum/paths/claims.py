@@ -1,10 +1,10 @@
-"""Who makes a result: several processes and machines may work on one tree.
+"""Which process makes a result: several processes and machines may work on one tree.
 
-``RESULT.part`` is created exclusively by the one that makes RESULT, and says who that is: the line of
-samples.owner, then a token. The data grows in ``.RESULT.token`` beside it, which nobody else writes, and is
-renamed to RESULT when it is whole. A claim whose owner is seen to be gone is taken over, one whose owner
-lives is left alone, one whose owner is out of sight (another machine, another container) is taken over with
---force only. An owner that was robbed so notices when it is done, and throws its data away.
+The process that makes RESULT creates ``RESULT.part`` exclusively. This file names its owner, in the format of
+samples.owner, and a token. The data is written to ``.RESULT.token`` beside it, which no other process writes,
+and is renamed to RESULT when it is complete. A claim is taken over if its owner has ended, and left alone if
+its owner runs. If the owner cannot be seen (on another machine, in another container) the claim is taken over
+only with --force. An owner that lost its claim so notices when it is done, and deletes its data.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ class Claim:
     """The right to make one result; end it with :meth:`finish` or :meth:`drop`."""
 
     def __init__(self, result: FilePath, force: bool = False) -> None:
-        """Claim result.
+        """Claim ``result``; with ``force`` even if it exists, or if the owner of its claim cannot be seen.
 
-        Raises OutputExistsError where it is there or claimed already, OutputError where its folder cannot be
-        written.
+        Raises:
+            OutputExistsError: it exists, or is claimed by another process.
+            OutputError: its folder cannot be written.
         """
         self.result = result
         self.part = result.with_name(f"{result.name}.part")
@@ -38,7 +39,7 @@ class Claim:
         self._refuse_result()
         try:
             self._take()
-            # its maker may have finished between the first look and the claim
+            # another process may have finished it between the check above and the claim
             try:
                 self._refuse_result()
             except OutputExistsError:
@@ -48,7 +49,13 @@ class Claim:
             raise OutputError(f"{self.part}: cannot be written: {error.strerror or error}") from None
 
     def finish(self) -> None:
-        """Give the data its name. Raises OutputExistsError where another took the claim over, OutputError."""
+        """Rename the data to the result.
+
+        Raises:
+            OutputExistsError: another process took the claim over, or the result exists by now (without
+                ``force``). The data is deleted.
+            OutputError: the result cannot be written.
+        """
         try:
             if not self._is_ours():
                 self.data.unlink(missing_ok=True)
@@ -64,7 +71,7 @@ class Claim:
             raise OutputError(f"{self.result}: cannot be written: {error.strerror or error}") from None
 
     def drop(self) -> None:
-        """Leave nothing behind. Others' claims stay as they are."""
+        """Delete the data, and the claim unless another process has taken it over."""
         self.data.unlink(missing_ok=True)
         if self._is_ours():
             self.part.unlink(missing_ok=True)
@@ -88,15 +95,15 @@ class Claim:
             os.close(handle)
 
     def _take_over(self) -> None:
-        # of several on this machine that see a dead owner, the first that holds the lock is the new one
+        # if several processes of this machine see a dead owner, the first to hold the lock takes over
         with locked(self.part.parent):
             text = owner_text(self.part)
             owner = Owner.parse(text)
             state = owner.state() if owner else "unknown"
             if state == "alive" or (state != "dead" and not self._force):
                 raise OutputExistsError(f"{self.part}: {_why(owner)}")
-            # replaced in one move: of two machines that take over at once, the later one owns it and the
-            # earlier one sees that
+            # replaced in one step: if two machines take over at once, the later one owns the claim, and the
+            # earlier one notices it
             self.data.write_text(self._text)
             self.data.replace(self.part)
         if token := _TOKEN.fullmatch(text):

@@ -27,7 +27,7 @@ MAX_RECORDS = 1 << 20  # stretches of code bytes of a process
 
 
 class Piece(NamedTuple):
-    """A stretch of an image at an address."""
+    """``size`` bytes from ``offset`` on of the image ``file``, which lie at ``address`` in memory."""
 
     file: FilePath
     offset: int
@@ -36,7 +36,7 @@ class Piece(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Code bytes that hold from an epoch on."""
+    """Code bytes at an address, which are valid from an epoch on."""
 
     epoch: int
     address: int
@@ -44,7 +44,7 @@ class Record(NamedTuple):
 
 
 class Records:
-    """Records in order of epoch, 16 bytes each besides their content; what adjoins is one record."""
+    """Records in order of epoch: 20 bytes each, and their content. Adjoining ones of an epoch are joined."""
 
     def __init__(self) -> None:
         self._epochs = array("I")
@@ -77,7 +77,14 @@ class Records:
 
 
 class Code(NamedTuple):
-    """All that is known of the code of one process; ``missing`` names modules without an image."""
+    """All that is known of the code of one process.
+
+    Attributes:
+        mode: 32 or 64 bit.
+        pieces: stretches of images.
+        records: bytes that lie in no image, or differ from it.
+        missing: paths of modules without an image.
+    """
 
     mode: int
     pieces: list[Piece]
@@ -88,7 +95,9 @@ class Code(NamedTuple):
 def load_code(sample: Sample, process: Process, bin_dir: FilePath) -> Code:
     """Find the images of a process and read its code records.
 
-    Raises ImageError where not one module has an image, SampleError where the file of records is broken.
+    Raises:
+        ImageError: no module has an image and there are no records, or an image is named out of ``bin_dir``.
+        SampleError: the file of records is broken.
     """
     pieces: list[Piece] = []
     missing: list[str] = []
@@ -158,7 +167,7 @@ def _read_records(file: FilePath) -> Records:
 
 
 class CodeReader:
-    """Reads bytes of code by address, as they were last."""
+    """Reads code bytes by address, as they were in the last epoch."""
 
     def __init__(self, code: Code) -> None:
         self._pieces = sorted(code.pieces, key=lambda piece: piece.address)
@@ -173,11 +182,11 @@ class CodeReader:
                 self._by_page.setdefault(page, []).append(index)
 
     def read(self, address: int, size: int) -> bytes:
-        """The size bytes at address, or none where not all of them are known."""
+        """The ``size`` bytes at ``address``; empty where not all of them are known."""
         data = bytearray(size)
         known = bytearray(size)
         index = bisect_right(self._starts, address + size - 1) - 1
-        # an instruction lies in one piece, or across two
+        # an instruction lies in one piece or across two
         for piece in reversed(self._pieces[max(index - 1, 0) : index + 1]):
             image = memoryview(self._map(piece.file))[piece.offset : piece.offset + piece.size]
             _overlay(data, known, address, image, piece.address)
@@ -194,10 +203,10 @@ class CodeReader:
         return self._maps[file]
 
 
-def _overlay(found: bytearray, known: bytearray, address: int, data: bytes | memoryview, start: int) -> None:
-    """Copy what data, which lies at start, has of the bytes from address on."""
+def _overlay(target: bytearray, known: bytearray, address: int, data: bytes | memoryview, start: int) -> None:
+    """Copy the part of ``data``, at address ``start``, that overlaps ``target``, at ``address``."""
     begin = max(address, start)
-    end = min(address + len(found), start + len(data))
+    end = min(address + len(target), start + len(data))
     if begin < end:
-        found[begin - address : end - address] = data[begin - start : end - start]
+        target[begin - address : end - address] = data[begin - start : end - start]
         known[begin - address : end - address] = bytes([1]) * (end - begin)

@@ -28,11 +28,14 @@ MAX_PAGES = 1 << 20  # pages without an image that are kept
 
 
 class Decoding:
-    """The decoding of a sample; iterate over :meth:`chunks`, the rest grows with it.
+    """Decodes a sample: iterate over :meth:`chunks`. All other results are of what was decoded so far.
 
-    ``truncated`` is what to write in the header where decoding was ended early. ``spawn`` is the step at
-    which the run had started its first other process: the first one behind the system call; None where no
-    recorder told of one, or the path ends before it.
+    Attributes:
+        table: the decoder's table of distinct blocks.
+        steps: number of steps.
+        truncated: ``timeout`` where decoding was ended early, else None.
+        spawn: the first step after the system call by which the run started its first other process; None
+            if the recorder noted none, or the path ends before.
     """
 
     def __init__(
@@ -46,9 +49,17 @@ class Decoding:
     ) -> None:
         """Find maps, images and streams; nothing is decoded yet.
 
-        ``cpu`` is family, model and stepping of the processor that traced, for its errata; ``streams``
-        chooses some by number; ``max_size`` is the number of bytes that each may have. Raises SampleError,
-        MappingError, ImageError.
+        Args:
+            bin_dir: folder of the images.
+            cpu: family, model and stepping of the processor that traced, for its errata; None: none.
+            streams: numbers of the streams to decode; None: all.
+            max_size: bytes that each stream may have once decompressed.
+
+        Raises:
+            TraceError: the sample has no raw trace.
+            SampleError: meta.json or a file of code bytes is wrong, or there is no such stream.
+            MappingError: a memory map is missing or wrong.
+            ImageError: no module of a process has an image, or an image is named out of ``bin_dir``.
         """
         self.sample = sample
         self.table = _decoder.BlockTable()
@@ -73,9 +84,11 @@ class Decoding:
         self.spawn: int | None = None
 
     def chunks(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Chunk]:
-        """The path in stretches; ends early where ``stop()``, which is asked after each, is true.
+        """The path in stretches. ``stop()`` is called after each; where it is true, the path ends early.
 
-        Raises TraceError where a stream is empty, is no PT, or is too large.
+        Raises:
+            TraceError: a stream cannot be read, is empty, is no Intel PT, or is too large.
+            ImageError: an image cannot be mapped.
         """
         for number, stream in enumerate(self._streams):
             if self._late:
@@ -91,17 +104,17 @@ class Decoding:
 
     @property
     def causes(self) -> dict[str, int]:
-        """How many gaps there were so far, by cause; every stream has one at its start."""
+        """Number of gaps so far, by the name of their cause; every stream has one at its start."""
         return {name: int(count) for name, count in zip(GAPS, self._causes, strict=True) if count}
 
     @property
     def gap_count(self) -> int:
-        """Gaps so far, but for those at starts of streams."""
+        """Number of gaps so far, without those at starts of streams."""
         return int(self._causes.sum() - self._causes[Gap.START])
 
     @property
     def unmapped(self) -> dict[int, int]:
-        """Addresses of pages that no image has, and how often each was met; the first 4,096 of a stream."""
+        """How often code was missing, by address of its page of 4 KiB; the first 4,096 pages of a stream."""
         pages: Counter[int] = Counter()
         for (_process, page), count in self._unmapped.items():
             pages[page] += count
@@ -119,20 +132,21 @@ class Decoding:
 
     @property
     def gaps(self) -> GapDetails:
-        """The gaps met so far, the first 65,536 of each stream and 1,048,576 in all."""
+        """Overflows, losses and missing code so far: the first 65,536 of a stream, 1,048,576 in all."""
         return GapDetails.join(self._gaps)
 
     def losses(self) -> list[Loss]:
-        """What was lost, by the module that the walk was in when it was; the first 65,536 of each stream.
+        """What was lost, a row for each module, the one with most bytes lost first.
 
-        Pages without an image belong to the module whose addresses hold them. Most bytes first.
+        A loss belongs to the module in which decoding was, and missing code to the module at its address.
+        Counted are ``gaps`` and ``unmapped``, which are bounded.
         """
-        found: dict[str, Loss] = {}
+        by_module: dict[str, Loss] = {}
 
         def add(process: int, address: int, **counts: int) -> None:
             path = self._modules.path_at(process, address)
-            loss = found.get(path, Loss(path))
-            found[path] = loss._replace(
+            loss = by_module.get(path, Loss(path))
+            by_module[path] = loss._replace(
                 **{name: getattr(loss, name) + count for name, count in counts.items()}
             )
 
@@ -143,10 +157,10 @@ class Decoding:
             add(self._streams[stream].process, address, bytes_lost=lost, gaps=1)
         for (process, page), count in self._unmapped.items():
             add(process, page, unmapped=count, pages=1)
-        return sorted(found.values(), key=lambda loss: (-loss.bytes_lost, -loss.unmapped, loss.module))
+        return sorted(by_module.values(), key=lambda loss: (-loss.bytes_lost, -loss.unmapped, loss.module))
 
     def header(self) -> dict[str, Any]:
-        """The document that a parsed trace begins with."""
+        """The JSON document of a parsed trace."""
         return {
             "schema": 1,
             "version": __version__,
@@ -204,8 +218,8 @@ class Decoding:
         spawn = self._spawn_at.get(number)
         prefix = None if spawn is None else _Prefix(self._new_decoder(stream), spawn)
         first = self.steps
-        done: dict[str, Any] = {"file": stream.path.name, "process": stream.process, "thread": stream.thread}
-        self._done.append(done)
+        row: dict[str, Any] = {"file": stream.path.name, "process": stream.process, "thread": stream.thread}
+        self._done.append(row)
         pieces = iter(raw)
         final = False
         try:
@@ -219,7 +233,7 @@ class Decoding:
                 if prefix:
                     prefix.feed(piece)
                 while True:
-                    # a path that was done when its time ran out is whole: look whether anything follows
+                    # once the time is over, one more step shows whether the path was whole by then
                     block, gap = decoder.read(1 if self._late else _STEPS)
                     if not len(block):
                         break
@@ -234,13 +248,13 @@ class Decoding:
                     self._late = stop()
                 self._late = self._late or stop()
         finally:
-            done["steps"] = self.steps - first
+            row["steps"] = self.steps - first
             self._sum_up(decoder, number, first)
-        # a path that was ended early may end before it
+        # a path that was ended early may end before the spawn
         if prefix and (steps := prefix.follow(self.steps - first)) is not None:
             self.spawn = first + steps
         if raw.broken:
-            done["broken"] = raw.broken
+            row["broken"] = raw.broken
             _log.warning("%s: %s; what comes before is decoded", stream.path, raw.broken)
             self._keep(number, [(self.steps, Gap.LOST, raw.size, 0, 0)])
             self._causes[Gap.LOST] += 1
@@ -255,7 +269,7 @@ class Decoding:
         self._keep(number, [(first + step, *rest) for step, *rest in details])
         for step, cause, *_rest in details:
             if first + step >= self.steps:
-                # at the end of a stream no step tells of it
+                # after the last step of a stream no step carries the gap
                 self._causes[cause] += 1
 
     def _keep(self, number: int, details: list[tuple[int, ...]]) -> None:
@@ -273,7 +287,7 @@ class Decoding:
         return _decoder.Decoder(self._space(stream.process), table, stream.process, self._cpu)
 
     def _space(self, process: int) -> Any:
-        # processes that have the same code share it
+        # processes with the same code share an address space
         code = self._code[process]
         if id(code) not in self._spaces:
             self._spaces[id(code)] = _address_space(code)
@@ -281,9 +295,9 @@ class Decoding:
 
 
 class _Prefix:
-    """Counts the steps of a stream's first bytes, which end where the recorder had completed its packets.
+    """Counts the steps in the first bytes of a stream, which end at a boundary between packets.
 
-    The decoder is one of its own: only at the end of its bytes does one give all the steps that they hold.
+    It has a decoder of its own, as a decoder gives all steps of its bytes only where these end.
     """
 
     def __init__(self, decoder: Any, size: int) -> None:
@@ -300,9 +314,10 @@ class _Prefix:
             self._left -= len(piece)
 
     def follow(self, steps: int) -> int | None:
-        """Go on for as long as there are no more steps than the path has; the count once it is whole.
+        """Decode on until there are more than ``steps`` steps; the number of steps, None if it is not known.
 
-        So this takes no longer than the path itself, however hostile the packets are.
+        The number is known once all bytes are decoded. Bounded by the steps of the path, this takes no longer
+        than the path itself, however hostile the packets are.
         """
         while not self._done and self._count <= steps:
             count = len(self._decoder.read(_STEPS)[0])
@@ -315,9 +330,10 @@ class _Prefix:
 
 
 class Loss(NamedTuple):
-    """What could not be decoded of one module, whose path is empty where the place is in none.
+    """What could not be decoded in the module of a path, which is empty for what lies in no module.
 
-    ``bytes_lost`` of the stream in ``gaps`` gaps; missing code was met ``unmapped`` times in ``pages`` pages.
+    ``bytes_lost`` bytes of the streams were passed over in ``gaps`` gaps. Code was missing ``unmapped``
+    times, on ``pages`` pages.
     """
 
     module: str
@@ -328,7 +344,7 @@ class Loss(NamedTuple):
 
 
 def _load_codes(sample: Sample, processes: list[Process], bin_dir: FilePath) -> dict[int, Code]:
-    """Code of each process by its index; that of processes alike is read once."""
+    """The code of each process, by its index. Processes with the same map and code bytes share one."""
     known: dict[tuple[int, FilePath | None, int], Code] = {}
     codes = {}
     for process in processes:
@@ -352,7 +368,7 @@ def _chosen(sample: Sample, numbers: Sequence[int] | None) -> list[Stream]:
 
 
 def _spawn_offsets(sample: Sample, streams: list[Stream]) -> dict[int, int]:
-    """Where the run first started another process: number among the streams → bytes of it before that."""
+    """Where the run first started another process: index in ``streams`` → bytes of that stream before it."""
     spawn = sample.meta.spawn if sample.meta else None
     if spawn is None:
         return {}
@@ -408,7 +424,10 @@ class _Modules:
         return module.path if module else ""
 
     def find(self, space: U32, start: U64) -> tuple[I32, U64, U64]:
-        """Module (-1: none), offset from its base, and hash of its path, for starts of blocks."""
+        """Module i32[n] (-1: none), offset u64[n] in it and hash u64[n] of its path, by process and address.
+
+        Outside of modules the offset is the address, and the hash 0.
+        """
         module: I32 = np.full(len(start), -1, np.int32)
         offset = start.copy()
         hashes: U64 = np.zeros(len(start), np.uint64)

@@ -20,7 +20,7 @@ I64 = NDArray[np.int64]
 
 
 class Source(Protocol):
-    """Anything that holds a path: a reader, a Path in memory, or a Decoding, whose table grows on the way."""
+    """Anything that gives a path: a reader, a Path in memory, or a Decoding, whose blocks grow meanwhile."""
 
     @property
     def blocks(self) -> Blocks: ...
@@ -29,7 +29,10 @@ class Source(Protocol):
 
 
 class Learn(msgspec.Struct, frozen=True):
-    """Kinds of transfers that are learnt. Far transfers count where they are indirect, as jumps."""
+    """The kinds of transfers that are learnt.
+
+    Indirect far transfers count as indirect jumps (``ijmp``). Other far transfers are never learnt.
+    """
 
     ret: bool = True
     icall: bool = True
@@ -53,7 +56,7 @@ class Learn(msgspec.Struct, frozen=True):
         return tuple(chosen)
 
     def roles(self, blocks: Blocks) -> U8:
-        """u8[k]: 1 where transfers out of a block are learnt, 2 more where it enters the kernel."""
+        """u8[k]: the sum of 1 if transfers out of a block are learnt, and 2 if it enters the kernel."""
         role = self.mask(blocks).astype(np.uint8)
         role[(blocks.kind == Kind.FAR) | (blocks.kind == Kind.INDIRECT_FAR)] += 2
         return role
@@ -66,8 +69,8 @@ class Learn(msgspec.Struct, frozen=True):
         return mask
 
 
-# after these nothing that was remembered holds: code without an image is left only where tracing starts anew.
-# a signal or a pause of tracing leaves the program as it was
+# after a gap of these causes the history says nothing about what follows: after unmapped code, too, as it is
+# left only where tracing begins again. A signal or a pause of tracing is no such cause
 RESTARTS = (Gap.START, Gap.OVERFLOW, Gap.LOST, Gap.UNMAPPED)
 
 
@@ -75,10 +78,10 @@ RESTARTS = (Gap.START, Gap.OVERFLOW, Gap.LOST, Gap.UNMAPPED)
 class Transfers:
     """m learnt transfers in order.
 
-    ``source`` u32[m] and ``target`` u32[m] number ``blocks``; ``position`` u64[m] is the step of the target
-    in the path; ``first`` bool[m] tells where a model's state must start anew: in a new stream, or where data
-    was lost since the transfer before. ``entry`` i32[m] is the block by which the kernel was entered since
-    the transfer before (the last one, where there are several), -1 where none was, and where ``first``.
+    ``source`` u32[m] and ``target`` u32[m] are indices into ``blocks``. ``position`` u64[m] is the step of
+    the target in the path. ``first`` bool[m] is set where a model's state must start anew: at the first
+    transfer of a stream, or after data was lost. ``entry`` i32[m] is the last block by which the kernel was
+    entered since the transfer before; -1 if there was none, or if ``first`` is set.
     """
 
     blocks: Blocks
@@ -96,9 +99,9 @@ class Transfers:
 class Windows:
     """m learnt transfers in order, and the steps that led to each.
 
-    ``block`` u32[n] is a stretch of the path; ``at`` i64[m] is where in it each transfer's source is. The
-    window of a transfer is ``block[at - length + 1 : at + 1]``. It runs on over gaps and from one stream into
-    the next; what would lie before ``block`` lies before the path.
+    ``block`` u32[n] is a stretch of the path, and ``at`` i64[m] the index of each transfer's source in it.
+    The window of a transfer is ``block[at - length + 1 : at + 1]``. Windows run on over gaps and from one
+    stream into the next. A negative index means a step before the start of the path.
     """
 
     transfers: Transfers
@@ -110,21 +113,28 @@ class Windows:
 
 
 def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None = None) -> Iterator[Transfers]:
-    """The learnt transfers of a path part by part, for paths larger than memory; at most ``limit`` in all."""
+    """The learnt transfers of a path part by part, for paths larger than memory.
+
+    ``learn`` says which kinds are learnt (default: Learn()); at most ``limit`` transfers are given in all.
+    """
     for part in _iter_parts(path, learn, limit, 1):
         yield part.transfers
 
 
 def iter_windows(path: Source, learn: Learn | None = None, length: int = 32) -> Iterator[Windows]:
-    """The same parts as of iter_transfers, with windows of ``length`` steps, 1 or more."""
+    """The same parts as iter_transfers() gives, with the steps for windows of ``length`` steps, 1 or more."""
     return _iter_parts(path, learn, None, length)
 
 
 def gather(windows: Windows, token: NDArray[np.integer], length: int, pad: int, rows: slice) -> I64:
-    """i64[r, length]: windows of the transfers ``rows`` as tokens, the source last; ``pad`` before the path.
+    """i64[r, length]: the windows of r transfers as tokens, the source last.
 
-    ``token`` [k] is that of each block of the table; ``rows`` has no step, and ``length`` is at most that
-    given to iter_windows.
+    Args:
+        windows: a part from iter_windows().
+        token: [k], the token of each block of the table.
+        length: steps of a window, at most the length given to iter_windows().
+        pad: the token of steps before the start of the path.
+        rows: which transfers of the part, as a slice with step 1.
     """
     at = windows.at[rows]
     if not len(at):
@@ -139,26 +149,26 @@ def gather(windows: Windows, token: NDArray[np.integer], length: int, pad: int, 
 
 
 def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int) -> Iterator[Windows]:
-    """A part a chunk, whose first ``keep`` steps are the last ones of the part before."""
+    """One part for each chunk. Each begins with the last ``keep`` steps of the part before."""
     blocks = path.blocks
     learn = learn or Learn()
     roles = learn.roles(blocks)
     restart = np.zeros(256, np.bool_)
     restart[list(RESTARTS)] = True
     last = np.zeros(0, np.uint32)
-    pending = True  # a restart that no transfer has carried yet
-    entered = -1  # block of a way into the kernel that no transfer has carried yet
+    pending = True  # whether there was a restart since the last transfer
+    entered = -1  # the last block by which the kernel was entered since the last transfer
     position = 0  # of the chunk in the path
     left = limit
     for chunk in path.chunks():
         if not len(chunk.block):
             continue
         if int(chunk.block.max()) >= len(roles):
-            # a path that is being decoded: its table grows with it
+            # a path that is being decoded: its table of blocks has grown
             blocks = path.blocks
             roles = learn.roles(blocks)
         block = np.concatenate([last, chunk.block])
-        # the first step that may be a source: the last one before the chunk, where there is one
+        # the first step that may be a source is the last one before the chunk
         begin = max(0, len(last) - 1)
         role = roles[block[begin:-1]]
         joined = (role & 1).astype(np.bool_)
@@ -170,24 +180,24 @@ def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int)
             at = at[:left]
             left -= len(at)
         first = np.zeros(len(at), np.bool_)
-        # each restart is carried by the first transfer after it
+        # a restart is marked at the first transfer after it
         carriers = np.searchsorted(at, gaps[restart[gap[gaps]]])
         first[carriers[carriers < len(at)]] = True
         if len(at):
             first[0] |= pending
         pending = (pending and not len(at)) or bool((carriers == len(at)).any())
         entry = np.full(len(at), -1, np.int32)
-        into = np.flatnonzero(role & 2)
-        carriers = np.searchsorted(at, into)
-        ways = block[begin + into].astype(np.int32)
-        here = carriers < len(at)
-        entry[carriers[here]] = ways[here]
+        entries = np.flatnonzero(role & 2)
+        carriers = np.searchsorted(at, entries)
+        entry_blocks = block[begin + entries].astype(np.int32)
+        carried = carriers < len(at)
+        entry[carriers[carried]] = entry_blocks[carried]
         if len(at):
             entry[0] = entered if entry[0] < 0 else entry[0]
             entry[first] = -1
             entered = -1
-        if not here.all():
-            entered = int(ways[-1])
+        if not carried.all():
+            entered = int(entry_blocks[-1])
         at += begin
         position_of_target = (at + (position - len(last) + 1)).astype(np.uint64)
         yield Windows(
@@ -200,7 +210,7 @@ def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int)
 
 
 def transfers(path: Source, learn: Learn | None = None, limit: int | None = None) -> Transfers:
-    """The learnt transfers of a path, at most ``limit`` of them."""
+    """The learnt transfers of a path in memory, at most ``limit`` of them; see iter_transfers()."""
     parts = list(iter_transfers(path, learn, limit))
     if not parts:
         nothing = np.zeros(0, np.uint32)

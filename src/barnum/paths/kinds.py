@@ -77,9 +77,9 @@ _REGISTER = re.compile(r"[re]?(?:ax|bx|cx|dx|si|di|bp|sp)|r(?:[89]|1[0-9]|2[0-9]
 
 
 def kind_of_text(text: str) -> Kind:
-    """Kind of the instruction whose text (Intel syntax, as XED prints it) is given.
+    """The kind of an instruction, from its text in Intel syntax as XED prints it; NONE if it is no branch.
 
-    A branch through a register is indirect just as one through memory is.
+    A branch through a register is indirect, just as one through memory.
     """
     words = text.lower().replace(",", " ").split()
     first = 0
@@ -94,7 +94,7 @@ def kind_of_text(text: str) -> Kind:
         return _kind_of_branch(mnemonic, operands)
     if mnemonic in _FAR:
         return Kind.FAR
-    # jmpabs and the like aside, every other word with j is a conditional jump
+    # every mnemonic with j that is not jmp or a form of it (jmpabs) is a conditional jump
     if mnemonic in _LOOPS or (mnemonic.startswith("j") and not mnemonic.startswith("jmp")):
         return Kind.CONDITIONAL
     return Kind.NONE

@@ -1,4 +1,4 @@
-"""How much memory decoding may take: a hostile sample is to end with a message, not with the machine."""
+"""The bound on the memory of decoding: a hostile sample ends in an error, before it takes all memory."""
 
 MAX_MEMORY = 4 << 30  # bytes of private memory
 

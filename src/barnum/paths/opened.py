@@ -15,8 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class Decoded:
-    """Opens the paths of samples. Streams that are not preprocessed are decoded, once, into a temporary
-    folder."""
+    """Opens the paths of samples, which it decodes first, once, where they are not preprocessed."""
 
     def __init__(
         self,
@@ -26,8 +25,14 @@ class Decoded:
         bin_dir: Path | None = None,
         timeout: float | None = None,
     ) -> None:
-        """``folder`` is the temporary one. Where samples are not ``preprocessed``, images are found in
-        ``bin_dir``, and each is decoded for at most ``timeout`` seconds."""
+        """Prepare to open samples.
+
+        Args:
+            folder: the temporary folder.
+            preprocessed: open the samples' parsed traces; otherwise decode their streams.
+            bin_dir: folder of the images, for decoding.
+            timeout: seconds for decoding one sample; None: no limit.
+        """
         self._preprocessed = preprocessed
         self._bin_dir = bin_dir
         self._timeout = timeout
@@ -37,7 +42,10 @@ class Decoded:
             _log.warning("--timeout has no effect with -p: nothing is decoded")
 
     def opener(self, sample: Sample) -> OpenPath:
-        """A function that opens the sample's path, as a context."""
+        """A function that opens the sample's path, as a context.
+
+        It raises InputError, of the class that fits, where the sample cannot be opened or decoded.
+        """
 
         @contextmanager
         def opened() -> Iterator[PathReader]:
@@ -51,12 +59,12 @@ class Decoded:
         return opened
 
     def forget(self, sample: Sample) -> None:
-        """Remove what was decoded."""
+        """Remove what was decoded of a sample."""
         if not self._preprocessed:
             self._file(sample).unlink(missing_ok=True)
 
     def _file(self, sample: Sample) -> Path:
-        # names may be of any length and of any bytes, and two folders may have the same one
+        # numbers, as names may have any length and any bytes, and two folders may have the same one
         return self._folder / f"{self._numbers.setdefault(sample.folder, len(self._numbers))}.parquet"
 
     def _decode(self, sample: Sample) -> Path:

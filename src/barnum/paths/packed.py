@@ -12,7 +12,7 @@ from barnum.errors import TraceError
 MAX_SIZE = 64 << 30  # bytes of one stream once decompressed
 _READ = 1 << 20
 _PIECE = 4 << 20
-# PT of the tightest loop shrinks 1000 to 1 as zeros do, but no program runs such a loop alone for this long
+# the trace of a tight loop shrinks 1000 to 1, as zeros do, but no program runs such a loop alone for so long
 _MAX_RATIO = 500
 _RATIO_COUNTS_FROM = 4 << 30
 _PSB = b"\x02\x82" * 8
@@ -20,10 +20,10 @@ _FIRST_PSB_WITHIN = 64 << 20
 
 
 class RawTrace:
-    """The packets of one stream, plain or gzip, in pieces.
+    """The packets of one stream, from a plain or a gzip file, in pieces.
 
-    After iteration ``size`` is the number of bytes, and ``broken`` says what was wrong with the file, or is
-    None.
+    After the iteration ``size`` is the number of bytes once decompressed, and ``broken`` says what is wrong
+    with the gzip data; None where nothing is.
     """
 
     def __init__(self, file: FilePath, max_size: int = MAX_SIZE) -> None:
@@ -33,9 +33,11 @@ class RawTrace:
         self._max_size = max_size
 
     def __iter__(self) -> Iterator[bytes]:
-        """Pieces of at most 4 MiB. What comes before a broken place is given; then it ends.
+        """Pieces of at most 4 MiB. Where the gzip data is broken, the iteration ends after what comes before.
 
-        Raises TraceError where the stream is empty, has no PSB packet to begin at, or is larger than allowed.
+        Raises:
+            TraceError: the file cannot be read, is empty, has no PSB packet at which decoding can begin, is
+                larger than allowed, or is a gzip bomb.
         """
         tail = b""
         synchronized = False
@@ -55,8 +57,8 @@ class RawTrace:
                     )
             yield piece
         if not synchronized:
-            what = f"no PSB packet in its {self.size:,} bytes: no Intel PT" if self.size else "empty"
-            raise TraceError(f"{self.file}: {self.broken or what}")
+            problem = f"no PSB packet in its {self.size:,} bytes: no Intel PT" if self.size else "empty"
+            raise TraceError(f"{self.file}: {self.broken or problem}")
 
     def _pieces(self) -> Iterator[bytes]:
         try:
@@ -78,7 +80,7 @@ class RawTrace:
         read = 0
         pending = b""
         while pending or (pending := raw.read(_READ)):
-            # one turn a gzip member
+            # one round for each gzip member
             unzip: Any = isal_zlib.decompressobj(wbits=31)
             while not unzip.eof:
                 if not pending and not (pending := raw.read(_READ)):
@@ -110,7 +112,13 @@ class RawTrace:
 
 
 def inflated(file: FilePath) -> Iterator[bytes]:
-    """The decompressed bytes of a gzip file in pieces of 4 MiB. Raises EOFError, zlib.error, OSError."""
+    """The decompressed bytes of a gzip file, in pieces of at most 4 MiB.
+
+    Raises:
+        EOFError: the data is cut short.
+        zlib.error: it is damaged.
+        OSError: the file cannot be read, or is no gzip file.
+    """
     from isal import igzip, igzip_lib
 
     opener: Any = igzip.open
@@ -124,9 +132,9 @@ def inflated(file: FilePath) -> Iterator[bytes]:
 
 
 def gzip_writer(raw: BinaryIO) -> Any:
-    """A fast gzip file around raw, the same bytes for the same content."""
+    """A gzip file that writes to ``raw``, fast; equal content gives equal bytes."""
     from isal import igzip
 
     writer: Any = igzip.GzipFile
-    # neither a name, which is that of a file under way, nor a time in the header
+    # no name in the header, as it would be that of the unfinished file, and no time
     return writer("", "wb", compresslevel=2, fileobj=raw, mtime=0)

@@ -39,7 +39,7 @@ Finish = Callable[[], "Ending"]
 
 
 class Ending(NamedTuple):
-    """What is known only when the last step was written."""
+    """What is known only after the last step was written."""
 
     blocks: Blocks
     header: dict[str, Any]
@@ -47,18 +47,19 @@ class Ending(NamedTuple):
 
 
 def write_parquet(file: FilePath, chunks: Iterable[Chunk], finish: Finish) -> int:
-    """Write a path to file; ``finish`` is called after the last chunk. Returns the number of steps.
+    """Write a path to a file; ``finish`` is called after the last chunk. Returns the number of steps.
 
-    Raises OSError where the file cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
-    # pyarrow takes a name with a colon for a URI, and none that is no UTF-8
+    # given a name, pyarrow takes one with a colon for a URI, and refuses one that is not UTF-8
     sink = pa.OSFile(os.fsencode(file), "wb")
     writer = pq.ParquetWriter(
         sink,
         SCHEMA,
         compression="zstd",
         compression_level=1,
-        # measured: plain pages shrink as well as dictionaries, byte streams or deltas do, and are made faster
+        # measured: plain pages shrink as well as dictionaries, byte streams or deltas, and are written faster
         use_dictionary=False,
         write_statistics=False,
         write_page_checksum=True,
@@ -115,7 +116,11 @@ class ParquetReader:
     """A path in a Parquet file; its steps are read only as they are asked for."""
 
     def __init__(self, file: FilePath) -> None:
-        """Open file and read its table of blocks. Raises ParsedTraceError."""
+        """Open a file and read its table of blocks.
+
+        Raises:
+            ParsedTraceError: it cannot be read, or is no parsed trace.
+        """
         self.file = file
         try:
             _check_footer(file)
@@ -148,7 +153,11 @@ class ParquetReader:
         return stream_of(self.blocks, self.chunks(), requested_schema)
 
     def chunks(self, rows: int = ROW_GROUP) -> Iterator[Chunk]:
-        """The path in stretches of at most ``rows`` steps, in order. Raises ParsedTraceError."""
+        """The path in stretches of at most ``rows`` steps, in order.
+
+        Raises:
+            ParsedTraceError: the file is broken.
+        """
         seen = 0
         for index in range(self._groups):
             chunk = self._group(index)
@@ -159,7 +168,11 @@ class ParquetReader:
             raise ParsedTraceError(f"{self.file}: {seen:,} steps instead of {self.rows:,}")
 
     def read(self) -> Path:
-        """The whole path in memory. Raises ParsedTraceError."""
+        """The whole path in memory.
+
+        Raises:
+            ParsedTraceError: the file is broken.
+        """
         chunks = list(self.chunks())
         whole = _join(chunks or [Chunk.empty()])
         return Path(self.blocks, whole.block, whole.gap, whole.stream, self.header, self.gaps)
@@ -215,7 +228,7 @@ def _array(column: Any) -> Any:
 
 
 def _check_footer(file: FilePath) -> None:
-    """Look at the size that the footer claims before Arrow takes memory for it."""
+    """Check the size that the footer claims, before Arrow takes memory for it."""
     with file.open("rb") as raw:
         size = raw.seek(0, 2)
         if size < 12:

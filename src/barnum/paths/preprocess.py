@@ -20,10 +20,16 @@ Format = Literal["parquet", "gz"]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What to make: the parsed trace of the sample in ``folder``, written to ``output``.
+    """Which parsed trace to make.
 
-    ``timeout`` in seconds ends decoding early, ``cpu`` is family, model, stepping, ``max_size`` the bytes a
-    stream may have.
+    Attributes:
+        folder: the sample.
+        bin_dir: folder of the images.
+        output: the file to write.
+        format: of the parsed trace.
+        timeout: seconds after which decoding ends early; None: no limit.
+        cpu: family, model and stepping of the processor that traced, for its errata; None: none.
+        max_size: bytes that a stream may have once decompressed.
     """
 
     folder: str
@@ -36,10 +42,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What was made.
+    """What a parsed trace holds, and what it took to make it.
 
-    ``steps`` of the path, ``gaps`` but for starts of streams, ``bytes_lost``, pages of code that were
-    ``unmapped``, ``peak_memory`` of the process in bytes, and why it was ``truncated``.
+    Attributes:
+        steps: steps of the path.
+        gaps: gaps in it, without the starts of streams.
+        bytes_lost: bytes of the streams that could not be decoded.
+        unmapped: pages of code that no image holds.
+        peak_memory: of the process, in bytes.
+        truncated: why the path ends early; None where it is whole.
     """
 
     steps: int
@@ -51,7 +62,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def preprocess(request: Request) -> Result:
-    """Make a parsed trace. Raises InputError of the kind that fits; then the output is of no use."""
+    """Make a parsed trace.
+
+    Raises:
+        InputError: of the class that fits; the output file, if there is one, is then unusable.
+    """
     sample = Sample.open(FilePath(request.folder))
     output = FilePath(request.output)
     try:
@@ -95,14 +110,14 @@ def _convert(sample: Sample, request: Request, output: FilePath) -> Result:
     from barnum.paths.reader import open_path
     from barnum.paths.rowwriter import texts_of, write_rows
 
-    own = sample.folder / parsed_name(request.format)
-    other = sample.folder / parsed_name("gz" if request.format == "parquet" else "parquet")
-    if not other.is_file():
-        raise SampleError(f"{sample.folder}: has {own.name} but no raw trace to make it from again")
-    reader = open_path(other)
+    same_format = sample.folder / parsed_name(request.format)
+    other_format = sample.folder / parsed_name("gz" if request.format == "parquet" else "parquet")
+    if not other_format.is_file():
+        raise SampleError(f"{sample.folder}: has {same_format.name} but no raw trace to make it from again")
+    reader = open_path(other_format)
     if request.format == "gz" and reader.blocks.text is None:
         raise SampleError(
-            f"{sample.folder}: rows need the raw trace: {other.name} holds no instruction texts"
+            f"{sample.folder}: rows need the raw trace: {other_format.name} holds no instruction texts"
         )
     chunks, stopped = _until(reader.chunks(), _deadline(request.timeout))
     if request.format == "gz":
@@ -127,24 +142,25 @@ def _deadline(timeout: float | None) -> Callable[[], bool]:
 def _until(
     chunks: Iterator[Chunk], stop: Callable[[], bool]
 ) -> tuple[Iterator[Chunk], Callable[[], str | None]]:
+    """The chunks until ``stop()`` is true, and a function that says afterwards why some were left out."""
     truncated: str | None = None
 
-    def some() -> Iterator[Chunk]:
+    def chunks_in_time() -> Iterator[Chunk]:
         nonlocal truncated
         late = False
         for chunk in chunks:
             if late:
-                # only now it is known that something is left out
+                # only now it is certain that something is left out
                 truncated = "timeout"
                 return
             yield chunk
             late = stop()
 
-    return some(), lambda: truncated
+    return chunks_in_time(), lambda: truncated
 
 
 def _sync(file: FilePath) -> None:
-    # some file systems tell of a full disk only now
+    # some file systems report a full disk only here
     handle = os.open(file, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What was executed as lines of text, many at once."""
+"""Executed blocks and instructions as lines of text, many at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEX: U32 = (
 
 
 def hex_lines(addresses: U64, end: bytes = b"\n") -> NDArray[np.uint8]:
-    """A matrix u8[n, 16 + len(end)]: each address as 16 hex digits, then ``end``."""
+    """u8[n, 16 + len(end)]: each of n addresses u64[n] as 16 hex digits, followed by ``end``."""
     out = np.empty((len(addresses), 16 + len(end)), np.uint8)
     words = np.ascontiguousarray(addresses, "<u8").view("<u2").reshape(-1, 4)[:, ::-1]
     out[:, :16] = _HEX[words].view(np.uint8)
@@ -28,21 +28,25 @@ def hex_lines(addresses: U64, end: bytes = b"\n") -> NDArray[np.uint8]:
 
 
 class BlockLines:
-    """Text of each block, made once; blocks may still be added while printing."""
+    """The text of each block, made once. The table of blocks may grow between calls of join()."""
 
     def __init__(self, make: Callable[[int], list[bytes]]) -> None:
-        """``make`` is given the number of blocks known so far and returns the text of those that follow."""
+        """``make(k)`` returns the texts of all blocks from number k on."""
         self._make = make
         self._texts: list[bytes] = []
 
     def join(self, block: U32) -> bytes:
-        """The text of all these steps."""
+        """The texts of the blocks ``block`` u32[n], one after the other."""
         if len(block) and int(block.max()) >= len(self._texts):
             self._texts.extend(self._make(len(self._texts)))
         return b"".join(map(self._texts.__getitem__, block.tolist()))
 
 
 def block_lines(start: U64, end: U64, count: U32) -> list[bytes]:
-    """``start end count``, a line for each block."""
+    """A line ``start end count`` for each of k blocks.
+
+    ``start`` u64[k] and ``end`` u64[k] are the addresses of the first and of the last instruction, printed in
+    hexadecimal; ``count`` u32[k] is the number of instructions.
+    """
     heads = np.concatenate([hex_lines(start, b" "), hex_lines(end, b" ")], axis=1)
     return [head.tobytes() + b"%d\n" % number for head, number in zip(heads, count.tolist(), strict=True)]

@@ -15,12 +15,19 @@ _log = logging.getLogger(__name__)
 
 
 class PathReader(Protocol):
-    """A path in a file. ``rows`` is its number of steps; ``header`` a JSON document on where it is from.
+    """A path in a file.
 
-    ``first_stream`` is the number of steps of the first stream, which the path begins with: the first thread
-    that was recorded. ``spawn`` is the step at which the run had started its first other process: the
-    first one behind the system call (``rows`` at most); None where that is not known or did not happen.
-    What comes of the first thread before it is ``path[: min(spawn, first_stream)]``.
+    Attributes:
+        file: the parsed trace.
+        rows: number of steps.
+        first_stream: number of steps of the first stream, with which the path begins: the first thread that
+            was recorded.
+        spawn: the first step after the system call by which the run started its first other process, at most
+            ``rows``; None if that is unknown or did not happen. Before it, the first thread went the steps
+            ``path[: min(spawn, first_stream)]``.
+        header: the JSON document of the file, which says how it was made.
+        blocks: the distinct blocks.
+        gaps: overflows, losses and missing code, one by one.
     """
 
     file: FilePath
@@ -32,23 +39,36 @@ class PathReader(Protocol):
     gaps: GapDetails
 
     def chunks(self, rows: int = ...) -> Iterator[Chunk]:
-        """The path in stretches of at most ``rows`` steps, in order; may raise ParsedTraceError."""
+        """The path in stretches of at most ``rows`` steps, in order.
+
+        Raises:
+            ParsedTraceError: the file is broken.
+        """
         ...
 
     def read(self) -> Path:
-        """The whole path in memory; may raise ParsedTraceError."""
+        """The whole path in memory.
+
+        Raises:
+            ParsedTraceError: the file is broken.
+        """
         ...
 
 
-# opens a sample's path; what was made for that is gone when the context ends
+# opens a sample's path, which may be read until the context ends
 OpenPath = Callable[[], AbstractContextManager[PathReader]]
 
 
 def open_path(file: FilePath, modules: Mapping[int, str] | None = None) -> PathReader:
-    """Open ``trace_parsed.parquet`` or ``trace_parsed.gz``, told apart by content.
+    """Open a parsed trace, in Parquet or in the original's rows; its content shows which.
 
-    ``modules`` gives names of modules by hash (the upper half of a BBID) for rows, which hold none; where it
-    is left out, the memory map beside the file is asked. Raises ParsedTraceError.
+    Args:
+        file: ``trace_parsed.parquet`` or ``trace_parsed.gz``.
+        modules: names of modules by hash (the upper half of a BBID), for rows, which hold no names. None
+            takes them from the memory map beside the file.
+
+    Raises:
+        ParsedTraceError: the file cannot be read, or is no parsed trace.
     """
     try:
         with file.open("rb") as raw:
@@ -69,15 +89,14 @@ def open_path(file: FilePath, modules: Mapping[int, str] | None = None) -> PathR
 
 
 def _modules_beside(file: FilePath) -> dict[int, str]:
-    """Names of modules by hash, from the map of the sample that the file lies in, where it has one."""
+    """Names of modules by hash, from the memory map in the file's folder; empty where there is none."""
     from barnum.samples import MemoryMap
 
     for name in ("mapping.txt.gz", "mapping.txt"):
         if (file.parent / name).is_file():
             try:
                 modules = MemoryMap.read(file.parent / name).modules
-                # Adler-32 was a signed number in Python 2; the original's published rows carry its absolute
-                # value
+                # Adler-32 is signed in Python 2, and the original's published rows hold its absolute value
                 signed = {(1 << 32) - module.hash: module.path for module in modules if module.hash >> 31}
                 return signed | {module.hash: module.path for module in modules}
             except InputError as error:

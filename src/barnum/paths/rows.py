@@ -4,9 +4,10 @@ A row is a little-endian ``u16`` length, then source BBID ``u64``, target BBID `
 of the mnemonic, length of the text, number of words), then mnemonic and text. The instruction is the one that
 ends the source block. The first row of a trace has source 0.
 
-As a path, the source of every row is a step (told apart by BBID, text, mnemonic and words), and the target of
-the last row is one more. Where a row's source is not the target of the row before, that target is a step of
-its own without text, and the next step is marked with a gap. So the rows can be written again, byte for byte.
+As a path, the source of every row is a step, and the target of the last row is one more. Sources with the
+same BBID, text, mnemonic and number of words are one block. If a row's source is not the target of the row
+before, that target becomes a step of its own, without text, and the next step is marked with a gap. So the
+rows can be written again, byte for byte.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from barnum.paths.kinds import Gap, kind_of_text
 from barnum.paths.packed import inflated
 
 HEAD = 21  # bytes before the mnemonic, the length itself included
-_TAIL = HEAD - 2  # what the length says for a row without texts
+_TAIL = HEAD - 2  # the length field of a row without texts
 LONGEST = _TAIL + 2 * 255
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 MAX_ROWS = 1 << 28
@@ -37,7 +38,15 @@ class RowsReader:
     """A path read from ``trace_parsed.gz``. The file is read at opening; 4 bytes a row stay in memory."""
 
     def __init__(self, file: FilePath, modules: Mapping[int, str] | None = None) -> None:
-        """Read file; ``modules`` gives names by hash (upper half of a BBID). Raises ParsedTraceError."""
+        """Read a file.
+
+        Args:
+            file: the rows, as gzip.
+            modules: names of modules by hash (the upper half of a BBID); others are named by their hash.
+
+        Raises:
+            ParsedTraceError: the file cannot be read, is broken, or exceeds a bound.
+        """
         self.file = file
         scan = _Scan()
         try:
@@ -88,7 +97,7 @@ class RowsReader:
 
 
 class _Scan:
-    """Turns the decompressed bytes into steps, whatever the chunks they come in."""
+    """Turns the decompressed bytes into steps; the result does not depend on how they are cut into chunks."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -137,12 +146,12 @@ class _Scan:
         before = np.concatenate([[self._target], targets[:-1]])
         broken = np.flatnonzero(sources != before)
         if not self._steps:
-            # nothing stands before the first row, whatever its source is
+            # there is no row before the first one that its source could differ from
             broken = broken[broken > 0]
         self._breaks += len(broken)
         if self._breaks > MAX_BREAKS:
             raise ParsedTraceError(f"more than {MAX_BREAKS:,} rows that do not follow the row before")
-        # the target that nothing follows is a step of its own before the row that goes on elsewhere
+        # a target at which the next row does not begin is a step of its own before that row
         self._parts.append(np.insert(ids, broken, self._without_texts(before[broken])))
         at = broken + np.arange(1, len(broken) + 1) + self._steps
         self._break_at.append(at.astype(np.uint64))
@@ -172,7 +181,7 @@ class _Scan:
         return number
 
     def _number(self, raw: U8, at: np.ndarray[Any, np.dtype[np.int64]], lengths: np.ndarray[Any, Any]) -> U32:
-        """Number of each row's source block: a row's bytes without its length and its target are its key."""
+        """u32[n]: the number of each row's source block. Its key is the row without length and target."""
         first_rows: list[np.ndarray[Any, Any]] = []
         codes = np.empty(len(at), np.int64)
         keys: list[bytes] = []
@@ -204,7 +213,7 @@ class _Scan:
         known = np.unique(hashes[bbid != 0])
         names = tuple(modules.get(code, f"{code:08x}") for code in known.tolist())
         index = np.searchsorted(known, hashes).astype(np.int32)
-        # source 0 of the first row stands for a block that nobody knows
+        # source 0 of the first row stands for an unknown block
         index[bbid == 0] = -1
         zero: U32 = np.zeros(count, np.uint32)
         return Blocks(

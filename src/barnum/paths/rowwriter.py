@@ -15,7 +15,7 @@ from barnum.paths.rows import HEAD
 
 
 class RowTexts(NamedTuple):
-    """What rows say of their source blocks, k of them: BBID, text, mnemonic and number of words."""
+    """What rows say about k source blocks: BBID u64[k], and of the last instruction text, mnemonic, words."""
 
     bbid: U64
     text: list[str]
@@ -23,12 +23,12 @@ class RowTexts(NamedTuple):
     words: list[int]
 
 
-# given the number of blocks known so far, tells of those that follow
+# called with k, returns the texts of all blocks from number k on
 MoreTexts = Callable[[int], RowTexts]
 
 
 def texts_of(blocks: Blocks) -> MoreTexts:
-    """Texts of a table of blocks that was imported from rows."""
+    """The texts of a table of blocks that was imported from rows."""
     text, mnemonic, words = blocks.text, blocks.mnemonic, blocks.words
     assert text is not None
     assert mnemonic is not None
@@ -41,17 +41,29 @@ def texts_of(blocks: Blocks) -> MoreTexts:
 
 
 def split_text(text: str) -> tuple[str, int]:
-    """Mnemonic and number of words, counted as the original did: what single spaces part."""
+    """The mnemonic, which is the first word, and the number of words.
+
+    Every single space separates two words, as in the original: two spaces in a row enclose an empty word.
+    """
     words = text.split(" ")
     return words[0], len(words)
 
 
 def write_rows(file: FilePath, chunks: Iterable[Chunk], more: MoreTexts, imported: bool) -> int:
-    """Write a path as rows. Returns their number.
+    """Write a path as rows.
 
-    Where the path was ``imported`` from rows, its first block is that of the first row's source, whatever its
-    BBID. Otherwise each stretch between gaps begins with source 0, as a trace does. Raises OSError where the
-    file cannot be written.
+    Args:
+        file: the file to write.
+        chunks: the path.
+        more: the texts of its blocks; the table may grow while chunks are taken.
+        imported: the path was read from rows, so all sources keep their BBIDs. Otherwise the first row after
+            each gap has source 0, as at the start of a trace.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     rows = 0
     with file.open("wb") as raw, gzip_writer(raw) as out:
@@ -80,7 +92,7 @@ def _rows(chunks: Iterable[Chunk], templates: _Templates, imported: bool) -> Ite
 
 
 class _Templates:
-    """The bytes of each block's row, in one matrix for each length."""
+    """The row of each block as bytes, without BBIDs; one matrix for each length of row."""
 
     def __init__(self, more: MoreTexts) -> None:
         self._more = more
@@ -91,16 +103,16 @@ class _Templates:
         self._matrices: dict[int, U8] = {}
 
     def grow(self) -> None:
-        """Learn of blocks that appeared since."""
+        """Add the rows of blocks that were met since the last call."""
         new = self._more(len(self.bbid))
         lengths, places = [], []
         for text, mnemonic, words in zip(new.text, new.mnemonic, new.words, strict=True):
             tail = mnemonic.encode("latin-1") + text.encode("latin-1")
             row = struct.pack("<HQQBBB", HEAD - 2 + len(tail), 0, 0, len(mnemonic), len(text), words) + tail
-            alike = self._rows.setdefault(len(row), [])
+            same_length = self._rows.setdefault(len(row), [])
             lengths.append(len(row))
-            places.append(len(alike))
-            alike.append(row)
+            places.append(len(same_length))
+            same_length.append(row)
         self.bbid = np.concatenate([self.bbid, new.bbid])
         self._length = np.concatenate([self._length, np.array(lengths, np.int64)])
         self._place = np.concatenate([self._place, np.array(places, np.int64)])
@@ -108,7 +120,7 @@ class _Templates:
             self._matrices[length] = np.frombuffer(b"".join(self._rows[length]), np.uint8).reshape(-1, length)
 
     def fill(self, sources: U32, source_bbid: U64, target_bbid: U64) -> U8:
-        """Rows of the transfers from blocks ``sources``, as bytes."""
+        """u8[bytes]: the rows of m transfers from blocks ``sources`` u32[m], with BBIDs u64[m]."""
         lengths = self._length[sources]
         ends = np.cumsum(lengths)
         out = np.empty(int(ends[-1]), np.uint8)

@@ -28,16 +28,22 @@ def run_each(
     work: Callable[[Request], Result] = preprocess,
     set_up: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Request, Result | BarnumError]]:
-    """Make all, at most ``jobs`` at once; each comes with its result or its error, in order of their ends.
+    """Work on all requests, at most ``jobs`` at a time; yield each with its result or error when it ends.
 
-    A process that does not end by itself at its time limit is killed after ``grace`` seconds (at once where
-    no partial result is wanted). ``work`` (a function of a module) does what is asked; ``set_up`` is called
-    in each process first. On leaving early all are killed.
+    When the iteration is left early, all processes are killed.
+
+    Args:
+        requests: what to do; taken one by one as processes become free.
+        jobs: number of processes.
+        keep_partial: let a process that reaches its time limit close its file.
+        grace: seconds for that, after which it is killed; without ``keep_partial`` it is killed at once.
+        work: what makes a result; a function at the top level of a module.
+        set_up: called first in each process.
     """
-    more = grace if keep_partial else 0.0
+    extra_seconds = grace if keep_partial else 0.0
 
     def seconds(request: Request) -> float | None:
-        return None if request.timeout is None else request.timeout + more
+        return None if request.timeout is None else request.timeout + extra_seconds
 
     job = Job(work, Result, memory=MAX_MEMORY, largest=_MAX_ANSWER, preload=_MODULES)
     for request, outcome in isolated(requests, job, jobs, seconds=seconds, set_up=set_up):

@@ -44,7 +44,7 @@ GAPS = pa.schema(list(_GAPS.items()))
 
 
 def pack_blocks(blocks: Blocks) -> bytes:
-    """The table of blocks as it stands in the metadata of a parsed trace."""
+    """The table of blocks as bytes for the metadata of a parsed trace."""
     index = pa.array(blocks.module, mask=blocks.module < 0)
     columns: list[Any] = [pa.array(getattr(blocks, name), kind) for name, kind in _NUMBERS.items()]
     columns.append(pa.DictionaryArray.from_arrays(index, pa.array(blocks.modules, pa.string())))
@@ -77,7 +77,7 @@ def unpack_blocks(packed: bytes) -> Blocks:
 
 
 def pack_gaps(gaps: GapDetails) -> bytes:
-    """The table of gaps as it stands in the metadata of a parsed trace."""
+    """The table of gaps as bytes for the metadata of a parsed trace."""
     return _pack(
         pa.record_batch([pa.array(getattr(gaps, name), kind) for name, kind in _GAPS.items()], schema=GAPS)
     )
@@ -176,13 +176,18 @@ def _declared(flat: _Flatbuffer, message: int, data: bytes, body: int) -> int:
             raise ParsedTraceError("a table of it is cut short")
         total += length
         if compressed and length >= 8:
-            # -1 says that this buffer is not compressed after all
+            # -1 marks a buffer that is stored uncompressed
             total += max(struct.unpack_from("<q", data, body + offset)[0], 0)
     return total
 
 
 class _Flatbuffer:
-    """As much of a reader as the sizes need; raises struct.error where an offset leaves the bytes."""
+    """Reads just what the sizes need of a flatbuffer.
+
+    Raises:
+        struct.error: an offset leads out of the bytes.
+        ParsedTraceError: an offset is negative, or a part is left out.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data

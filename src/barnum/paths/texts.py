@@ -33,7 +33,7 @@ class Texts:
         formatter.rip_relative_addresses = True
         formatter.show_useless_prefixes = False
         formatter.memory_size_options = iced_x86.MemorySizeOptions.ALWAYS
-        # of the names that a condition goes by, XED has these
+        # a condition code has several names; XED uses these
         formatter.cc_b, formatter.cc_ae = iced_x86.CC_b.B, iced_x86.CC_ae.NB
         formatter.cc_e, formatter.cc_ne = iced_x86.CC_e.Z, iced_x86.CC_ne.NZ
         formatter.cc_be, formatter.cc_a = iced_x86.CC_be.BE, iced_x86.CC_a.NBE
@@ -43,7 +43,10 @@ class Texts:
         self._formatter = formatter
 
     def text(self, data: bytes, address: int) -> str:
-        """Text of the instruction that data begins with, newline included; of no code just the newline."""
+        """Text of the instruction at the beginning of ``data``, with a newline at its end.
+
+        It is ``(bad)``, a space and a newline where the bytes are no instruction.
+        """
         instruction = next(iter(self._decoder(self._mode, data, ip=address)), None)
         if instruction is None or instruction.is_invalid:
             return "(bad) \n"
@@ -52,13 +55,16 @@ class Texts:
             text = text.replace(ours, xed)
         words = text.split(" ")
         if words[0] in _PREFIXES and words[1] in _BRANCHES:
-            # a row is found by its first word: that must be the branch
+            # rows are chosen by their first word, which must be the branch
             text = " ".join(words[1:])
-        # a name without operands keeps its space; nop is the one exception
+        # a mnemonic without operands keeps its space; nop is the one exception
         return f"{text}\n" if " " in text or text == "nop" else f"{text} \n"
 
     def row(self, reader: CodeReader, address: int, size: int) -> tuple[str, str, int]:
-        """Text, mnemonic and number of words for the instruction of size bytes at address."""
+        """Text, mnemonic and number of words of the instruction of ``size`` bytes at ``address``.
+
+        Each is at most 255, which is the most that a row can hold.
+        """
         text = self.text(reader.read(address, size), address)[:255]
         mnemonic, words = split_text(text)
         return text, mnemonic[:255], min(words, 255)
