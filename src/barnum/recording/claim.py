@@ -1,7 +1,8 @@
-"""Who makes a sample: a `.part` folder with an owner, so that several runs can share one tree of samples.
+"""Which run makes a sample: a `.part` folder names its owner, so that several runs can share one tree.
 
-An owner is judged only where this process can see it (see :mod:`owner <barnum.samples.owner>`): on another
-machine, in another container or before a restart it may live or not, and keeps its claim until --force.
+Whether an owner still runs is known only where this process can see it (see
+:mod:`owner <barnum.samples.owner>`). An owner on another machine, in another container or from before a
+restart keeps its claim until --force.
 """
 
 from __future__ import annotations
@@ -23,18 +24,22 @@ _RENAME_EXCHANGE = 2
 
 
 class Taken(Exception):
-    """Another run makes this sample; the text says which."""
+    """Another run makes this sample; the message says which."""
 
 
 def claim(root: Path, name: str, force: bool) -> Path:
-    """Make ROOT/NAME.part ours. One whose owner was seen to be dead, or that names none, is taken over.
+    """Claim the sample ``name``, and return its folder ROOT/NAME.part.
+
+    A claim is taken over if its owner has ended, or if it names no owner.
 
     Args:
-        force: take over that of an owner elsewhere too, which may have died or not.
+        root: folder of the samples.
+        name: folder name of the sample.
+        force: also take over a claim whose owner is elsewhere and may still run.
 
     Raises:
-        Taken: its owner lives, or is elsewhere.
-        OSError: root cannot be written.
+        Taken: its owner runs, or is elsewhere.
+        OSError: ``root`` cannot be written.
     """
     part = root / f"{name}.part"
     fresh = root / f".{name}.{secrets.token_hex(4)}"
@@ -63,7 +68,7 @@ def claim(root: Path, name: str, force: bool) -> Path:
 
 
 def mark_unfinished(part: Path) -> None:
-    """Empty a `.part` folder but for its owner: it stays as the mark of a run that was cut off."""
+    """Empty a `.part` folder except for its owner: it stays as the mark of a run that was cut off."""
     with suppress(OSError):
         for entry in part.iterdir():
             if entry.name != _OWNER:
@@ -71,10 +76,10 @@ def mark_unfinished(part: Path) -> None:
 
 
 def publish(finished: Path, final: Path, replace: bool) -> bool:
-    """Give a finished folder its name. False when the name is taken and replace is not given.
+    """Rename a finished folder to ``final``; False if that exists and ``replace`` is not set.
 
-    A replaced folder stays until the new one has its name, in one step where the system can; it is then where
-    the new one was.
+    A folder that is replaced is moved to where the new one was, or beside it: in one step where the system
+    can exchange two folders, else in two.
     """
     try:
         finished.rename(final)
@@ -92,7 +97,7 @@ def publish(finished: Path, final: Path, replace: bool) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder that a hostile program may have filled; what cannot be removed is left."""
+    """Remove a folder into which a hostile program may have written; what cannot be removed is left."""
     if not os.path.lexists(folder):
         return
     if not folder.is_dir() or folder.is_symlink():
@@ -101,16 +106,17 @@ def remove(folder: Path) -> None:
     with suppress(OSError, RecursionError):
         shutil.rmtree(folder)
     if os.path.lexists(folder):
-        # folders without permissions, or nested deeper than Python's stack
+        # folders without permissions, or nested more deeply than Python's stack allows
         for command in (["chmod", "-R", "u+rwx", "--", str(folder)], ["rm", "-rf", "--", str(folder)]):
             subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step; False if the system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
     result = libc.renameat2(
-        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)
     )
     return bool(result == 0)

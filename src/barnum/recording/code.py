@@ -1,4 +1,4 @@
-"""Keeps the code bytes of a process that its mapped files do not hold: generated code, changed code."""
+"""Keeps the code bytes of a process that are not in its mapped files: generated code, changed code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RECORD = struct.Struct("<IIQ")
 _RECORD_LIMIT = 1 << 16
 _BATCH_BYTES = 1 << 20
 _BATCH_RECORDS = 1 << 15
-# pages of code whose bytes are held at a time: 8 KiB each
+# pages of code of a process, which take 8 KiB each
 _MAX_PAGES = 1 << 16
 _SHIFT = PAGE.bit_length() - 1
 
@@ -38,7 +38,7 @@ class FilePiece(msgspec.Struct, frozen=True):
 
 
 class TooMuchCode(Exception):
-    """A process executed code on more pages than are kept."""
+    """A process ran code on more pages than are kept."""
 
 
 def write_code(
@@ -47,14 +47,22 @@ def write_code(
     pieces: list[FilePiece],
     check: Callable[[], None],
 ) -> bool:
-    """Write the records (epoch, address, bytes; epochs ascending) less what the image files hold already.
+    """Write the code bytes that the image files do not hold.
 
-    A byte is left out when it equals what the image and the records kept before say of its address. Returns
-    whether anything was left to write; if not, there is no file. check is called now and then, and may raise.
+    A byte is left out if the images and the bytes written before already give it for its address.
+
+    Args:
+        file: the file to write, as gzip.
+        records: (epoch, address, bytes), by epoch.
+        pieces: which addresses the images hold.
+        check: called now and then; it may raise to end the work.
+
+    Returns:
+        Whether anything was written; if not, there is no file.
 
     Raises:
-        OSError: the file cannot be written.
-        TooMuchCode: the rest was dropped.
+        OSError: the file cannot be written, or an image cannot be read.
+        TooMuchCode: the rest was dropped; there is a file if anything was written.
     """
     view = _View(pieces)
     packer = isal_zlib.compressobj(1, wbits=31)
@@ -84,27 +92,27 @@ def write_code(
 def _batches(
     records: Iterable[tuple[int, int, bytes]],
 ) -> Iterable[tuple[int, list[int], list[bytes], list[int]]]:
-    """Records of one epoch, many at a time: epoch, addresses, bytes, lengths."""
+    """Many records of one epoch at a time: epoch, addresses, bytes, lengths."""
     starts: list[int] = []
     data: list[bytes] = []
     lengths: list[int] = []
     size = 0
-    now = 0
+    batch_epoch = 0
     for epoch, address, content in records:
-        if starts and (epoch != now or size >= _BATCH_BYTES or len(starts) >= _BATCH_RECORDS):
-            yield now, starts, data, lengths
+        if starts and (epoch != batch_epoch or size >= _BATCH_BYTES or len(starts) >= _BATCH_RECORDS):
+            yield batch_epoch, starts, data, lengths
             starts, data, lengths, size = [], [], [], 0
-        now = epoch
+        batch_epoch = epoch
         starts.append(address)
         data.append(content)
         lengths.append(len(content))
         size += len(content)
     if starts:
-        yield now, starts, data, lengths
+        yield batch_epoch, starts, data, lengths
 
 
 class _View:
-    """What a reader of the sample sees of a process's code: images overlaid by the bytes kept so far."""
+    """A process's code as a reader of the sample sees it: images, overlaid by the bytes kept so far."""
 
     def __init__(self, pieces: list[FilePiece]) -> None:
         self._pieces = sorted(pieces, key=lambda piece: piece.start)
@@ -115,7 +123,7 @@ class _View:
         self._known: NDArray[np.bool_] = np.zeros((64, PAGE), np.bool_)
 
     def news(self, starts: list[int], data: list[bytes], lengths: list[int]) -> tuple[_Addresses, _Bytes]:
-        """Addresses (ascending) and values of the bytes that the view lacks; from then on it has them."""
+        """Addresses u64[n], ascending, and values u8[n] of the bytes that are new; the view has them then."""
         counts = np.array(lengths, np.int64)
         ends = np.cumsum(counts)
         addresses = np.repeat(np.array(starts, np.uint64), counts)
@@ -167,7 +175,7 @@ class _View:
 
 
 def _runs(addresses: _Addresses, values: _Bytes) -> Iterable[tuple[int, bytes]]:
-    """Ascending addresses as (first address, bytes) of runs without holes, at most _RECORD_LIMIT long."""
+    """Bytes at ascending addresses as runs without holes: (first address, at most _RECORD_LIMIT bytes)."""
     if not len(addresses):
         return
     breaks = np.flatnonzero(np.diff(addresses) != 1) + 1

@@ -1,4 +1,4 @@
-"""As much of ELF as recording needs: which machine a file is for, its interpreter, its loaded segments."""
+"""The part of ELF that recording needs: the machine that a file is for, its interpreter, its segments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MACHINES = {
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """One PT_LOAD segment, in bytes: file bytes [offset, offset + file_size) go to [address, + size)."""
+    """A PT_LOAD segment: ``file_size`` bytes at ``offset`` go to ``address``, zeros follow up to ``size``."""
 
     address: int
     offset: int
@@ -53,7 +53,16 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Elf(msgspec.Struct, frozen=True):
-    """Header of an ELF file; segments in the order of their addresses."""
+    """What the header of an ELF file says.
+
+    Attributes:
+        bits: 32 or 64.
+        machine: number of the machine (``e_machine``).
+        type: ``e_type``; EXECUTABLE and SHARED can be programs.
+        entry: address of the first instruction; 0 if there is none.
+        interpreter: path of the loader; None if the file names none.
+        segments: PT_LOAD segments, by address.
+    """
 
     bits: int
     machine: int
@@ -69,7 +78,7 @@ class Elf(msgspec.Struct, frozen=True):
 
 
 def read_elf(descriptor: int) -> Elf | None:
-    """Read the header of an open file; None when it is no ELF file or a broken one."""
+    """Read the header of an open file; None if it is no ELF file, or a broken one."""
     head = os.pread(descriptor, 64, 0)
     if len(head) < 52 or head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
         return None
@@ -110,7 +119,7 @@ def program_that_does_nothing(mode: int) -> bytes:
     """The smallest ELF program of a mode (32, 64): it ends with status 0."""
     base = 0x400000
     head, row = (64, 56) if mode == 64 else (52, 32)
-    # mov edi or ebx, 0; mov eax, exit; syscall or int 0x80
+    # 64 bit: xor edi, edi; mov eax, 60 (exit); syscall. 32 bit: xor ebx, ebx; mov eax, 1 (exit); int 0x80
     code = bytes.fromhex("31ff b83c000000 0f05" if mode == 64 else "31db b801000000 cd80")
     size = head + row + len(code)
     entry = base + head + row

@@ -22,13 +22,13 @@ QEMU64 = "qemu-x86_64"
 QEMU32 = "qemu-i386"
 # processor models that are passed where none is asked for
 DEFAULT_CPU = {64: "qemu64", 32: "qemu32"}
-# names an emulator, or a folder of them, instead of those that are looked for
+# names an emulator, or a folder of emulators, to use instead of those that are searched for
 VARIABLE = "BARNUM_QEMU"
 
 # the plugin speaks versions 1 to 6 of QEMU's plugin interface
 _OLDEST = (6, 0)
 _TOO_NEW = (11, 0)
-# what the plugin says when it is asked, and works in the emulator that loaded it
+# the plugin's answer to check=on, in an emulator that it works in
 _FITS = "recorder: fits"
 # seconds in which a program that does nothing ends on any machine
 _PATIENCE = 60.0
@@ -38,10 +38,10 @@ class EngineFiles(msgspec.Struct, frozen=True):
     """Where the recorder's parts are, and what they are.
 
     Attributes:
-        qemu: path of the emulator by the program's mode (32, 64); a missing one is absent.
-        version: of the emulator, such as ``7.2.22``.
+        qemu: paths of the emulators, by the mode of programs (32, 64); one may be missing.
+        version: of the emulator for 64 bit, such as ``7.2.22``.
         plugin: path of the project's plugin.
-        cpu: the model asked for; None takes DEFAULT_CPU.
+        cpu: model of the processor; None takes DEFAULT_CPU.
     """
 
     qemu: dict[int, str]
@@ -50,14 +50,14 @@ class EngineFiles(msgspec.Struct, frozen=True):
     cpu: str | None
 
     def cpu_of(self, mode: int) -> str:
-        """The processor that programs of this mode see."""
+        """Model of the processor that programs of this mode see."""
         return self.cpu or DEFAULT_CPU[mode]
 
     def program_for(self, program: Program) -> str:
-        """The emulator that runs a program.
+        """Path of the emulator that runs a program.
 
         Raises:
-            EngineError: the one for its mode is missing.
+            EngineError: the emulator for its mode is missing.
         """
         try:
             return self.qemu[program.mode]
@@ -70,7 +70,13 @@ class EngineFiles(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """When recording begins: at once, or when the file of this device and inode is opened."""
+    """When recording begins.
+
+    Attributes:
+        when: ``exec`` at the first instruction, ``open`` when the file below is opened.
+        device: number of the file's device.
+        inode: its number on that device.
+    """
 
     when: str
     device: int = 0
@@ -78,14 +84,17 @@ class Start(msgspec.Struct, frozen=True):
 
 
 def find_engine(cpu: str | None = None) -> EngineFiles:
-    """Find an emulator and the plugin that fit each other.
+    """Find the plugin, and an emulator that can record with it.
 
-    The emulator that BARNUM_QEMU names is taken, and no other. Where it names none, the first that fits of
-    the one that the source tree has built or fetched (``build/qemu``), and those in PATH.
+    If BARNUM_QEMU is set, only the emulator that it names is tried. Otherwise the first that fits is taken:
+    of the source tree (``build/qemu``), then of the folders in PATH.
+
+    Args:
+        cpu: model of the processor that programs see; None takes DEFAULT_CPU.
 
     Raises:
-        EngineError: none is there, or none fits: has no plugins, is too old or too new, hides what the plugin
-            needs; the plugin is missing; or the emulator knows no such processor.
+        EngineError: there is no emulator, or none fits (it is too old or too new, was built without plugins,
+            or lacks what the plugin needs); the plugin is missing; or the emulator does not know ``cpu``.
     """
     engine, unfit = _first_that_fits(str(_find_plugin()), cpu)
     if engine is None:
@@ -94,7 +103,7 @@ def find_engine(cpu: str | None = None) -> EngineFiles:
 
 
 def missing_for_engine() -> list[str]:
-    """Why find_engine() finds no emulator, a line for each that was looked at; nothing where it finds one."""
+    """Why find_engine() finds no emulator, a line for each that was tried; empty where it finds one."""
     try:
         engine, unfit = _first_that_fits(str(_find_plugin()), None)
     except EngineError as error:
@@ -103,7 +112,7 @@ def missing_for_engine() -> list[str]:
 
 
 def find_engines() -> list[EngineFiles]:
-    """All emulators that fit: the one that BARNUM_QEMU names, the source tree's own, those in PATH.
+    """All emulators that fit: the one that BARNUM_QEMU names, that of the source tree, those in PATH.
 
     Raises:
         EngineError: the plugin is missing.
@@ -127,7 +136,20 @@ def command_line(
     max_bytes: int,
     log: bool = False,
 ) -> list[str]:
-    """The command that records one run into the empty folder raw; max_bytes is per stream."""
+    """The command that records one run.
+
+    Args:
+        engine: what records.
+        program: what is recorded.
+        arguments: the user's own arguments of the program.
+        raw: the work folder, which is empty.
+        start: when recording begins.
+        max_bytes: bytes of packets after which recording of a stream stops.
+        log: write a log of executed blocks too.
+
+    Raises:
+        EngineError: the emulator for the program's mode is missing.
+    """
     options = {
         "dir": str(raw),
         "start": start.when,
@@ -136,7 +158,7 @@ def command_line(
         "max": str(max_bytes),
         "qemu64": engine.qemu.get(64, ""),
         "qemu32": engine.qemu.get(32, ""),
-        # what it starts may be of the other mode
+        # the program may start one of the other mode
         "cpu64": engine.cpu_of(64),
         "cpu32": engine.cpu_of(32),
         "log": str(int(log)),
@@ -161,11 +183,11 @@ def command_line(
 
 
 def can_record(engine: EngineFiles, mode: int, folder: Path, runs: Runs) -> bool:
-    """Whether the recorder of a mode works: told by a program of our own, in a new folder.
+    """Whether the recorder works for a mode (32, 64): it records a program that does nothing.
 
     Raises:
         OSError: the folder cannot be made.
-        Interrupted, RecordingError: as Runs.run does.
+        Interrupted, RecordingError: as Runs.run() does.
     """
     raw = folder / "raw"
     raw.mkdir(parents=True)
@@ -188,10 +210,10 @@ class _UnfitError(Exception):
 
 
 def _first_that_fits(plugin: str, cpu: str | None) -> tuple[EngineFiles | None, list[str]]:
-    """The emulator to take, if there is one, and why each that comes before it does not fit.
+    """The first emulator that fits, if there is one, and why each of those before it does not fit.
 
     Raises:
-        EngineError: it knows no such processor.
+        EngineError: it does not know the model of processor.
     """
     named = os.environ.get(VARIABLE)
     unfit: list[str] = []
@@ -237,7 +259,7 @@ def _places() -> Iterator[Path]:
 
 
 def _executable(file: Path) -> bool:
-    # a folder that may not be read, or a name too long, is no error here, as it is to Path
+    # not by Path, which raises an error for a folder that may not be read and for a name that is too long
     return os.path.isfile(file) and os.access(file, os.X_OK)  # noqa: PTH113
 
 
@@ -265,7 +287,7 @@ def _engine_at(place: Path, plugin: str, cpu: str | None) -> EngineFiles:
         try:
             _version(files[32], plugin)
         except _UnfitError:
-            del files[32]  # said where a program of that mode is to be recorded
+            del files[32]  # reported once a program of that mode is to be recorded
     return EngineFiles(files, version, plugin, cpu)
 
 
@@ -276,33 +298,33 @@ def _version(emulator: str, plugin: str) -> str:
         _UnfitError: it cannot.
     """
     shown = printable(emulator)
-    said = _ask(emulator, "--version")
-    version = re.search(r"version (\d+)\.(\d+)(\.\d+)*", said)
+    output = _ask(emulator, "--version")
+    version = re.search(r"version (\d+)\.(\d+)(\.\d+)*", output)
     if not version:
-        raise _UnfitError(f"{shown} does not tell its version{_last_line(said)}")
+        raise _UnfitError(f"{shown} does not tell its version{_last_line(output)}")
     number = (int(version[1]), int(version[2]))
     if not _OLDEST <= number < _TOO_NEW:
         age = "old" if number < _OLDEST else "new"
         raise _UnfitError(f"{shown} is version {number[0]}.{number[1]}, too {age}")
-    # any program will do: it is not run
-    said = _ask(emulator, "-plugin", f"file={_doubled(plugin)},check=on", emulator)
-    if _FITS not in said.splitlines():
+    # the program, which must be one, is not run
+    output = _ask(emulator, "-plugin", f"file={_doubled(plugin)},check=on", emulator)
+    if _FITS not in output.splitlines():
         if "-plugin" not in _ask(emulator, "-h").split():
             raise _UnfitError(f"{shown} was built without plugins")
-        ours = [line for line in said.splitlines() if line.startswith("recorder: ")]
-        raise _UnfitError(f"{shown} does not load the recorder{_last_line(ours[0] if ours else said)}")
+        ours = [line for line in output.splitlines() if line.startswith("recorder: ")]
+        raise _UnfitError(f"{shown} does not load the recorder{_last_line(ours[0] if ours else output)}")
     return version[0].removeprefix("version ")
 
 
-def _last_line(said: str) -> str:
-    lines = said.strip().splitlines()
+def _last_line(output: str) -> str:
+    lines = output.strip().splitlines()
     return f" ({shortened(lines[-1])})" if lines else ""
 
 
 def _find_plugin() -> Path:
-    # beside the extension, which an editable install keeps elsewhere than the sources; it is not imported
-    found = importlib.util.find_spec("barnum._decoder")
-    origin = found.origin if found else None
+    # it lies beside the extension, which an editable install keeps apart from the sources
+    extension = importlib.util.find_spec("barnum._decoder")
+    origin = extension.origin if extension else None
     plugin = Path(origin or __file__).with_name("recorder.so")
     if not plugin.is_file():
         raise EngineError(f"the recorder's plugin is missing ({plugin}): install the package anew")
@@ -320,7 +342,7 @@ def _check_cpu(qemu: str, cpu: str) -> None:
 def _ask(*command: str) -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("QEMU_")}
     try:
-        asked = subprocess.run(
+        ended = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -331,4 +353,4 @@ def _ask(*command: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _UnfitError(f"{printable(command[0])} does not run ({error})") from None
-    return asked.stdout.decode("utf-8", errors="replace")
+    return ended.stdout.decode("utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Makes a sample folder of what the plugin left behind."""
+"""Makes a sample folder from the files that the plugin left."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from barnum.samples import (
 from barnum.texts import printable, storable
 
 _CHUNK = 1 << 20
-# isa-l's first level packs packets at more than the speed a run makes them
+# isa-l's first level compresses packets faster than a run makes them
 _LEVEL = 1
 _STDERR_KEPT = 64 << 10
 
@@ -48,7 +48,7 @@ class NothingRecordedError(RecordingError):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """A finished sample folder: its description, and bytes of its traces raw and packed."""
+    """A finished sample folder: its meta.json, and the bytes of its traces before and after compression."""
 
     meta: Meta
     raw_bytes: int
@@ -79,15 +79,19 @@ class RunDetails:
 def finish(
     raw: Path, sample: Path, store: ImageStore, run: RunDetails, check: Callable[[], None]
 ) -> Finished:
-    """Turn the work folder ``raw`` into files in the empty folder ``sample``; meta.json comes last.
+    """Turn the work folder ``raw`` into files in the empty folder ``sample``; meta.json is written last.
 
     Args:
+        raw: the work folder.
+        sample: the folder to fill.
+        store: the folder of images.
+        run: what else is known of the run.
         check: called now and then; it may raise to end the work.
 
     Raises:
         NothingRecordedError: no stream holds a packet.
         RecordingError: the recorder's files are not as it writes them.
-        OSError: the sample or an image cannot be written, or the recorder said that the disk was full.
+        OSError: the sample or an image cannot be written, or the disk was full while the program ran.
     """
     work = _Work(RawFolder(raw), sample, store, check)
     raw_processes, raw_streams = work.raw.processes(), work.raw.streams()
@@ -110,11 +114,11 @@ def finish(
 
 @dataclass(slots=True)
 class _Work:
-    """A sample that is being made: where from and where to, and what of it is there.
+    """A sample that is being made: its sources, its folder, and what is finished of it.
 
     Attributes:
         positions: number of a process in the sample, by its number in the work folder.
-        stream_of: number of a stream in the sample, likewise.
+        stream_of: number of a stream in the sample, by its number in the work folder.
         missing: paths of mapped files without an image; a set that keeps its order.
         cut: sentences on what is missing in streams.
     """
@@ -133,12 +137,12 @@ class _Work:
 
     @property
     def complaints(self) -> list[str]:
-        """Sentences on what the work folder lacks."""
+        """Sentences on what is wrong or missing in the work folder."""
         return self.raw.complaints
 
 
 def _add_process(work: _Work, process: RawProcess) -> None:
-    """Write the memory map and the code of a process, and its images. One without a map is left out."""
+    """Write the memory map, the code and the images of a process; one without a map is left out."""
     regions = Regions()
     for snapshot in work.raw.maps(process.index):
         for region in snapshot:
@@ -169,7 +173,7 @@ def _add_process(work: _Work, process: RawProcess) -> None:
     )
     work.missing.update(dict.fromkeys(memory.missing))
     for path, image in memory.images.items():
-        # the sample has one for a path
+        # a sample has one image for each path
         if work.images.setdefault(path, image) != image:
             work.complaints.append(
                 f"{printable(path)} changed while the program ran; its first content is the image"
@@ -177,7 +181,7 @@ def _add_process(work: _Work, process: RawProcess) -> None:
 
 
 def _write_code(work: _Work, process: RawProcess, position: int, memory: Memory) -> str | None:
-    """Write the code that is in no image; the name of its file, None where there is none."""
+    """Write the code that is in no image; returns the name of the file, None if there is none."""
     name = f"code_{position}.gz"
     try:
         written = write_code(work.sample / name, work.raw.code(process.index), memory.pieces, work.check)
@@ -188,7 +192,7 @@ def _write_code(work: _Work, process: RawProcess, position: int, memory: Memory)
 
 
 def _add_stream(work: _Work, stream: RawStream) -> None:
-    """Write the packets of a stream; one of a thread that ended before recording began is left out."""
+    """Write the packets of a stream; an empty one, of a thread that ended before recording, is left out."""
     if not stream.size and stream.tnt <= 1:
         return
     if stream.process not in work.positions:
@@ -219,7 +223,7 @@ def _add_stream(work: _Work, stream: RawStream) -> None:
 
 
 def _first_spawn(work: _Work, processes: list[RawProcess]) -> SpawnMeta | None:
-    """Where the program first started another process; None where it did not, or nothing sure is known."""
+    """Where the program first started another process; None if it did not, or if the notes are doubtful."""
     spawning = _first_to_spawn(processes)
     place = spawning.spawn if spawning else None
     if spawning is None or place is None or place.stream not in work.stream_of:
@@ -227,7 +231,7 @@ def _first_spawn(work: _Work, processes: list[RawProcess]) -> SpawnMeta | None:
     number = work.stream_of[place.stream]
     stream = work.streams[number]
     if stream.process != work.positions.get(spawning.index) or place.offset > stream.bytes:
-        return None  # another program of the run can have written that
+        return None  # another program of the run may have written that
     return SpawnMeta(stream=number, offset=place.offset)
 
 
@@ -260,7 +264,7 @@ def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None) -> Meta:
 
 
 def exit_status(ended: Ended) -> ExitStatus:
-    """How the program ended, as meta.json says it."""
+    """How the program ended, for meta.json."""
     if ended.status is None:
         return ExitStatus(timeout=ended.timeout)
     if ended.status < 0:
@@ -269,7 +273,7 @@ def exit_status(ended: Ended) -> ExitStatus:
 
 
 def host_cpu() -> str:
-    """Model name of this machine's processor; empty where the system does not tell."""
+    """Model name of this machine's processor; empty if the system does not give it."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -281,12 +285,12 @@ def host_cpu() -> str:
 
 
 def _first_to_spawn(processes: list[RawProcess]) -> RawProcess | None:
-    """The first process, or the program that it had become by exec, when it first started another."""
+    """The first process, as the program that it was when it first started another; None if it never did."""
     now: RawProcess | None = None
     for process in processes:
         if now is None:
             if process.index:
-                return None  # what the recorder noted of the first one is gone
+                return None  # the notes of the first process are gone
         elif process.event != "exec" or process.parent != now.index or process.pid != now.pid:
             continue
         if process.spawn:
@@ -296,7 +300,7 @@ def _first_to_spawn(processes: list[RawProcess]) -> RawProcess | None:
 
 
 def _pack_stream(work: _Work, stream: RawStream, target: Path) -> int:
-    """Write the packets of a stream as gzip; returns their bytes before packing."""
+    """Write the packets of a stream as gzip; returns their number of bytes before compression."""
     packer = isal_zlib.compressobj(_LEVEL, wbits=31)
     size = 0
     with work.raw.stream_file(stream.index) as source, target.open("wb") as out:
@@ -315,7 +319,7 @@ def _pack_stream(work: _Work, stream: RawStream, target: Path) -> int:
 
 
 def _keep_log(raw: RawFolder, stream: RawStream, target: Path) -> None:
-    """The plugin's own log of executed blocks, where one was asked for."""
+    """Copy the plugin's own log of executed blocks, if it was asked to write one."""
     try:
         with (
             open_regular(raw.folder / f"log_{stream.index}") as source,

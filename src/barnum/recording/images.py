@@ -1,4 +1,4 @@
-"""The folder of images: flat files as they lie in memory, named like the mapped file, never replaced."""
+"""The folder of images: mapped files as they lie in memory, under the file's name; none is ever replaced."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _ATTEMPTS = 3
 class ImageStore:
     """The images of a bin-dir; several threads, processes and machines may add to it at once.
 
-    What was hashed once is remembered by device, inode, time and size, so that a hundred runs of one program
-    read its libraries once.
+    A file that was hashed is known again by device, inode, time and size, so that a hundred runs of one
+    program read its libraries once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,11 +34,18 @@ class ImageStore:
         self._digests: dict[tuple[int, int, int, int], str] = {}
 
     def add(self, descriptor: int, layout: Layout, mapped_path: str) -> Image | None:
-        """Put the image of an open file into the folder, unless it is there; None when the file keeps
-        changing.
+        """Put the image of an open file into the folder, unless it is there already.
+
+        Args:
+            descriptor: the file.
+            layout: which bytes of it make the image.
+            mapped_path: its path in the memory map, from which the image is named.
+
+        Returns:
+            The image; None if the file keeps changing.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written, or the file cannot be read.
         """
         key = (*_identity(os.fstat(descriptor)), layout, _plain_name(mapped_path))
         with self._lock:
@@ -57,7 +64,7 @@ class ImageStore:
         return None
 
     def _place(self, descriptor: int, layout: Layout, name: str, digest: str) -> str | None:
-        """Name under which the folder holds the image; None when its bytes are no longer those of digest."""
+        """Name under which the folder holds the image; None if the file no longer has this digest."""
         temporary: Path | None = None
         try:
             for suffix in ("", f".{digest[:16]}", f".{digest}"):
@@ -67,7 +74,7 @@ class ImageStore:
                 if self._holds(target, layout.size, digest):
                     return candidate
                 if taken:
-                    continue  # other content has this name
+                    continue  # an image with other content has this name
                 if temporary is None:
                     temporary, written = self._write(descriptor, layout)
                     if written != digest:
@@ -121,7 +128,7 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _plain_name(mapped_path: str) -> str:
-    """A file name for an image: the last part of the path, and nothing that could lead elsewhere."""
+    """A file name for an image: the last part of the path, made safe."""
     name = printable(mapped_path.rsplit("/", 1)[-1])
     return "image" if name in ("", ".", "..") else name
 
@@ -135,14 +142,14 @@ def _write_all(descriptor: int, data: bytes, position: int) -> None:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Give a file its final name; False when the name was taken in the meantime."""
+    """Give a file its final name; False if the name was taken in the meantime."""
     try:
         os.link(source, target)
         return True
     except FileExistsError:
         return False
     except OSError:
-        # a file system without hard links: the best that is left
+        # a file system without hard links: another writer may come between the two steps
         with contextlib.suppress(FileExistsError):
             if not target.exists():
                 source.rename(target)

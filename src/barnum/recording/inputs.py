@@ -10,26 +10,26 @@ from pathlib import Path
 from barnum.errors import InputError
 from barnum.texts import printable
 
-# characters of a path in a message
+# characters of a path that a message shows
 _SHOWN = 400
 
 
 def list_inputs(paths: list[Path]) -> list[Path]:
-    """The files that are meant, in order: a folder stands for the regular files in it, sorted by name.
+    """The files to record, in order: a folder stands for the regular files in it, sorted by name.
 
-    A file that is missing is listed too; it fails when its turn comes. Each file is listed once.
+    Each file is listed once. A missing file is listed too, and fails when it is to be recorded.
 
     Raises:
         InputError: a folder holds no file or cannot be read.
     """
-    found: dict[Path, None] = {}
+    inputs: dict[Path, None] = {}
     for path in paths:
         try:
             is_folder = path.is_dir()
         except OSError:
-            is_folder = False  # a name that is too long, or a way to it that is closed
+            is_folder = False  # the name is too long, or a folder above it may not be entered
         if not is_folder:
-            found[path.absolute()] = None
+            inputs[path.absolute()] = None
             continue
         try:
             files = sorted(entry for entry in path.absolute().iterdir() if entry.is_file())
@@ -37,15 +37,15 @@ def list_inputs(paths: list[Path]) -> list[Path]:
             raise InputError(f"{printable(str(path))}: cannot be read ({error.strerror})") from None
         if not files:
             raise InputError(f"{printable(str(path))}: holds no file to record")
-        found.update(dict.fromkeys(files))
-    return list(found)
+        inputs.update(dict.fromkeys(files))
+    return list(inputs)
 
 
 def hash_input(path: Path) -> tuple[str, os.stat_result]:
     """SHA-256 of a file's content, in hex, and the file's status.
 
     Raises:
-        InputError: it is missing, unreadable, or no regular file.
+        InputError: the file is missing, unreadable, or no regular file.
     """
     shown = printable(str(path))
     if len(shown) > _SHOWN:

@@ -15,7 +15,7 @@ from barnum.recording.run import Interrupted
 
 
 class InputRecorder(Protocol):
-    """What records one input at a time in each thread that asks it to."""
+    """Records inputs, for several threads at once: each call of record() is for one input."""
 
     def record(self, path: Path) -> Outcome:
         """Record the run on one input, unless that is done already.
@@ -28,7 +28,7 @@ class InputRecorder(Protocol):
         ...
 
     def stop(self) -> None:
-        """End all runs, and let none begin any more; called from another thread."""
+        """End all runs, and let no other begin; called from another thread."""
         ...
 
 
@@ -45,22 +45,27 @@ def record_all(
     jobs: int,
     report: Callable[[Outcome | Failure], None],
 ) -> None:
-    """Record inputs, at most jobs at a time; report is called for each, in the calling thread, as it is done.
+    """Record inputs, several at a time.
 
-    One that fails does not keep the others from being recorded, but a full disk or a broken recorder ends
-    all.
+    An input that cannot be recorded does not stop the others. A full disk or a broken recorder does.
+
+    Args:
+        recorder: what records.
+        inputs: the files.
+        jobs: how many are recorded at a time.
+        report: called in the calling thread when an input is done.
 
     Raises:
         OutputError: samples cannot be written any more.
         EngineError: the recorder does not work.
-        KeyboardInterrupt: as it came; every run is killed first.
+        KeyboardInterrupt: the user stopped it; every run is killed first.
     """
     executor = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="record")
     try:
         waiting = iter(inputs)
         running: dict[Future[Outcome], Path] = {}
         while True:
-            # not all at once: a hundred thousand inputs would each be a future
+            # not all at once: each of a hundred thousand inputs would be a future
             while len(running) < 2 * jobs and (path := next(waiting, None)) is not None:
                 running[executor.submit(recorder.record, path)] = path
             if not running:

@@ -1,4 +1,4 @@
-"""How a mapped file lies in memory: which bytes of the file make its flat image."""
+"""How a mapped file lies in memory: which of its bytes make up its image."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import msgspec
 from barnum.recording.elf import PAGE, Elf
 from barnum.recording.raw import Mapped
 
-# no module of a program is larger; a header can claim anything
+# bytes of an image; no module of a program is larger, but a header can claim anything
 IMAGE_LIMIT = 1 << 30
 _CHUNK = 1 << 20
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """length bytes of the file from file_offset on, at image_offset of the image."""
+    """``length`` bytes at ``file_offset`` of the file, which are at ``image_offset`` of the image."""
 
     image_offset: int
     file_offset: int
@@ -24,13 +24,17 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """Pieces of a file in the order of the image; between them and after the last are zeros up to size."""
+    """Pieces of a file, by their offset in the image of ``size`` bytes; the rest of the image is zeros."""
 
     pieces: tuple[Piece, ...]
     size: int
 
     def chunks(self, descriptor: int) -> Iterator[bytes]:
-        """The image, a chunk of at most 1 MiB at a time."""
+        """The image in chunks of at most 1 MiB; bytes that the file lacks are zeros.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         position = 0
         for piece in self.pieces:
             yield from _zeros(piece.image_offset - position)
@@ -50,8 +54,8 @@ class Layout(msgspec.Struct, frozen=True):
 def elf_layout(elf: Elf) -> Layout | None:
     """The layout that every loader gives an ELF file, whatever the map looked like when it was read.
 
-    Memory without bytes in the file (.bss) is left out. None where the segments overlap, are not of whole
-    pages, or are too large.
+    Memory without bytes in the file (.bss) is left out. None if the segments overlap, do not fit pages, or
+    are too large.
     """
     pieces = []
     base = elf.segments[0].first_page if elf.segments else 0
@@ -70,7 +74,10 @@ def elf_layout(elf: Elf) -> Layout | None:
 
 
 def mapped_layout(regions: list[Mapped], file_size: int) -> Layout | None:
-    """The layout of what was mapped, for files of other formats; the lowest address is the base."""
+    """The layout of what was mapped, for files of other formats; the lowest address is the base.
+
+    None if the regions overlap, or are too large.
+    """
     base = min(region.start for region in regions)
     pieces = []
     for region in regions:
@@ -81,22 +88,22 @@ def mapped_layout(regions: list[Mapped], file_size: int) -> Layout | None:
 
 
 def load_bias(elf: Elf, region: Mapped) -> list[int]:
-    """What may have been added to the addresses in an ELF file, judged by one mapped region of it.
+    """Possible load biases (address in memory - address in the file), from one mapped region of an ELF file.
 
-    A page of the file can belong to two segments, hence more than one.
+    There may be more than one, as a page of the file can belong to two segments.
     """
-    found = []
+    biases = []
     for segment in elf.segments:
         begin = segment.first_page_offset
         if begin <= region.offset < page_end(segment.offset + segment.file_size):
             bias = region.start - (segment.first_page + region.offset - begin)
-            if bias >= 0 and bias not in found:
-                found.append(bias)
-    return found
+            if bias >= 0 and bias not in biases:
+                biases.append(bias)
+    return biases
 
 
 def page_end(address: int) -> int:
-    """The next multiple of a page."""
+    """The address rounded up to a whole page."""
     return (address + PAGE - 1) & -PAGE
 
 

@@ -18,7 +18,7 @@ from barnum.samples import Image
 _DELETED = b" (deleted)"
 # the kernel's page of three system calls at the top of every address space; it holds no code of its own
 _VSYSCALL = 0xFFFFFFFFFF600000
-# a map that a hostile program made up could name the same file in ever new ways
+# a map that a hostile program made up could name one file in any number of ways
 _MAX_INSTANCES = 1024
 _MAX_IMAGE_BYTES = 1 << 32
 
@@ -43,7 +43,7 @@ class Memory(msgspec.Struct, frozen=True):
 
     Attributes:
         lines: its map, by address.
-        pieces: addresses whose bytes the images hold.
+        pieces: ranges of executable addresses whose bytes the images hold.
         images: by mapped path.
         missing: paths of files with code that have no image, such as deleted ones.
     """
@@ -55,7 +55,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class _Instance(msgspec.Struct):
-    """A file in one place: its regions, lowest first, and the image when there is one."""
+    """A file at one base: its regions, lowest first, and its image, if there is one, of ``size`` bytes."""
 
     path: str
     base: int
@@ -67,9 +67,9 @@ class _Instance(msgspec.Struct):
 def describe_memory(regions: list[Mapped], store: ImageStore) -> Memory:
     """Name the modules of a process and put their images into the bin-dir.
 
-    Only what holds code is described. A module is a run of regions that nothing else interrupts; what cannot
-    be told that way becomes memory without a file, named ``/anon/<start>``, whose bytes the sample keeps
-    itself.
+    Only files and memory with code are described. A module is a run of regions of one file, with nothing else
+    in between. Code that lies in no such run is described as memory without a file, named ``/anon/<start>``;
+    the sample itself keeps its bytes.
 
     Raises:
         OSError: the bin-dir cannot be written.
@@ -84,21 +84,21 @@ def describe_memory(regions: list[Mapped], store: ImageStore) -> Memory:
     instances: list[_Instance] = []
     missing = []
     size = 0
-    for raw_path, found in by_path.items():
-        if not any(region.executable for region in found):
+    for raw_path, file_regions in by_path.items():
+        if not any(region.executable for region in file_regions):
             continue  # data
         path = raw_path.removesuffix(_DELETED).decode("utf-8", errors="replace")
-        placed = _place(raw_path, path, found, store) if size < _MAX_IMAGE_BYTES else None
+        placed = _place(raw_path, path, file_regions, store) if size < _MAX_IMAGE_BYTES else None
         size += sum(instance.size for instance in placed or ())
         if placed is None:
             missing.append(path)
-            placed = [_Instance(path, found[0].start, found)]
+            placed = [_Instance(path, file_regions[0].start, file_regions)]
         instances += placed
     return _assemble(instances, plain, store.folder, missing)
 
 
 def _place(raw_path: bytes, path: str, regions: list[Mapped], store: ImageStore) -> list[_Instance] | None:
-    """The places a file lies in, each with its image; None when the file cannot be had any more."""
+    """The file at each of its bases, with its images; None if it can no longer be read."""
     try:
         with open_regular(_file_of(raw_path)) as descriptor:
             return _place_open(descriptor, path, regions, store)
@@ -109,7 +109,7 @@ def _place(raw_path: bytes, path: str, regions: list[Mapped], store: ImageStore)
 
 
 class _StoreError(Exception):
-    """Writing to the bin-dir failed: other than trouble with the mapped file, that ends the recording."""
+    """Writing to the bin-dir failed. This ends the recording; a mapped file that cannot be read does not."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -125,50 +125,50 @@ def _place_open(
     left = regions
     if elf is not None and whole is not None:
         by_bias = _by_bias(elf, regions)
-        for bias, own in by_bias.items():
+        for bias, group in by_bias.items():
             base = bias + elf.segments[0].first_page
             end = base + whole.size
-            own = [_clipped(region, end) for region in own if region.start < end]
-            if any(region.executable for region in own) and own[0].start >= base:
-                groups.append((base, own, whole))
+            group = [_clipped(region, end) for region in group if region.start < end]
+            if any(region.executable for region in group) and group[0].start >= base:
+                groups.append((base, group, whole))
                 left = [region for region in left if not base <= region.start < end]
-    # no ELF file, or mapped in a way of its own: what lies at one distance from its offsets belongs together
+    # no ELF file, or not mapped as a loader does: regions with the same address minus offset belong together
     by_distance: dict[int, list[Mapped]] = defaultdict(list)
     for region in left:
         by_distance[region.start - region.offset].append(region)
-    for own in by_distance.values():
-        if any(region.executable for region in own):
-            layout = mapped_layout(own, os.fstat(descriptor).st_size)
+    for group in by_distance.values():
+        if any(region.executable for region in group):
+            layout = mapped_layout(group, os.fstat(descriptor).st_size)
             if layout is None:
                 return None
-            groups.append((own[0].start, own, layout))
+            groups.append((group[0].start, group, layout))
     instances = []
-    for base, own, layout in groups[:_MAX_INSTANCES]:
+    for base, group, layout in groups[:_MAX_INSTANCES]:
         try:
             image = store.add(descriptor, layout, path)
         except OSError as error:
             error.filename = error.filename or str(store.folder)
             raise _StoreError(error) from error
-        instances.append(_Instance(path, base, own, image, layout.size))
+        instances.append(_Instance(path, base, group, image, layout.size))
     return instances
 
 
 def _by_bias(elf: Elf, regions: list[Mapped]) -> dict[int, list[Mapped]]:
-    """Regions of an ELF file by the place it was loaded to: the one that most of its memory agrees on."""
+    """Regions of an ELF file by load bias: for each region the possible one that most of the memory fits."""
     weights: Counter[int] = Counter()
-    found = [load_bias(elf, region) for region in regions]
-    for region, biases in zip(regions, found, strict=True):
+    biases_of_regions = [load_bias(elf, region) for region in regions]
+    for region, biases in zip(regions, biases_of_regions, strict=True):
         for bias in biases:
             weights[bias] += (region.end - region.start) * (4 if region.executable else 1)
-    result: dict[int, list[Mapped]] = defaultdict(list)
-    for region, biases in zip(regions, found, strict=True):
+    by_bias: dict[int, list[Mapped]] = defaultdict(list)
+    for region, biases in zip(regions, biases_of_regions, strict=True):
         if biases:
-            result[max(biases, key=weights.__getitem__)].append(region)
-    return result
+            by_bias[max(biases, key=weights.__getitem__)].append(region)
+    return by_bias
 
 
 def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, missing: list[str]) -> Memory:
-    """Put all into the order of addresses, and see that each module is one run from its base on."""
+    """Sort all by address, and make sure that each module is one run of regions that begins at its base."""
     owned = [(region, instance) for instance in instances for region in instance.regions]
     everything: list[tuple[Mapped, _Instance | None]] = [*owned, *((region, None) for region in plain)]
     everything.sort(key=lambda entry: entry[0].start)
@@ -189,7 +189,7 @@ def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, mis
             filled = region.start == instance.base or _fill(lines, instance, region.start)
             joins = filled or instance.image is None
         if not joins or (lines and region.start < lines[-1].end):
-            # something else lies in between: a reader would count from a wrong base
+            # other memory lies in between: a reader would take a wrong base
             last = None
             if region.executable and not (lines and region.start < lines[-1].end):
                 _add_anonymous(lines, msgspec.structs.replace(region, path=b""))
@@ -207,10 +207,10 @@ def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, mis
 
 
 def _name(instance: _Instance, first: Mapped, lines: list[Line], images: dict[str, Image]) -> None:
-    """Keep apart what a reader would take for more of the module before it, or for another file's image.
+    """Number the path of a module that a reader would confuse: with the module before, or by its image.
 
-    A file that was loaded, unloaded and loaded again elsewhere is the same module each time. A reader tells
-    where it begins anew by the offset that goes back.
+    A file that was unloaded and loaded again elsewhere keeps its path: a reader sees that a new module begins
+    where the offset in the file goes back.
     """
     path = instance.path
     number = 1
@@ -222,7 +222,7 @@ def _name(instance: _Instance, first: Mapped, lines: list[Line], images: dict[st
 
 
 def _fill(lines: list[Line], instance: _Instance, start: int) -> bool:
-    """Let a module whose first pages are not mapped begin at its base all the same, if there is room."""
+    """Add a line at the base of a module whose first pages are not mapped; False if there is no room."""
     if instance.image is None or (lines and lines[-1].end > instance.base) or start < instance.base:
         return False
     lines.append(Line(instance.base, min(instance.base + PAGE, start), 0, False, instance.path))
@@ -246,7 +246,7 @@ def _clipped(region: Mapped, end: int) -> Mapped:
 
 
 def _file_of(raw_path: bytes) -> Path:
-    """The mapped file's path. The kernel writes a newline in it as \\012."""
+    """The path of the mapped file. In maps the kernel writes a newline as \\012."""
     if raw_path.endswith(_DELETED) and not os.path.lexists(raw_path):
         raise FileNotFoundError(raw_path)
     if b"\\012" in raw_path and not os.path.lexists(raw_path):

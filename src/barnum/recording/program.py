@@ -1,4 +1,4 @@
-"""Which program a command line names, and whether it can be recorded here."""
+"""Which program a command line names, and whether it can be recorded on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from barnum.errors import ProgramError
 from barnum.recording.elf import EXECUTABLE, SHARED, X86, X86_64, Elf, read_elf
 from barnum.texts import printable
 
-# as the kernel does: an interpreter may be a script itself, but not for ever
+# as in the kernel: an interpreter may be a script itself, but only to this depth
 _MAX_NESTING = 5
 _MAX_LINE = 256
 
@@ -24,8 +24,8 @@ class Program(msgspec.Struct, frozen=True):
     Attributes:
         path: absolute path of the ELF file to run: the program, or the interpreter of a script.
         mode: 32 or 64 bit.
-        arguments: what comes before the user's own arguments: a script's interpreter argument and path.
-        name: its argument zero.
+        arguments: those before the user's own: of a script, the argument of its interpreter and its path.
+        name: argument zero of the program.
     """
 
     path: str
@@ -35,24 +35,23 @@ class Program(msgspec.Struct, frozen=True):
 
 
 def find_program(name: str) -> Program:
-    """Find a program as a shell would, and see that it can be recorded.
+    """Find a program as a shell does, and check that it can be recorded.
 
-    A name without a slash is looked up in PATH. A script stands for its interpreter.
+    A name without a slash is looked up in PATH. A script is run by its interpreter.
 
     Raises:
         ProgramError: it is missing, may not be run, is for another machine, would lose its privileges, or is
-        a
-            script whose interpreter is missing.
+            a script whose interpreter is missing.
     """
     if not name or "\0" in name:
         raise ProgramError("the program's name is empty")
     if "/" in name:
         path = Path(name).absolute()
     else:
-        found = shutil.which(name)
-        if found is None:
+        path_in_path = shutil.which(name)
+        if path_in_path is None:
             raise ProgramError(f"{printable(name)}: no such program in PATH: install it or give its path")
-        path = Path(found).absolute()
+        path = Path(path_in_path).absolute()
     return _resolve(path, (), name, _MAX_NESTING)
 
 
@@ -94,7 +93,7 @@ def _script(path: Path, head: bytes, arguments: tuple[str, ...], nesting: int) -
         raise ProgramError(
             f"{shown}: its interpreter {printable(words[0])} is missing: install it or correct the first line"
         )
-    # the kernel hands over all that follows as one argument
+    # the kernel passes the rest of the line as one argument
     option = tuple(word.rstrip(" \t") for word in words[1:])
     return _resolve(interpreter.absolute(), (*option, str(path), *arguments), words[0], nesting - 1)
 

@@ -18,9 +18,9 @@ from barnum.texts import printable
 
 _MAX_PROCESSES = 1 << 14
 _MAX_STREAMS = (1 << 16) - 1
-# process_<P>: notes, zeros, two places, the length of the notes, and how many more there was no room for. The
-# places are where it first started another process, and where it made a call that may and did not come back
-# (exec): a stream's number + 1, below that an offset
+# process_<P>: notes, zeros, two places, the length of the notes, and how many notes found no room. The places
+# are where it first started another process, and where it made a call for that which never returned (exec).
+# Each is the number of a stream + 1 in the upper 24 bits, and an offset in that stream in the lower 40
 _NOTES_ROOM = 16 << 10
 _NOTES_TEXT = _NOTES_ROOM - 32
 _OFFSET_BITS = 40
@@ -31,8 +31,8 @@ _CODE_LIMIT = 1 << 28
 _RECORD_LIMIT = 1 << 16
 _CODE_MAGIC = b"BRNMCODE"
 _STREAM_MAGIC = b"BRNMPT01"
-# magic, process, thread, bytes, pending TNT bits below a leading 1, unused, why lost, blocks lost, three that
-# are unused, times that the way was broken for a reason not understood
+# magic, process, thread, bytes, pending TNT bits below a leading 1, unused, why lost, blocks lost, three more
+# unused ones, times that the path was interrupted for an unknown reason
 _STREAM_HEADER = struct.Struct("<8sIIQQIIQIIQQ")
 _CODE_RECORD = struct.Struct("<IIQ")
 LOST = {0: None, 1: "max-size", 2: "disk full", 3: "refused"}
@@ -44,17 +44,18 @@ _MAPS_LINE = re.compile(
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A boundary between packets: that many bytes of a stream come before it."""
+    """A boundary between packets: ``offset`` bytes of the stream with number ``stream`` come before it."""
 
     stream: int
     offset: int
 
 
 class RawProcess(msgspec.Struct, frozen=True):
-    """What process_<P> says: one process, or one program of a process that ran another by exec.
+    """The content of process_<P>: a process, or after an exec the next program in the same process.
 
     Attributes:
-        spawn: where it first started another process, or gave way to another program; None if it did not.
+        spawn: where it first started another process, or was replaced by another program (exec); None if
+            it did neither.
     """
 
     index: int
@@ -70,11 +71,12 @@ class RawStream(msgspec.Struct, frozen=True):
     """Header of stream_<S>.
 
     Attributes:
-        size: bytes of PT packets behind the header.
-        tnt: conditional branches that no packet holds yet, the oldest highest, below a leading 1.
+        size: bytes of PT packets after the header.
+        tnt: bits of the conditional branches that are in no packet yet, below a leading 1; the oldest is
+            the highest.
         lost: why recording stopped before the thread did, one of the values of LOST.
         lost_blocks: blocks that were executed after that.
-        unexpected: times that the recorder did not understand how the thread came to where it went on.
+        unexpected: how often the recorder could not tell how the thread came to the next block.
     """
 
     index: int
@@ -98,7 +100,7 @@ class Mapped(msgspec.Struct, frozen=True):
 
 
 class RawFolder:
-    """A work folder, and what in it was wrong, in sentences for the sample's meta.json."""
+    """A work folder. ``complaints`` are sentences for the sample's meta.json on what was wrong in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -110,32 +112,32 @@ class RawFolder:
         Raises:
             RecordingError: there is none.
         """
-        found = []
+        processes = []
         for index in self._indices("process", _MAX_PROCESSES):
             try:
                 with open_regular(self.folder / f"process_{index}") as descriptor:
                     data = os.pread(descriptor, _NOTES_ROOM, 0)
                 text = data[:_NOTES_TEXT].replace(b"\0", b"").decode("utf-8", errors="replace")
-                found.append(_read_process(index, text, _read_spawn(data)))
+                processes.append(_read_process(index, text, _read_spawn(data)))
                 dropped = int.from_bytes(data[_NOTES_ROOM - 8 :], "little")
                 self.complaints += _sentences(index, text, dropped)
             except (OSError, ValueError):
                 self.complaints.append(f"what the recorder noted of process {index} cannot be read")
-        if not found:
+        if not processes:
             raise RecordingError("the recorder left no process: the program did not begin to run")
-        return found
+        return processes
 
     def streams(self) -> list[RawStream]:
         """All streams, by index; broken ones are left out, with a complaint."""
-        found = []
+        streams = []
         for index in self._indices("stream", _MAX_STREAMS):
             try:
                 with self.stream_file(index) as descriptor:
                     head = os.pread(descriptor, _STREAM_HEADER.size, 0)
-                    found.append(_read_stream(index, head, os.fstat(descriptor).st_size))
+                    streams.append(_read_stream(index, head, os.fstat(descriptor).st_size))
             except (OSError, ValueError, struct.error):
                 self.complaints.append(f"the header of stream {index} is broken; it is left out")
-        return found
+        return streams
 
     @contextmanager
     def stream_file(self, index: int) -> Iterator[int]:
@@ -144,10 +146,10 @@ class RawFolder:
             yield descriptor
 
     def maps(self, process: int) -> Iterator[list[Mapped]]:
-        """Looks at a process's memory map, in order; of each, the lines that the one before lacks.
+        """Snapshots of a process's memory map, in order; of each, the lines that the one before lacks.
 
-        In the file, ``@ EPOCH`` begins a look with all lines, ``+ EPOCH`` one with the new lines alone.
-        Broken lines are left out, and reading ends at a bound, each with one complaint.
+        In the file, ``@ EPOCH`` begins a snapshot with all lines, ``+ EPOCH`` one with the new lines only.
+        Broken lines are left out, and reading ends at a bound, with one complaint for each.
         """
         broken = 0
         before: set[bytes] = set()
@@ -189,7 +191,7 @@ class RawFolder:
             self.complaints.append(f"the memory map of process {process} was broken in {broken} places")
 
     def code(self, process: int) -> Iterator[tuple[int, int, bytes]]:
-        """Code bytes of a process: (epoch, address, bytes) in the order in which they were met.
+        """Code bytes of a process: (epoch, address, bytes), in the order in which they were recorded.
 
         Reading ends, with a complaint, at the first record that is broken.
         """
@@ -205,13 +207,13 @@ class RawFolder:
                 while len(head := file.read(_CODE_RECORD.size)) == _CODE_RECORD.size:
                     epoch, length, address = _CODE_RECORD.unpack(head)
                     if length == 0:
-                        break  # the file grows ahead of what is in it: zeros follow
+                        break  # the file is extended ahead of its content: zeros follow
                     left -= length + _CODE_RECORD.size
                     if length > _RECORD_LIMIT or epoch < last or address + length > 1 << 64 or left < 0:
                         raise ValueError("broken record")
                     data = file.read(length)
                     if len(data) < length:
-                        break  # the run was killed while this was written; it had not been executed yet
+                        break  # the run was killed while this was written; it had not run yet
                     last = epoch
                     yield epoch, address, data
         except (OSError, ValueError):
@@ -220,26 +222,27 @@ class RawFolder:
             )
 
     def _indices(self, kind: str, limit: int) -> list[int]:
-        found = []
+        indices = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 name = _FILE.fullmatch(entry.name)
                 if name and name[1] == kind:
-                    found.append(int(name[2]))
-        found.sort()
+                    indices.append(int(name[2]))
+        indices.sort()
         # the plugin numbers them without gaps
-        if found and (gone := found[-1] + 1 - len(found)):
+        if indices and (gone := indices[-1] + 1 - len(indices)):
             self.complaints.append(f"{gone:,} files of kind {kind} are gone")
-        if len(found) > limit:
-            self.complaints.append(f"there were {len(found)} of kind {kind}; the first {limit} are kept")
-        return found[:limit]
+        if len(indices) > limit:
+            self.complaints.append(f"there were {len(indices)} of kind {kind}; the first {limit} are kept")
+        return indices[:limit]
 
 
 def tnt_packets(pending: int) -> bytes:
-    """Short TNT packets for the conditional branches in pending, the oldest highest, below a leading 1.
+    """Short TNT packets for the bits of conditional branches in ``pending``.
 
-    A packet holds up to six: a stop bit, the branches, and a zero as its lowest bit (Intel SDM, volume 3,
-    chapter on Intel PT, "Taken/Not-taken Packet").
+    Below a leading 1, the oldest branch is the highest bit. A packet holds up to six branches: a stop bit,
+    the branches, and a zero as its lowest bit (Intel SDM, volume 3, chapter on Intel PT, "Taken/Not-taken
+    Packet").
     """
     packets = bytearray()
     count = max(pending.bit_length() - 1, 0)
@@ -283,35 +286,35 @@ def _read_stream(index: int, head: bytes, file_size: int) -> RawStream:
 
 
 def _sentences(index: int, text: str, dropped: int) -> list[str]:
-    """What the plugin says itself that it could not record, in the notes of a process."""
+    """Sentences on what the plugin noted that it could not record of a process."""
     words = {
         "lost": "",
         "untraced": "not recorded is what it started as ",
         "unprivileged": "what it started ran without the rights of ",
     }
-    found: list[str] = []
+    sentences: list[str] = []
     started: list[int] = []
     for line in text.split("\n"):
         key, _, value = line.partition(" ")
         if key in words:
             if key != "lost":
-                started.append(len(found))
-            found.append(f"process {index}: {words[key]}{printable(value)}")
+                started.append(len(sentences))
+            sentences.append(f"process {index}: {words[key]}{printable(value)}")
         elif key == "stayed" and started:
-            found[started.pop()] = ""  # it could not be started anyway
-    found = [sentence for sentence in found if sentence]
-    more = len(found) - _MAX_SENTENCES + dropped if len(found) > _MAX_SENTENCES else dropped
+            sentences[started.pop()] = ""  # the start failed: nothing is missing
+    sentences = [sentence for sentence in sentences if sentence]
+    more = len(sentences) - _MAX_SENTENCES + dropped if len(sentences) > _MAX_SENTENCES else dropped
     if more:
-        found[_MAX_SENTENCES:] = [f"process {index}: {more:,} more notes of this kind"]
-    return found
+        sentences[_MAX_SENTENCES:] = [f"process {index}: {more:,} more notes of this kind"]
+    return sentences
 
 
 def _read_mapped(line: bytes) -> Mapped | None:
-    found = _MAPS_LINE.fullmatch(line)
-    if not found:
+    fields = _MAPS_LINE.fullmatch(line)
+    if not fields:
         return None
-    start, end, offset = (int(found[group], 16) for group in (1, 2, 6))
-    # a part of it, behind another region, must still be one that readers of maps know
+    start, end, offset = (int(fields[group], 16) for group in (1, 2, 6))
+    # any part of it that is cut off must be valid for readers of maps as well
     if not start < end <= 1 << 64 or offset + end - start > 1 << 64 or (start | end | offset) % PAGE:
         return None
-    return Mapped(start, end, offset, found[5] == b"x", found[8] or b"")
+    return Mapped(start, end, offset, fields[5] == b"x", fields[8] or b"")

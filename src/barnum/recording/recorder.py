@@ -30,7 +30,7 @@ _LITTLE = 1 << 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for every run of a call, whatever records it.
+    """Settings of all runs, for any source of traces.
 
     Attributes:
         command: program and arguments; in each of them ``{}`` stands for the path of the input.
@@ -39,11 +39,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         output: folder of the samples.
         bin_dir: folder of the images.
         start: ``open`` records from when the program opens its input, ``exec`` from its first instruction.
-        timeout: seconds after which a run is killed; what was recorded is kept.
+        timeout: seconds after which a run is killed, and what was recorded is kept; None: no limit.
         max_bytes: bytes of PT packets after which recording of a stream stops.
-        force: replace samples that are there.
-        show_output: let the program's output through to standard error.
-        directory: where the program runs; None makes a fresh folder for each run.
+        force: replace samples that exist.
+        show_output: show the program's output on standard error.
+        directory: where the program runs; None makes a new folder for each run.
         log: keep the recorder's own log of executed blocks in the sample, for tests.
     """
 
@@ -62,10 +62,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one input: ``recorded`` or ``skipped``, and a note on why or on what is missing.
+    """What became of one input.
 
-    raw_bytes and packed_bytes are those of its traces, seconds those of the run itself, total_seconds with
-    all work before and after.
+    Attributes:
+        path: the input.
+        state: ``recorded`` or ``skipped``.
+        note: why it was skipped, or what is missing in the recording.
+        folder: of the sample; None where another input or another run makes it.
+        raw_bytes: bytes of its traces before compression.
+        packed_bytes: bytes of its traces after compression.
+        seconds: time of the run itself.
+        total_seconds: time of the run and all work before and after it.
     """
 
     path: Path
@@ -79,11 +86,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorder:
-    """Records with the emulator, inputs one at a time in each thread that asks it to.
+    """Records with the emulator; several threads may call record(), each for one input at a time.
 
     Raises:
         OutputError: the folders cannot be made.
         ProgramError: the program cannot be recorded.
+        EngineError: the emulator for the program's mode is missing.
     """
 
     def __init__(self, settings: Settings, engine: EngineFiles) -> None:
@@ -110,7 +118,7 @@ class Recorder:
 
         Raises:
             Interrupted: the runs were stopped; the sample's `.part` folder stays as a mark.
-            InputError: of the class that fits; nothing is left behind then.
+            InputError: of the class that fits; nothing of the input is left.
         """
         self.runs.check()
         digest, status = hash_input(path)
@@ -128,7 +136,7 @@ class Recorder:
         except OSError as error:
             raise output_error(error, Path(error.filename or self.settings.output)) from None
         try:
-            # another run may have finished it between the first look and the claim
+            # another run may have finished it between the first check and the claim
             if self._is_done(final):
                 outcome = Outcome(path=path, state="skipped", note="is recorded already", folder=final)
             else:
@@ -151,11 +159,11 @@ class Recorder:
         return outcome
 
     def stop(self) -> None:
-        """End all runs, and let none begin any more."""
+        """End all runs, and let no other begin."""
         self.runs.stop()
 
     def _is_done(self, final: Path) -> bool:
-        """Whether the sample is there and stays.
+        """Whether the sample exists and is to be kept.
 
         Raises:
             OutputExistsError: it has the other label, or is no complete sample.
@@ -226,7 +234,10 @@ class Recorder:
         return lost
 
     def _without_notes(self, part: Path, path: Path, program: Program, ended: Ended) -> InputError:
-        """Why a run left nothing at all: what the program can do as well is no reason to stop the others."""
+        """The error for a run that left no file.
+
+        It ends all runs (EngineError) only if the recorder does not work: the program may have removed files.
+        """
         shown = printable(str(path))
         if ended.timeout:
             return RecordingError(
@@ -241,7 +252,7 @@ class Recorder:
         return EngineError(f"{emulator} did not start {printable(program.path)}{_last_words(ended)}")
 
     def _judge(self, error: OSError, path: Path, part: Path) -> InputError:
-        """An error of the disk that the next run would meet too, or one that this run brought about."""
+        """The error for a failed write: RecordingError if it concerns this run alone, else OutputError."""
         shown = printable(str(path))
         if error.errno in _NO_ROOM and not self._full_folder():
             return RecordingError(
@@ -256,7 +267,7 @@ class Recorder:
         return output_error(error, where or self.settings.output)
 
     def _full_folder(self) -> Path | None:
-        """A folder of the results in which nothing more can be written, now that this run has left it."""
+        """A folder of results that is still full once the files of this run are removed; None if none is."""
         return next((f for f in (self.settings.output, self.settings.bin_dir) if _is_full(f)), None)
 
     def _explain(self, path: Path, ended: Ended) -> str:
@@ -273,7 +284,7 @@ class Recorder:
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether a little more cannot be written there; tried, because a quota shows in no other way."""
+    """Whether there is no room for 1 MiB more; tried out, as a quota cannot be asked for."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, _LITTLE)
@@ -301,7 +312,7 @@ def _outcome(path: Path, final: Path, finished: Finished, ended: Ended, total: f
 
 
 def _last_words(ended: Ended) -> str:
-    """How the program ended and the last two lines it said, to be put behind a message."""
+    """How the program ended and the last two lines of its standard error, to append to a message."""
     lines = ended.stderr.decode("utf-8", errors="replace").strip().splitlines()
     said = ": " + " | ".join(shortened(line) for line in lines[-2:]) if lines else ""
     if ended.timeout or ended.status is None:

@@ -1,4 +1,4 @@
-"""One memory map out of many: where a process had code, over its whole life."""
+"""Joins the memory maps of a process to one: where it had code at any time of its life."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MAX_REGIONS = 1 << 17
 
 
 class Regions:
-    """Regions free of overlaps, painted one over the other.
+    """Regions without overlaps, painted one over the other.
 
-    A later region replaces what lay there before, but one without code does not hide one with code: memory of
-    a library that was unloaded is soon used for other things, and blocks of its time still need its name.
+    A later region replaces what lay there before, but a region without code does not hide one with code: the
+    memory of an unloaded library is soon used for other things, and blocks that ran before need its name.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Regions:
         self.ignored = 0
 
     def paint(self, region: Mapped) -> None:
-        """Add a region that was mapped later than all so far; beyond a bound it is ignored, and counted."""
+        """Add a region that was mapped later than all before; beyond a bound it is only counted (ignored)."""
         if not region.executable and not region.path.startswith(b"/"):
             return  # heap, stack: no code
         if len(self._regions) >= _MAX_REGIONS:
@@ -68,7 +68,7 @@ def _cut(region: Mapped, start: int, end: int) -> Mapped:
 
 
 def _joined(regions: list[Mapped]) -> list[Mapped]:
-    """The same with pieces put together again that continue each other."""
+    """The same regions, with adjoining pieces of one mapping joined."""
     result: list[Mapped] = []
     for region in regions:
         last = result[-1] if result else None

@@ -16,7 +16,7 @@ import msgspec
 from barnum.errors import RecordingError
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-# seconds that processes which outlive the program may still run
+# seconds that processes may run after the program has ended
 _GRACE = 2.0
 
 
@@ -28,11 +28,11 @@ class Ended(msgspec.Struct, frozen=True):
     """How a run ended.
 
     Attributes:
-        status: exit status, or minus the number of a signal; None where even that is unknown.
+        status: exit status, or minus the number of a signal; None if unknown.
         timeout: it was killed because its time was over.
-        left_over: processes that outlived the program and were killed.
+        left_over: number of processes that outlived the program and were killed.
         seconds: wall time of the run.
-        stderr: the last of what it wrote to standard error, at most 64 KiB.
+        stderr: the last 64 KiB that it wrote to standard error; empty if its output was shown.
     """
 
     status: int | None
@@ -61,7 +61,7 @@ class Runs:
             raise Interrupted
 
     def stop(self) -> None:
-        """Kill every process of every run, and let none begin any more."""
+        """Kill every process of every run, and let no other run begin."""
         with self._lock:
             self._stopped = True
             for supervisor in self._running:
@@ -78,14 +78,18 @@ class Runs:
         timeout: float | None = None,
         show_output: bool = False,
     ) -> Ended:
-        """Run a command in a directory and wait until all of it has ended.
+        """Run a command and wait until all its processes have ended. Its standard input is empty.
 
-        Its input is empty, its output thrown away (or shown on our standard error). Its environment is ours,
-        with TMPDIR set to temporary.
+        Args:
+            command: path of the program, and its arguments.
+            directory: where it runs.
+            temporary: TMPDIR of its environment, which is original_environment() otherwise.
+            timeout: seconds after which it is killed; None: no limit.
+            show_output: show its output on our standard error; otherwise it is discarded.
 
         Raises:
             Interrupted: stop was called.
-            RecordingError: the supervisor itself was killed.
+            RecordingError: the supervisor was killed.
         """
         request = {
             "command": command,
@@ -107,7 +111,7 @@ class Runs:
         try:
             assert supervisor.stdin is not None
             assert supervisor.stdout is not None
-            # it may have been stopped already, which closed its input
+            # stop() may have closed its input already
             with contextlib.suppress(OSError, ValueError):
                 supervisor.stdin.write(json.dumps(request).encode() + b"\n")
                 supervisor.stdin.flush()
@@ -123,20 +127,20 @@ class Runs:
         self.check()
         if not answer:
             raise RecordingError("the process that supervised the run was killed: record it again")
-        said = json.loads(answer)
+        ended = json.loads(answer)
         return Ended(
-            said["status"],
-            said["timeout"],
-            said["left_over"],
-            said["seconds"],
-            base64.b64decode(said["stderr"]),
+            ended["status"],
+            ended["timeout"],
+            ended["left_over"],
+            ended["seconds"],
+            base64.b64decode(ended["stderr"]),
         )
 
 
 def original_environment() -> dict[str, str]:
-    """The environment we were started with: a recorded program must see nothing that we or Python added.
+    """The environment that we were started with: a recorded program must not see what Python added to it.
 
-    Settings of QEMU are left out too: they would change what is recorded.
+    Settings of QEMU are left out as well: they would change what is recorded.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("QEMU_")}
     # in the C locale, python sets this for itself and so for its children

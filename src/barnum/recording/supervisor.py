@@ -1,13 +1,13 @@
-"""Runs one program and sees that nothing of it is left over; a process of its own for each run.
+"""Runs one program and sees that no process of it is left over; a process of its own for each run.
 
 This file is run by path, without the package, so that it starts in a few milliseconds. It reads one line of
 JSON from its standard input (see ``barnum.recording.run``), runs the command and writes one line of JSON to
-its standard output. The end of its standard input means: kill the run now. So a run dies with the one that
-asked for it, however that one ends.
+its standard output. When its standard input is closed it kills the run. So a run ends with the process that
+asked for it, however that process ends.
 
-It adopts orphans of the run (PR_SET_CHILD_SUBREAPER), so that processes which left their session are found
-too. barnum.processes, which runs functions of our own, would not do: its processes end with the one that
-asked, but what they had started would not, and a program would inherit what they hold open.
+It adopts orphans of the run (PR_SET_CHILD_SUBREAPER), so that it also finds processes that left their
+session. barnum.processes, which runs functions of this package, is no replacement: its processes end with
+their parent, but the programs that they started would not, and would inherit their open files.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
     wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    errors, theirs = os.pipe2(os.O_CLOEXEC)
+    errors, child_errors = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(errors, False)
     began = time.monotonic()
     child = os.fork()
     if child == 0:
-        _become(request, theirs, libc)
-    os.close(theirs)
+        _become(request, child_errors, libc)
+    os.close(child_errors)
     run = _Run(child, errors)
     selector = selectors.DefaultSelector()
     selector.register(0, selectors.EVENT_READ)
@@ -67,7 +67,7 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
         if run.status is not None:
             if run.empty:
                 break
-            # the program has ended; what it left behind gets a little time of its own
+            # the program has ended; processes that it left running get a little time
             grace_end = min(grace_end, time.monotonic() + request["grace"])
         left = min(deadline, grace_end) - time.monotonic()
         if left <= 0:
@@ -76,7 +76,7 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
             break
         for key, _ in selector.select(None if left == math.inf else left):
             if key.fd == 0:
-                # nothing more is ever sent: this is its end
+                # nothing more is ever sent: the input was closed
                 killed = True
             elif key.fd == wake:
                 with contextlib.suppress(BlockingIOError):
@@ -101,7 +101,7 @@ def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
         os.setsid()
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        # python ignores these; a program expects them as the system sets them
+        # python and this supervisor change these; a program expects the system's defaults
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
@@ -130,7 +130,7 @@ class _Run:
         self._errors = errors
 
     def reap(self) -> None:
-        """Take the exit statuses of all that have ended."""
+        """Collect the exit statuses of all processes that have ended."""
         while not self.empty:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -143,7 +143,7 @@ class _Run:
                 self.status = os.waitstatus_to_exitcode(status)
 
     def read_errors(self) -> bool:
-        """Keep the last of what was written to standard error; False at its end."""
+        """Read standard error, and keep its last 64 KiB; False at its end."""
         for _ in range(_READS):
             try:
                 data = os.read(self._errors, 1 << 16)
@@ -155,22 +155,22 @@ class _Run:
         return True
 
     def kill_all(self) -> int:
-        """Kill every process of the run and wait for them; returns how many were still there."""
+        """Kill every process of the run and wait for them; returns how many there were."""
         killed = 0
         deadline = time.monotonic() + _GIVE_UP
         while not self.empty and time.monotonic() < deadline:
-            # stopped ones cannot fork on while the rest is looked for
-            found = _descendants()
+            # all are stopped first, as one that runs could fork while the others are searched for
+            stopped = _descendants()
             while time.monotonic() < deadline:
-                for pid in found:
+                for pid in stopped:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGSTOP)
-                more = _descendants()
-                if more <= found:
+                now_there = _descendants()
+                if now_there <= stopped:
                     break
-                found |= more
-            killed = max(killed, len(found))
-            for pid in found:
+                stopped |= now_there
+            killed = max(killed, len(stopped))
+            for pid in stopped:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             self.reap()
@@ -180,7 +180,7 @@ class _Run:
 
 
 def _descendants() -> set[int]:
-    """Process ids below this process that have not ended."""
+    """Ids of all descendants of this process that have not ended."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208
         if not name.isdigit():
@@ -192,14 +192,14 @@ def _descendants() -> set[int]:
             continue
         if state not in (b"Z", b"X"):
             children.setdefault(int(parent), []).append(int(name))
-    found: set[int] = set()
+    descendants: set[int] = set()
     waiting = [os.getpid()]
     while waiting:
         for child in children.get(waiting.pop(), ()):
-            if child not in found:
-                found.add(child)
+            if child not in descendants:
+                descendants.add(child)
                 waiting.append(child)
-    return found
+    return descendants
 
 
 if __name__ == "__main__":
