@@ -1,4 +1,4 @@
-"""What is read from a report: which calls, of which processes, within which bounds."""
+"""What is read from a report: calls and processes, within bounds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# why these processes and no others: asked for; run what was opened; its name is in their command line; no
-# other made calls, and nothing was to be looked for; or nothing said which
+# how processes are chosen: by name or number; as they run the document; as their command line names it; as
+# the only one with calls, where there is nothing to search for; or as the first, where nothing says which
 ChosenBy = Literal["process", "program", "command line", "only", "guess"]
 
 
@@ -18,12 +18,12 @@ class Process:
     """One process of a report.
 
     Attributes:
-        pid: its number; -1 where the report does not say.
-        parent: its parent's number.
-        name: last part of the path, or as the sandbox names it; text as it stands in the report.
-        path: of the program.
-        command_line: how it was started; empty where the report does not say.
-        calls: how many of its calls the report holds.
+        pid: its number; -1 if the report does not give one.
+        parent: its parent's number; None if the report does not give one.
+        name: the sandbox's name for it, or the file name of its program; text as it stands in the report.
+        path: path of its program; empty if the report does not give one.
+        command_line: with which it was started; empty if the report does not give one.
+        calls: number of its calls in the report.
     """
 
     pid: int
@@ -39,16 +39,16 @@ class Calls:
     """Calls of one or several processes, a stream after the other.
 
     Attributes:
-        names: distinct names, in order of first occurrence; text as it stands in the report.
-        call: u32[n], number of each call's name.
-        first: bool[n], whether a stream (a process, or one thread of it) begins here.
-        processes: those whose calls these are, in the order of their streams.
-        chosen_by: why these.
-        others: those of the report that were left out.
+        names: distinct names of calls, in order of first occurrence; text as it stands in the report.
+        call: u32[n], the index of each call's name in ``names``.
+        first: bool[n], whether a stream (a process, or one thread of it) begins with this call.
+        processes: whose calls these are, in the order of their streams.
+        chosen_by: how they were chosen.
+        others: the other processes of the report.
         format: ``cuckoo``, ``cape``, ``drakvuf`` or ``sequence``.
-        document: file name of what was opened, as the caller or the report says.
-        truncated: the report breaks off; what came before is here.
-        skipped: entries that are no calls: of other plugins, without a name, of a wrong type.
+        document: file name of what was opened, from the caller or the report; None if unknown.
+        truncated: whether the report breaks off; the calls before that are kept.
+        skipped: number of entries that are no calls: of other plugins, without a name, of a wrong type.
     """
 
     names: tuple[str, ...]
@@ -65,23 +65,23 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what a report may hold, far above what real ones do.
+    """Bounds on what a report may hold, far above what real reports hold.
 
     Attributes:
-        calls: in all, those of processes that are left out too. A few bytes of a packed report may say so
-            many, so this bounds memory: 5 bytes each.
-        repeats: how often one entry counts that says it was repeated; more are left out, with a warning.
-        names: distinct names.
+        calls: number of calls, also of processes that are left out. They take 5 bytes of memory each, and a
+            few bytes of a compressed report can stand for very many.
+        repeats: repetitions of one entry that count; more are left out, with a warning.
+        names: number of distinct names.
         name: characters of a name; an entry with a longer one is skipped.
-        processes: in all.
-        threads: in all.
-        started: lines of a log that say which command line a process was started with.
+        processes: number of processes.
+        threads: number of threads.
+        started: lines of a log that give the command line of a started process.
         texts: characters of all names, paths and command lines together.
-        blank: lines of a list or a log with nothing but blanks.
-        depth: of nested JSON.
+        blank: blank lines of a list or a log.
+        depth: levels of nested JSON.
         text: bytes of one JSON string.
         line: bytes of one line of a log; longer ones are skipped.
-        unpacked: bytes of the whole report.
+        unpacked: bytes of the whole report once decompressed.
     """
 
     calls: int = 1 << 26

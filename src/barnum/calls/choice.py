@@ -1,4 +1,4 @@
-"""Which processes of a report are wanted."""
+"""Chooses the processes of a report whose calls are wanted."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PID = re.compile(r"pid:(\d{1,10})", re.ASCII)
 _LISTED = 8
 # sandboxes look into it to read TLS keys; it is never what they started
 _NOT_STARTED = "lsass.exe"
-# what only hands a file on to the program that opens it
+# these may only pass a file on to the program that opens it
 _SHELL = "explorer.exe"
 _PROMPT = "cmd.exe"
 _START = re.compile(r"/[ck][\s\"]*start\b", re.IGNORECASE)
-# where programs of Windows are, and no sandbox puts a file that it was sent
+# folders of programs of Windows, into which no sandbox puts a file that it was sent
 _SYSTEM = re.compile(r"/(?:windows|systemroot)(?:/(?:system32|syswow64))?/[^/]*")
 
 
@@ -32,11 +32,12 @@ class Choice:
 
     Args:
         file: the report.
-        found: all processes, in the order of the report; one at least has calls.
-        silent: further ones that were started, of which no call is known.
-        children: whether processes that descend from a chosen one are wanted, too.
+        found: all processes with entries in the report, in its order; at least one has calls.
+        silent: further processes that were started, of which no call is known.
+        children: also take the processes that descend from a chosen one.
         quotable: whether messages may name processes of the report (see Source).
-        ordered, whole_machine: of the report (see Recording).
+        ordered: as in Recording.
+        whole_machine: as in Recording.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class Choice:
         self._tree = Tree([*silent, *found], strict=ordered)
 
     def called(self, process: str) -> list[Found]:
-        """Those of a name, a part of a path, or ``pid:`` and a number.
+        """The processes with calls that match a name, a part of a path, or ``pid:`` and a number.
+
+        Their descendants are among them where these are wanted.
 
         Raises:
-            SampleError: none of them made calls, or it is no such name.
+            SampleError: there is none, or no number follows ``pid:``.
         """
         wanted = self._wanted(process)
         places = [place for place, found in enumerate(self._tree.processes) if wanted(found)]
@@ -71,15 +74,17 @@ class Choice:
         return chosen
 
     def given(self, target: Target) -> tuple[list[Found], ChosenBy]:
-        """The one that runs the target, else the first that it was given to, else the first of all; and
-        which of these it is.
+        """The process that runs the target, else the first that was started with it, else the first of all.
+
+        Returns:
+            The process, with its descendants where these are wanted, and how it was chosen.
 
         Raises:
-            SampleError: nothing says which.
+            SampleError: nothing says which process it is, and the report is of a whole machine.
         """
-        active = [found for found in self._found if found.count]
+        active = [process for process in self._found if process.count]
         if len(active) == 1 and not (active[0].known and target.known):
-            # a list of calls, or nothing to look for
+            # a plain list of calls, or there is nothing to search for
             return active, "only"
         processes = self._tree.processes
         everywhere = range(len(processes))
@@ -95,11 +100,11 @@ class Choice:
                     f"{target.unsearched:,}",
                 )
         active_places = {place for place in everywhere if processes[place].count}
-        heard = self._tree.with_calls() if self._children else active_places
-        those = [place for place in given if place in heard]
-        if those:
-            place = self._tree.topmost(those[0], set(those))
-            paths = {plain_path(processes[one].path) for one in programs} - {""}
+        with_calls = self._tree.with_calls() if self._children else active_places
+        candidates = [place for place in given if place in with_calls]
+        if candidates:
+            place = self._tree.topmost(candidates[0], set(candidates))
+            paths = {plain_path(processes[program].path) for program in programs} - {""}
             if len(paths) > 1:
                 _log.warning(
                     "%s: programs at %s different paths have the document's name; taken is one of them%s",
@@ -107,29 +112,29 @@ class Choice:
                     f"{len(paths):,}",
                     self._shown(processes[place]),
                 )
-            elif len(those) > 1:
-                self._say_several(place, those)
+            elif len(candidates) > 1:
+                self._log_several(place, candidates)
             return self._with_calls([place]), "program" if programs else "command line"
         why = "no process was given the document"
         if given:
             why = f"what was given the document{self._shown(processes[given[0]])}, made no call"
         if self._whole_machine and len(active) > 1:
-            # the first process says nothing
+            # the first process of a machine is not what the sandbox started
             raise SampleError(f"{self._file}: {why}: name a process; {self._list()}")
-        started = [found for found in active if found.tracked and found.name.lower() != _NOT_STARTED]
+        started = [process for process in active if process.tracked and process.name.lower() != _NOT_STARTED]
         first = (started or active)[0]
-        which = "first" if len(active) > 1 else "only one with calls"
-        _log.warning("%s: %s; taken is the %s%s", self._file, why, which, self._shown(first))
+        position = "first" if len(active) > 1 else "only one with calls"
+        _log.warning("%s: %s; taken is the %s%s", self._file, why, position, self._shown(first))
         return self._with_calls([place for place in active_places if processes[place] is first]), "guess"
 
     def _programs(self, target: Target) -> list[int]:
-        """Places of those that run the target; where the report says its path, only those at that path."""
+        """Places of the processes that run the target: only those at its path, if the report gives one."""
         programs = [place for place, found in enumerate(self._tree.processes) if target.is_program(found)]
-        # a file may have the name of a program of Windows, which runs too
+        # the file may have the name of a program of Windows that runs as well
         return [place for place in programs if target.is_at_path(self._tree.processes[place])] or programs
 
-    def _say_several(self, place: int, given: list[int]) -> None:
-        # that it starts others with the same file is usual
+    def _log_several(self, place: int, given: list[int]) -> None:
+        # a program often starts others with the same file
         usual = self._tree.descendants([place]).issuperset(given)
         _log.log(
             logging.INFO if usual else logging.WARNING,
@@ -143,7 +148,7 @@ class Choice:
         return f", {found.shown()}" if self._quotable else ""
 
     def _with_calls(self, places: list[int]) -> list[Found]:
-        """Those that made calls, in the order of the report; with children, these too."""
+        """The processes at these places that made calls, in the order of the report; also their children."""
         reached = self._tree.descendants(places) if self._children else set(places)
         kept = {id(self._tree.processes[place]) for place in reached}
         return [found for found in self._found if found.count and id(found) in kept]
@@ -177,7 +182,7 @@ class Choice:
 
 
 def _of_system(found: Found) -> bool:
-    """Whether a program that is named like the document is rather one of Windows that was there before."""
+    """Whether a program with the document's name is probably one of Windows that was there before."""
     path = plain_path(found.path)
     if not found.tracked or _SYSTEM.fullmatch(path):
         return True

@@ -1,4 +1,4 @@
-"""A process while its report is read, and small parts of what a report says of one."""
+"""A process while its report is read, and helpers for what a report says of one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ class Found:
     """A process while its report is read.
 
     Attributes:
-        count: of its calls.
-        tracked: False where the sandbox says that it only looked into it.
-        born: when it began, in seconds; the same for all where their order says it.
-        streams: u32, number of each call's name; one where threads are not told apart, else one a thread.
+        pid: its number; -1 if the report does not give one.
+        parent: its parent's number; None if the report does not give one.
+        count: number of its calls.
+        tracked: False if the sandbox says that it did not track the process.
+        born: when it began, in seconds; equal for all where only the order in the report shows it.
+        streams: u32 arrays with the number of each call's name: one, or one for each thread.
     """
 
     pid: int = -1
@@ -36,11 +38,11 @@ class Found:
 
     @property
     def known(self) -> bool:
-        """Whether anything tells it from others."""
+        """Whether the report says which process it is."""
         return self.pid >= 0 or bool(self.name or self.path or self.command_line)
 
     def process(self) -> Process:
-        """As the caller sees it."""
+        """The process as read_calls() returns it."""
         return Process(self.pid, self.parent, self.name, self.path, self.command_line, self.count)
 
     def shown(self) -> str:
@@ -50,17 +52,17 @@ class Found:
 
 
 def last_part(path: str) -> str:
-    """File name at the end of a path of Windows or Unix."""
+    """The file name at the end of a path of Windows or Unix."""
     return path[max(path.rfind("\\"), path.rfind("/")) + 1 :]
 
 
 def plain_path(path: str) -> str:
-    """A path so that it can be compared: without its drive, in small letters, with one kind of slash."""
+    """A path in a form that can be compared: without drive, in lower case, with forward slashes."""
     return _DRIVE.sub("", path.replace("\\", "/").lower(), count=1)
 
 
 def integer(value: object) -> int | None:
-    """A number of a process, which some versions write as a text."""
+    """A number from 0 to 2^63 - 1, which some versions write as text of digits; None for anything else."""
     if type(value) is int and 0 <= value < 1 << 63:
         return value
     if isinstance(value, str) and len(value) <= 18 and value.isascii() and value.isdigit():

@@ -1,4 +1,4 @@
-"""Opens the calls in samples' reports as paths."""
+"""Opens the calls in the reports of samples as paths."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from barnum.paths import OpenPath, PathReader, open_path
 from barnum.samples import BENIGN, Info, Sample
 
 _LARGEST_INFO = 1 << 20
-# processes of a report that are remembered
+# processes of a report that are kept
 _REMEMBERED = 64
-# characters of a document's and of a process's name that are kept to be shown
+# characters of a document's and of a process's name that are kept
 LONGEST_NAME = 4096
 _LONGEST_PROCESS = 260
 
 
 class ToJudge(Sample):
-    """A report that is only judged: the label is not asked for, and the name may be empty. An ``info.txt``
-    that is a link does not count: what it leads to is not to be read through us."""
+    """A report that is only judged: it needs no label, and its name may be empty.
+
+    An ``info.txt`` that is a link is ignored, so that nobody reads another file through it.
+    """
 
     def __init__(self, place: Path) -> None:
-        """``place`` is the report, or a folder that holds one.
+        """Open a report, or a folder that holds one.
 
         Raises:
-            SampleError: it is neither.
+            SampleError: ``place`` is neither, or cannot be read.
         """
         super().__init__(place, Info("", BENIGN), report_names())
         self._file: Path | None = None
@@ -57,7 +59,7 @@ class ToJudge(Sample):
 
     @property
     def has_trace(self) -> bool:
-        """Whether a recorded trace is there, too."""
+        """Whether the folder also holds a recorded trace."""
         return self.parsed is not None or any((self.folder / f"trace_0{end}").exists() for end in (".gz", ""))
 
     def _lack(self) -> str:
@@ -69,8 +71,13 @@ class ToJudge(Sample):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a report says of its run: the document's file name, and name and number (-1: not known) of the
-    first processes whose calls are taken; long names are cut. And why these were taken."""
+    """What a report says of its run; long names are cut.
+
+    Attributes:
+        document: file name of what was opened; None if unknown.
+        processes: name and number (-1: unknown) of the processes whose calls are taken, 64 at most.
+        chosen_by: how they were chosen.
+    """
 
     document: str | None
     processes: tuple[tuple[str, int], ...]
@@ -78,7 +85,7 @@ class Told:
 
 
 class Reported:
-    """Reads each report once, into a temporary folder."""
+    """Opens the calls of samples as paths. Each report is read once, into a temporary folder."""
 
     def __init__(
         self,
@@ -89,22 +96,31 @@ class Reported:
         children: bool = False,
         apart: int | None = None,
     ) -> None:
-        """``folder`` is the temporary one. Calls are those of ``process`` (None: of the one that runs the
-        submitted file), with ``children`` also of the processes that it started; with ``by_thread`` each
-        thread is taken for itself. One call in ``apart`` is predicted (None: each)."""
+        """Prepare to open reports.
+
+        Args:
+            folder: the temporary folder.
+            process: as in read_calls().
+            by_thread: make each thread a stream of its own.
+            children: as in read_calls().
+            apart: as in as_path().
+        """
         self._process = process
         self._threads = by_thread
         self._children = children
         self._apart = apart
         self._folder = folder
         self._numbers: dict[Path, int] = {}
-        # all calls met so far, by what evaluations call them
+        # names of all calls met so far, by BBID
         self.names: dict[int, str] = {}
-        # of what is read and not forgotten, by folder
+        # of the reports that were read and not forgotten, by the sample's folder
         self.told: dict[Path, Told] = {}
 
     def opener(self, sample: Sample) -> OpenPath:
-        """A function that opens the sample's calls as a path, as a context."""
+        """A function that opens the sample's calls as a path, as a context.
+
+        It raises SampleError where the report cannot be used, and OSError where the folder is full.
+        """
 
         @contextmanager
         def opened() -> Iterator[PathReader]:
@@ -117,12 +133,12 @@ class Reported:
         return opened
 
     def forget(self, sample: Sample) -> None:
-        """Remove what was read."""
+        """Remove what was read of a sample's report."""
         self.told.pop(sample.folder, None)
         self._file(sample).unlink(missing_ok=True)
 
     def _file(self, sample: Sample) -> Path:
-        # names may be of any length and of any bytes, and two folders may have the same one
+        # numbers, as names may have any length and any bytes, and two folders may have the same one
         return self._folder / f"{self._numbers.setdefault(sample.folder, len(self._numbers))}.parquet"
 
     def _read(self, sample: Sample) -> Path:

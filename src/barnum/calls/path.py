@@ -1,4 +1,4 @@
-"""Calls as a path: a block a name, so that what learns and judges control flow does the same with calls."""
+"""Calls as a path with a block for each name, so that what learns and judges control flow works on calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from barnum.paths import Blocks, Chunk, Gap, GapDetails, Kind, Learn, Path
 from barnum.paths.parquet import Ending, write_parquet
 
 START = "(start)"
-"""What stands before the first call of a stream, so that this is predicted too."""
+"""The block before the first call of a stream, so that this call is predicted too."""
 
 LEARN = Learn(ret=False, icall=True, ijmp=False)
 """Which transfers of such a path are learnt: from each call to the next."""
@@ -25,17 +25,27 @@ _PIECE = 1 << 20
 
 
 def learnt_from_calls(learn: Learn, sites: NDArray[np.uint64]) -> bool:
-    """Whether a model was learnt from calls: what it learns is LEARN, and START is among its sites (u64[n],
-    sources of the transfers learnt). One learnt with ``apart`` above 1 cannot be told: it has no START."""
+    """Whether a model was learnt from calls: it learns LEARN, and START is among its ``sites``.
+
+    ``sites`` u64[n] are the sources of the transfers learnt. A model learnt with ``apart`` above 1 has no
+    START, and is not recognised.
+    """
     return learn == LEARN and bool((sites == np.uint64(_bbid(""))).any())
 
 
 def as_path(calls: Calls, apart: int | None = None) -> Path:
-    """Calls as a path in memory: a step a call, and one before each stream.
+    """Calls as a path in memory: a step for each call, and one (START) before each stream.
 
     The BBID of a name is the first 64 bits of its SHA-256, so that nobody can make up a name that is taken
-    for a known one; that of START is that of the empty name, which no call has. With ``apart`` only every so
-    many-th call of a stream is one to be predicted: windows of that many calls then do not overlap.
+    for a known one. That of START is the BBID of the empty name, which no call has.
+
+    Args:
+        calls: the calls.
+        apart: predict only every ``apart``-th call of a stream, so that windows of so many calls do not
+            overlap; None: predict each.
+
+    Raises:
+        SampleError: two names have the same BBID.
     """
     block, gap, stream = zip(*_chunks(calls, apart), strict=True)
     return Path(_blocks(calls, apart), np.concatenate(block), np.concatenate(gap), np.concatenate(stream))
@@ -49,7 +59,7 @@ def _blocks(calls: Calls, apart: int | None) -> Blocks:
         raise SampleError(f"{calls.document or 'a report'}: two names of calls share a BBID: rename one")
     bbid = np.array(hashes, np.uint64)
     if apart is not None:
-        # as the calls are, those after which nothing is predicted are direct ones
+        # calls after which nothing is predicted are other blocks, which end in a direct call
         names, bbid = (*names, *names), np.concatenate([bbid, bbid])
     kind = np.full(len(names), Kind.INDIRECT_CALL, np.uint8)
     kind[many:] = Kind.CALL
@@ -74,28 +84,30 @@ def _bbid(name: str) -> int:
 def write_path(
     calls: Calls, file: FilePath, apart: int | None = None, header: dict[str, Any] | None = None
 ) -> int:
-    """Write as_path() as a parsed trace; the number of its steps.
+    """Write as_path() as a parsed trace, and return the number of its steps.
 
-    Raises OSError where the file cannot be written.
+    Raises:
+        OSError: the file cannot be written.
+        SampleError: two names have the same BBID.
     """
     blocks = _blocks(calls, apart)
-    told = {
+    document = {
         "schema": 1,
         "source": calls.format,
         "truncated": "report" if calls.truncated else None,
         **(header or {}),
     }
-    return write_parquet(file, _chunks(calls, apart), lambda: Ending(blocks, told, GapDetails.empty()))
+    return write_parquet(file, _chunks(calls, apart), lambda: Ending(blocks, document, GapDetails.empty()))
 
 
 def _chunks(calls: Calls, apart: int | None) -> Iterator[Chunk]:
-    """The steps, a piece at a time: they need several times the memory of the calls."""
+    """The steps, a piece at a time, as they take several times the memory of the calls."""
     if not len(calls.call):
         yield Chunk.empty()
-    streams = since = 0  # those that have begun, and calls since the last one did
+    streams = since = 0  # streams that have begun, and calls since the last one began
     for begin in range(0, len(calls.call), _PIECE):
         call, first = calls.call[begin : begin + _PIECE], calls.first[begin : begin + _PIECE]
-        number = np.cumsum(first)  # of the stream of each call, in this piece
+        number = np.cumsum(first)  # streams that have begun in this piece, up to each call
         at = np.arange(len(call)) + number
         block = np.zeros(len(call) + int(number[-1]), np.uint32)
         block[at] = call + np.uint32(1)
@@ -108,7 +120,7 @@ def _chunks(calls: Calls, apart: int | None) -> Iterator[Chunk]:
         if apart is not None:
             place = np.arange(len(block))
             last = np.maximum.accumulate(np.where(gap > 0, place, -1 - since))
-            # a block after which nothing is predicted is the other one of its name
+            # a call after which nothing is predicted is the second block of its name
             block[(place - last + 1) % apart != 0] += np.uint32(1 + len(calls.names))
             since = int(len(block) - 1 - last[-1])
         streams += int(number[-1])

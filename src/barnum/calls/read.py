@@ -1,4 +1,4 @@
-"""Reads the calls of a report, whatever sandbox it is of."""
+"""Reads the calls of a report of any supported sandbox."""
 
 from __future__ import annotations
 
@@ -26,23 +26,28 @@ def read_calls(
 ) -> Calls:
     """The calls that a program made, as a sandbox recorded them.
 
-    The format is told by the content, plain or gzip: it is one of those in :mod:`barnum.calls.readers`. A
-    report is read in one pass, in memory that grows with the calls it holds (5 bytes each) and with distinct
-    names.
+    The format, one of those in :mod:`barnum.calls.readers`, is recognised by the content, plain or gzip. A
+    report is read in one pass, in memory that grows with its calls (5 bytes each) and its distinct names.
+
+    Without ``process``, the process is searched for that was started for the document:
+
+    1. one that runs it; of several programs with its name, one at a path that the report gives for it is
+       preferred, and one of Windows comes last;
+    2. else one whose command line names it; one that only passes it on (``cmd.exe /c start``, the Explorer)
+       comes last;
+    3. else the first process with calls, with a warning. A report of a whole machine, as from DRAKVUF, is an
+       error then.
+
+    Of several, the topmost one in the tree of processes is taken.
 
     Args:
         file: the report.
-        process: whose calls: a program's file name (upper and lower case alike), else a part of its path,
-            or ``pid:`` and a number. All processes that match are taken, each as a stream of its own. By
-            default the one that runs the document, else the one that was given it (its command line names
-            it); of several the first in the tree of processes, and one that only hands it on (``cmd.exe /c
-            start``, the Explorer) after all others. Of several programs of its name those at a path that the
-            report gives of it are taken first, those of Windows last. Where there is none, the first that has
-            calls, with a warning; an error for what records the whole machine, as DRAKVUF does.
-        document: file name of what was opened. Names, paths and hashes that the report says of it count, too.
-        threads: make each thread a stream of its own; else calls stay in the order that they were recorded.
+        process: whose calls: the file name of a program (upper and lower case are equal), else a part of its
+            path, or ``pid:`` and a number. All processes that match are taken, each as a stream of its own.
+        document: file name of what was opened; names, paths and hashes in the report are searched for too.
+        threads: make each thread a stream of its own; otherwise the calls of a process keep their order.
         limits: bounds on what the report may hold.
-        children: take the processes that descend from these, too, by the parents' numbers in the report;
+        children: also take the processes that descend from these, by the parents' numbers in the report;
             streams are in the order of the report.
 
     Raises:
@@ -57,7 +62,7 @@ def read_calls(
             recording = Recording(file, limits, threads, source.quotable)
             return _read(source, recording, process, document, children)
     except MemoryError:
-        pass  # behind this block what was read is let go
+        pass  # what was read is freed only after this block, and the message needs memory
     except FileNotFoundError:
         raise SampleError(f"{file}: no such file") from None
     except OSError as failed:

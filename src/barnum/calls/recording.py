@@ -1,4 +1,4 @@
-"""What is collected while a report is read, and which of it is wanted."""
+"""Collects processes and calls while a report is read, and returns those that are wanted."""
 
 from __future__ import annotations
 
@@ -24,21 +24,29 @@ _STEP = 1 << 20
 
 
 class Recording:
-    """Names, processes and calls as they come; 4 bytes a call.
+    """Names, processes and calls as they are read; 4 bytes a call.
 
     Attributes:
-        names: number of each name.
+        names: the number of each name of a call.
         found: processes, in the order of the report.
-        silent: further ones that were started, of which no call is known.
-        document: file name of what was opened; None where it is not known.
-        target: what the report calls that file.
-        form: of the report.
-        ordered: ``born`` of each process says when it began; else a child may stand before its parent.
-        whole_machine: all processes are recorded, not only those that descend from what was opened.
+        silent: further processes that were started, of which no call is known.
+        document: file name of what was opened; None if unknown.
+        target: names, paths and hashes of that file.
+        form: format of the report.
+        ordered: whether ``born`` says when each process began; else a child may stand before its parent.
+        whole_machine: whether all processes of a machine are recorded, not only those that descend from
+            what was opened.
     """
 
     def __init__(self, file: Path, limits: Limits, threads: bool, quotable: bool = True) -> None:
-        """``quotable``: whether messages may name processes of the report (see Source)."""
+        """Prepare to collect.
+
+        Args:
+            file: the report, for messages.
+            limits: bounds on what it may hold.
+            threads: make each thread a stream of its own.
+            quotable: whether messages may name processes of the report (see Source).
+        """
         self.file = file
         self.form = ""
         self.ordered = self.whole_machine = False
@@ -59,14 +67,18 @@ class Recording:
         self._texts = 0
 
     def process(self) -> Found:
-        """A further process."""
+        """Add a process; the reader fills it.
+
+        Raises:
+            SampleError: a bound is exceeded, as in all methods that add something.
+        """
         if len(self.found) == self.limits.processes:
             raise self.too_much(f"{self.limits.processes:,} processes")
         self.found.append(Found())
         return self.found[-1]
 
     def text(self, value: object) -> str | None:
-        """A text that is kept; None for what is no text."""
+        """A text to keep, counted against the bound and cut to LONGEST_TEXT; None for what is no text."""
         if not isinstance(value, str):
             return None
         value = value[:LONGEST_TEXT]
@@ -76,7 +88,7 @@ class Recording:
         return value
 
     def number(self, name: object) -> int | None:
-        """Number of a call's name; None, and counted as skipped, where it can be none."""
+        """The number of a call's name. If it cannot be a name: None, and the entry is counted as skipped."""
         if not isinstance(name, str):
             self.skip("calls whose name is no text")
             return None
@@ -96,7 +108,7 @@ class Recording:
         return number
 
     def call(self, found: Found, name: object, thread: object = None, repeated: int = 0) -> None:
-        """One call, and how often it was repeated after that."""
+        """Add a call, and its repetitions directly after it."""
         number = self.number(name)
         if number is None:
             return
@@ -111,31 +123,36 @@ class Recording:
             stream.extend([number] * (1 + repeated))
 
     def extend(self, found: Found, numbers: list[int]) -> None:
-        """Several calls of a process whose threads are not known."""
+        """Add several calls of a process, by the numbers of their names; their threads are not known."""
         self._count(found, len(numbers))
         self._stream(found, None).extend(numbers)
 
     def blank(self, count: int = 1) -> None:
-        """Lines with nothing in them: each costs time, so that a few packed bytes could keep us busy."""
+        """Count blank lines; they are bounded, as a few compressed bytes can stand for very many."""
         self._blank += count
         if self._blank > self.limits.blank:
             raise self.too_much(f"{self.limits.blank:,} blank lines")
 
     def skip(self, kind: str, count: int = 1, normal: bool = False) -> None:
-        """Entries that are no calls; normal ones, which every such report has, are no reason to warn."""
+        """Count entries that are no calls; ``normal`` ones, which any such report has, are not warned of."""
         self._skipped[kind] = self._skipped.get(kind, 0) + count
         if normal:
             self._normal.add(kind)
 
     def too_much(self, what: str) -> SampleError:
-        """The error of a report that exceeds a bound."""
+        """The error for a report that exceeds a bound."""
         return SampleError(
             f"{self.file}: holds more than {what}, which no report of a run needs: "
             "give a report of a shorter run"
         )
 
     def result(self, process: str | None, truncated: bool, children: bool = False) -> Calls:
-        """The calls that are wanted, each process (or thread) a stream; see read_calls() for the options.
+        """The calls that are wanted, with a stream for each process or thread.
+
+        Args:
+            process: as in read_calls().
+            truncated: whether the report breaks off.
+            children: as in read_calls().
 
         Raises:
             SampleError: there are none.
@@ -150,11 +167,11 @@ class Recording:
                 f"{self._overrepeated:,}",
                 f"{self.limits.repeats:,}",
             )
-        chosen, by = self._choose(process, children)
+        chosen, chosen_by = self._choose(process, children)
         kept = {id(found) for found in chosen}
-        left = [found for found in self.found if id(found) not in kept]
-        others = tuple(found.process() for found in left)
-        for found in left:
+        left_out = [found for found in self.found if id(found) not in kept]
+        others = tuple(found.process() for found in left_out)
+        for found in left_out:
             found.streams = []
         processes = tuple(found.process() for found in chosen)
         call, first = self._streams(chosen)
@@ -163,7 +180,7 @@ class Recording:
             call=call,
             first=first,
             processes=processes,
-            chosen_by=by,
+            chosen_by=chosen_by,
             others=others,
             format=self.form,
             document=self.document,
@@ -184,7 +201,7 @@ class Recording:
         start = 0
         streams.reverse()
         while streams:
-            # each goes before the next is copied, so that the calls are not held twice
+            # each is freed before the next is copied, so that the calls are not held twice
             stream = streams.pop()
             first[start] = True
             call[start : start + len(stream)] = np.frombuffer(stream, np.uint32)
@@ -194,9 +211,9 @@ class Recording:
     def _choose(self, process: str | None, children: bool) -> tuple[list[Found], ChosenBy]:
         if not any(found.count for found in self.found):
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in list(self._skipped.items())[:_LISTED])
-            what = f"{len(self.found):,} processes without calls" if self.found else kinds or "nothing"
+            items = f"{len(self.found):,} processes without calls" if self.found else kinds or "nothing"
             raise SampleError(
-                f"{self.file}: holds no call, only {what}: let the sandbox record calls, and give its report"
+                f"{self.file}: holds no call, only {items}: let the sandbox record calls, and give its report"
             )
         choice = Choice(
             self.file,
@@ -218,7 +235,7 @@ class Recording:
             raise self.too_much(f"{self.limits.calls:,} calls")
 
     def _stream(self, found: Found, thread: object) -> array[int]:
-        """Where a call belongs; streams of a process come in the order of their first calls."""
+        """The stream of a call; streams of a process are in the order of their first calls."""
         if not self._by_thread:
             if not found.streams:
                 found.streams.append(array("I"))
@@ -238,11 +255,11 @@ class Recording:
 
 
 def _renumber(call: NDArray[np.uint32], names: list[str]) -> tuple[str, ...]:
-    """Number names anew by first occurrence, in place; returns those that occur."""
+    """Number the names u32[n] anew by first occurrence, in place; returns the names that occur."""
     first = np.full(len(names), len(call), np.int64)
     for start in reversed(range(0, len(call), _STEP)):
         piece = call[start : start + _STEP]
-        # of several values for one place the last stays, which backwards is the first occurrence
+        # of several values for one index the last is kept: reversed, the first occurrence
         first[piece[::-1]] = np.arange(start + len(piece) - 1, start - 1, -1)
     order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(call))]
     number = np.zeros(len(names), np.uint32)

@@ -1,4 +1,4 @@
-"""The bytes of a report, plain or gzip, as a stream that stays within bounds."""
+"""The bytes of a report, plain or gzip, as a bounded stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MAGIC = b"\x1f\x8b"
-# what zlib has not consumed is copied at each member and each piece, so it is given little at once
+# zlib copies what it has not consumed, at each member and each piece, so it is given little at a time
 _PACKED = 1 << 14
 _PIECE = 1 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -27,11 +27,11 @@ class Source:
     """Reads a file, unpacking it when its first bytes say so. Memory does not depend on its size.
 
     Attributes:
-        broken: why the bytes end before the file says they should; None as long as they do not.
-        cut: whether the last of ``lines`` has no end.
-        overlong: lines that were skipped because they exceed ``limits.line``.
-        quotable: whether messages may show what the file holds. Not so behind a link: who made the sample
-            may have had no right to read what it leads to.
+        broken: what is wrong with the gzip data, at which the bytes end; None if nothing is.
+        cut: whether the last line has no line end.
+        overlong: number of lines that were skipped because they exceed ``limits.line``.
+        quotable: whether messages may show what the file holds. If it is a link they may not: whoever made
+            the sample may have had no right to read the file that the link leads to.
     """
 
     def __init__(self, file: Path, raw: BinaryIO, limits: Limits, quotable: bool = True) -> None:
@@ -51,7 +51,7 @@ class Source:
         self._ahead = self.head(len(_BOM)).removeprefix(_BOM)
 
     def head(self, size: int) -> bytes:
-        """The first bytes, at most size of them; they will be read again."""
+        """The next bytes, at most ``size``, which read() will return again."""
         parts = [self._ahead]
         missing = size - len(self._ahead)
         while missing > 0 and (piece := self._fresh(missing)):
@@ -61,11 +61,11 @@ class Source:
         return self._ahead[:size]
 
     def quoted(self, text: str) -> str:
-        """A piece of the file for a message."""
+        """A text of the file for a message, if that may show it."""
         return quoted(text) if self.quotable else "(not shown, as the report is a link)"
 
     def read(self, size: int) -> bytes:
-        """At least one byte and at most size; nothing at the end.
+        """At least one byte and at most ``size``; nothing at the end.
 
         Raises:
             SampleError: more bytes than ``limits.unpacked`` have come.
@@ -77,7 +77,11 @@ class Source:
         return self._fresh(size)
 
     def lines(self) -> Iterator[list[bytes]]:
-        """All lines without their ends, some at a time."""
+        """All lines without their line ends, many at a time.
+
+        Raises:
+            SampleError, OSError: as read() does.
+        """
         parts: list[bytes] = []
         length = 0
         dropping = False
@@ -113,7 +117,7 @@ class Source:
         return piece
 
     def _plain(self, size: int) -> bytes:
-        if self._packed:  # what the first look took
+        if self._packed:  # the bytes in which gzip was looked for
             piece, self._packed = self._packed[:size], self._packed[size:]
             return piece
         return self._raw.read(size)
@@ -143,7 +147,7 @@ class Source:
         return b""
 
     def _next_member(self) -> _Inflate | None:
-        """What unpacks a gzip member that follows another; anything else there is ignored, as gzip does."""
+        """A decompressor if another gzip member follows; anything else is ignored, as by gzip."""
         if not self._packed:
             self._ended = True
             return None

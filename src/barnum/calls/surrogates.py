@@ -1,10 +1,11 @@
-"""Halves of surrogate pairs in JSON escapes: they are no character, and no two readers treat them alike."""
+"""Lone halves of surrogate pairs in JSON escapes: they are no characters, and readers of JSON treat them
+differently."""
 
 from __future__ import annotations
 
 import re
 
-# an even number of backslashes before it escape each other
+# backslashes before it, if they are even in number, escape each other
 _ESCAPE = re.compile(
     rb"(?<!\\)((?:\\\\)*+)(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -15,15 +16,15 @@ LENGTH = 6
 
 
 def may_have(text: bytes) -> bool:
-    """Whether there may be one; a quick look, for most texts have none."""
+    """A quick check whether a text can contain an escaped half; most texts contain none."""
     return b"\\ud" in text or b"\\uD" in text
 
 
 def mended(text: bytes) -> bytes:
-    """The text, each half that stands alone replaced by U+FFFD; the first byte is none that is escaped."""
-    return _ESCAPE.sub(lambda found: found[0] if found[2] else found[1] + b"\\ufffd", text)
+    """The text with each lone half replaced by U+FFFD. Its first byte may not be one that is escaped."""
+    return _ESCAPE.sub(lambda match: match[0] if match[2] else match[1] + b"\\ufffd", text)
 
 
 def is_first_half(escape: bytes) -> bool:
-    """Whether these bytes are one that the other half must follow."""
+    """Whether these bytes are an escaped first half, which the second half must follow."""
     return _FIRST_HALF.fullmatch(escape) is not None

@@ -1,8 +1,7 @@
-"""All names of the file that a sandbox was given, and which processes they are found at.
+"""All names of the file that was sent to a sandbox, and which processes have one of them.
 
-A sandbox seldom runs a file under the name that it was sent with: it stores it by its hash, adds the
-extension that its kind wants (``sample`` becomes ``sample.exe``), and Windows has a short name for each long
-one.
+A sandbox seldom runs a file under the name with which it was sent: it names it by its hash, or adds the
+extension of its type (``sample`` becomes ``sample.exe``), and Windows has a short name for each long one.
 """
 
 from __future__ import annotations
@@ -13,35 +12,36 @@ from barnum.calls.found import Found, last_part, plain_path
 
 # no file system holds a longer name
 _LONGEST = 260
-# a report names its file a few times; each name is looked for in every command line
+# a report names its file a few times; each name is searched for in every command line
 _NAMES = 16
 _HASHES = 8
-# a shorter name of the report's own (a temporary one) could be found anywhere
+# a shorter name that only the report gives (a temporary one) could match anywhere
 _SHORTEST = 4
 _HASH = re.compile(r"[0-9a-f]{32,128}")
 _LENGTHS_OF_HASHES = (32, 40, 64)
-# so many digits say which hash is meant
+# 8 digits are enough to identify a hash
 _DIGITS = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,128}(?![0-9a-z])")
-# what makes of a name the end of another one, before it and behind it; an extension may have been added
+# beside letters and digits, these before a name make it the end of a longer one; behind it, nothing that goes
+# on may follow, but an extension may have been added
 _BEFORE = "_-.~"
 _BEHIND = re.compile(r"(?:\.\w{1,5})?(?![\w~.-])")
 _ADDED = re.compile(r"\.\w{1,5}")
-# of a text that repeats a name without end
+# occurrences of a name that are looked at in one text, which may repeat it very often
 _PLACES = 64
-# of characters in command lines, times names looked for: texts can be made up in which each costs 30 ns
+# characters of command lines × names to search for; a text can be made up in which each costs 30 ns
 _SEARCHED = 1 << 26
 # characters that short names of Windows cannot have
 _DROPPED = re.compile(r"[ .]")
 _REPLACED = re.compile(r"[+,;=\[\]]")
-# Windows counts so far, and makes up other names then
+# Windows numbers short names up to 4, and makes them in another way after that
 _COUNTED = "1234"
 
 
 class Target:
-    """Names and hashes of the file; upper and lower case alike.
+    """Names and hashes of the file; upper and lower case are equal.
 
     Attributes:
-        unsearched: command lines in which no name was looked for, as that would take too long.
+        unsearched: number of command lines that were not searched, as that would take too long.
     """
 
     def __init__(self) -> None:
@@ -54,12 +54,11 @@ class Target:
 
     @property
     def known(self) -> bool:
-        """Whether there is anything to look for."""
+        """Whether there is anything to search for."""
         return bool(self._forms or self._hashes)
 
     def add(self, path: str, sure: bool = False) -> None:
-        """A name of the file, or a path of it. One that is not sure is passed where it is very short, and
-        where there are many."""
+        """Add a name or a path of the file. Unless ``sure``, very short ones and more than 16 are ignored."""
         name = last_part(path[-2 * _LONGEST :])
         small = name.lower()
         if not small.strip() or len(small) > _LONGEST:
@@ -74,12 +73,12 @@ class Target:
             self.add_hash(stem)
 
     def add_path(self, path: str) -> None:
-        """A path of the file, which tells it from others of its name."""
+        """Add a path of the file, which tells it from other files of the same name."""
         if len(self._paths) < _NAMES:
             self._paths.add(plain_path(path))
 
     def add_hash(self, digits: str) -> None:
-        """Its MD5, SHA-1, SHA-256 or the like, in hexadecimal digits; anything else is passed."""
+        """Add its MD5, SHA-1, SHA-256 or the like, in hexadecimal digits; anything else is ignored."""
         digits = digits[: _LONGEST + 1].lower()
         if len(self._hashes) < _HASHES and _HASH.fullmatch(digits):
             self._hashes.add(digits)
@@ -93,7 +92,7 @@ class Target:
         return bool(found.path) and plain_path(found.path) in self._paths
 
     def is_named(self, found: Found) -> bool:
-        """Whether its command line holds the file's name; False where it is not searched (see unsearched)."""
+        """Whether its command line holds a name or a hash of the file; False if it is not searched."""
         text = found.command_line.lower()
         if not text:
             return False
@@ -135,7 +134,7 @@ class Target:
 
 
 def _in_octal(name: str) -> set[str]:
-    """As DRAKVUF writes a name into a command line: bytes of other letters than ASCII's in octal digits."""
+    """A name that is not ASCII as DRAKVUF writes it in command lines: its other bytes in octal digits."""
     if name.isascii():
         return set()
     names = set()
@@ -146,7 +145,7 @@ def _in_octal(name: str) -> set[str]:
 
 
 def _short(name: str) -> set[str]:
-    """The short names that Windows may give to a file, such as ``invoic~1.doc``; none where it needs none."""
+    """The short names that Windows may give to a file, such as ``invoic~1.doc``; none if it needs none."""
     stem, _, extension = name.rpartition(".") if "." in name else (name, "", "")
     base = _REPLACED.sub("_", _DROPPED.sub("", stem))
     if (base, extension[:3]) == (stem, extension) and len(base) <= 8:

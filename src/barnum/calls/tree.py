@@ -1,4 +1,4 @@
-"""Which process started which, by the parents' numbers in a report."""
+"""Which process started which, from the parents' numbers in a report."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from barnum.calls.found import Found
 class Tree:
     """Processes in the order in which they began, and the parent of each.
 
-    A number may be given to several processes one after the other. Of these the last one before a process is
-    its parent. Where there is none before, it is the next one after, for a report may list them in any order;
-    but not with ``strict``, where their order is known. Numbers of parents may lead in a circle then.
+    Several processes may have one number, one after the other. The last of them before a process is its
+    parent. If there is none before, it is the next one after the process, as a report may list processes in
+    any order; parents may form a circle then. With ``strict`` the order is known, and such a process has no
+    parent.
 
     Attributes:
-        processes: in that order.
+        processes: all processes in that order; other methods name them by their place in it.
     """
 
     def __init__(self, processes: Iterable[Found], strict: bool = False) -> None:
@@ -25,7 +26,7 @@ class Tree:
         orphans: list[int] = []
         for place, found in enumerate(self.processes):
             parent = found.parent
-            # 0 is no process that starts others; failed starts have it too
+            # process 0 starts no others; failed starts have this number too
             if parent is not None and parent > 0:
                 self._parents[place] = before.get(parent)
                 if parent not in before:
@@ -43,7 +44,7 @@ class Tree:
             self._parents[place] = after.get(self.processes[place].parent or -1)
 
     def descendants(self, roots: Iterable[int]) -> set[int]:
-        """Places of these and of all that they started, those started, and so on."""
+        """Places of the roots and of all their descendants."""
         children: dict[int, list[int]] = {}
         for place, parent in enumerate(self._parents):
             if parent is not None:
@@ -58,7 +59,7 @@ class Tree:
         return reached
 
     def with_calls(self) -> set[int]:
-        """Places of those that made calls, or of whose descendants one did."""
+        """Places of the processes that made calls, or have a descendant that did."""
         reached: set[int] = set()
         for place, found in enumerate(self.processes):
             above: int | None = place if found.count else None
@@ -68,7 +69,7 @@ class Tree:
         return reached
 
     def topmost(self, place: int, among: set[int]) -> int:
-        """The farthest ancestor of a process that is among these; itself where none is."""
+        """The farthest ancestor of the process at ``place`` that is in ``among``; ``place`` if none is."""
         met: set[int] = set()
         above: int | None = place
         while above is not None and above not in met:

@@ -1,4 +1,4 @@
-"""Readers of the reports that sandboxes write: one file for each form.
+"""Readers of the reports that sandboxes write: one file for each format.
 
 :mod:`reader <barnum.calls.readers.reader>` is the interface,
 :mod:`readers <barnum.calls.readers.readers>` the list.

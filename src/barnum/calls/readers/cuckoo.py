@@ -1,8 +1,8 @@
 """``report.json`` of Cuckoo 2 and of CAPEv2: one JSON object, whose ``behavior.processes`` hold the calls.
 
-Both stand in the same place under names of their own. CAPE counts in ``repeated`` how often the same call
-came again directly after; Cuckoo lists each. Keys come in any order, so the document and the command line
-may follow the calls.
+The two name some keys in it differently. CAPE counts in ``repeated`` how often the same call followed
+directly; Cuckoo lists each. Keys come in any order, so the document and the command line may follow the
+calls.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from barnum.calls.surrogates import LENGTH, is_first_half, may_have, mended
 from barnum.errors import SampleError
 
 _log = logging.getLogger(__name__)
-# events of one piece lie in the cache of the processor; larger ones are a fifth slower
+# the events of one piece fit in the processor's cache; larger pieces are a fifth slower
 _PIECE = 1 << 14
-# anything that numbers and words of JSON consist of
+# characters of numbers and words of JSON
 _WORD = b"+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LONGEST_WORD = 1 << 12
-# notes of Cuckoo's monitor stand among the calls; that the program raised an exception is its behaviour
+# notes of Cuckoo's monitor are among the calls; one of them, an exception, is behaviour of the program
 _NOTE = "__notification__"
 _EXCEPTION = "__exception__"
-# CAPE's
+# notes of CAPE's monitor
 _ANOMALY = "anomaly"
 _STARTS = ("start_map", "start_array")
 _ENDS = ("end_map", "end_array")
@@ -40,15 +40,17 @@ _NAMES = {
     "module_path": "path",
     "command_line": "command_line",
 }
-# of the file that was sent; hashes name it, too, for sandboxes store it by one
+# keys of the file that was sent; hashes are names, too, as sandboxes store it under one
 _HASHES = ("md5", "sha1", "sha256", "sha512")
 _TARGETS = ("name", "path", "guest_paths", *_HASHES)
 _NUMBERS = {"pid": "pid", "process_id": "pid", "ppid": "parent", "parent_id": "parent"}
 
 
 class CuckooReader(ReportReader):
-    """Reads both. The form is ``cape`` where processes have its ``process_id`` (as Cuckoo 1, where it comes
-    from)."""
+    """Reads reports of Cuckoo and of CAPE.
+
+    The format is ``cape`` if processes have a ``process_id``, as in CAPE and Cuckoo 1, from which it comes.
+    """
 
     name = "cuckoo"
     names = ("report.json",)
@@ -69,7 +71,7 @@ class _Report:
     """Reads a report into a recording.
 
     Attributes:
-        broken: why the report breaks off; None when it is whole.
+        broken: why the report breaks off; None if it is whole.
     """
 
     def __init__(self, source: Source, recording: Recording) -> None:
@@ -78,13 +80,13 @@ class _Report:
         self._source = source
         self._recording = recording
         self._deepest = recording.limits.depth
-        # integers as C has them and floats: Decimal costs as much as all the rest
+        # with C's integers and floats, as Decimal takes as long as all the rest
         self._events: Iterator[tuple[str, object]] = ijson.basic_parse(
             _Repaired(source, recording.limits.text), buf_size=_PIECE, use_float=True, multiple_values=True
         )
 
     def read(self) -> None:
-        """Read all of it.
+        """Read the whole report.
 
         Raises:
             SampleError: it is another JSON object, or a bound is exceeded.
@@ -100,7 +102,7 @@ class _Report:
                 else:
                     self._skip(event)
         except (ijson.JSONError, UnicodeDecodeError) as error:
-            # the second line shows a piece of the report, which may hold anything
+            # the second line of the message quotes the report, which may hold anything
             self.broken = self._source.broken or str(error).partition("\n")[0].removeprefix("b'")
             return
         try:
@@ -133,14 +135,14 @@ class _Report:
                     self._skip(event)
 
     def _process(self) -> None:
-        found = self._recording.process()
+        process = self._recording.process()
         for key in self._keys():
             event, value = self._next()
             if key == "calls" and event == "start_array":
-                self._calls(found)
+                self._calls(process)
                 continue
             if key == "environ" and event == "start_map":
-                self._environ(found)
+                self._environ(process)
                 continue
             if key == "calls":
                 self._recording.skip("lists of calls that are no lists")
@@ -149,21 +151,21 @@ class _Report:
                     self._recording.form = "cape"
                 number = integer(value)
                 if number is not None:
-                    setattr(found, _NUMBERS[key], number)
+                    setattr(process, _NUMBERS[key], number)
             elif key == "track":
-                found.tracked = value is not False
+                process.tracked = value is not False
             elif key in _NAMES:
                 text = self._recording.text(value)
                 if text is not None:
-                    setattr(found, _NAMES[key], text)
+                    setattr(process, _NAMES[key], text)
             self._skip(event)
-        found.name = found.name or last_part(found.path)
+        process.name = process.name or last_part(process.path)
 
-    def _environ(self, found: Found) -> None:
+    def _environ(self, process: Found) -> None:
         for key in self._keys():
             event, value = self._next()
             if key == "CommandLine":
-                found.command_line = self._recording.text(value) or found.command_line
+                process.command_line = self._recording.text(value) or process.command_line
             self._skip(event)
 
     def _target(self) -> None:
@@ -174,13 +176,13 @@ class _Report:
                     event, value = self._next()
                     self._name_target(inner, event, value)
             elif key == "filename":
-                # of Cuckoo, where an archive was sent: what was started from it
+                # of Cuckoo, if an archive was sent: the file in it that was started
                 self._name_target("name", event, value)
             else:
                 self._skip(event)
 
     def _name_target(self, key: object, event: str, value: object) -> None:
-        """What the report calls the file; some versions list all names that it was sent under."""
+        """Take a name, path or hash of the file; some versions list all names under which it was sent."""
         if key not in _TARGETS or event != "start_array":
             self._note_target(key, value)
             self._skip(event)
@@ -204,8 +206,8 @@ class _Report:
             self._recording.target.add_path(text)
         self._recording.target.add(text)
 
-    def _calls(self, found: Found) -> None:
-        """The list of calls that has begun. Most of a report is in here, so it is one flat loop."""
+    def _calls(self, process: Found) -> None:
+        """Read the list of calls that has begun. It is most of a report, so this is one flat loop."""
         recording, deepest = self._recording, self._deepest
         name: object = None
         key: object = None
@@ -234,7 +236,7 @@ class _Report:
                 elif category == _ANOMALY or (category == _NOTE and name != _EXCEPTION):
                     recording.skip("notes of the sandbox", normal=True)
                 else:
-                    recording.call(found, name, thread, repeated)
+                    recording.call(process, name, thread, repeated)
             elif depth == 1:
                 if key == "api":
                     name = value
@@ -248,7 +250,7 @@ class _Report:
                 recording.skip("calls that are no objects")
 
     def _keys(self) -> Iterator[object]:
-        """Keys of the object that has begun; whoever takes one takes what it stands for, too."""
+        """Keys of the object that has begun. The caller must take the value of each before the next key."""
         for event, value in self._events:
             if event == "end_map":
                 return
@@ -260,7 +262,7 @@ class _Report:
         raise ijson.IncompleteJSONError("premature end")
 
     def _skip(self, event: str) -> None:
-        """Pass the value that began with an event."""
+        """Skip the value that began with an event."""
         if event not in _STARTS:
             return
         depth, deepest = 1, self._deepest
@@ -279,10 +281,10 @@ class _Report:
 
 
 class _Repaired:
-    """A report with what Python's JSON allows and the reader does not made harmless, and bounded strings.
+    """A report with bounded strings, in which what Python's JSON allows and ijson does not is replaced.
 
-    Bytes that are no UTF-8 and halves of surrogate pairs are replaced, NaN and infinity become null, and
-    integers that C cannot hold become the largest. No name of a call that is text is changed by that.
+    Bytes that are not UTF-8 and lone halves of surrogate pairs become U+FFFD, NaN and infinity become null,
+    and integers that C cannot hold become the largest. Names of calls that are valid text stay as they are.
     """
 
     _quote = re.compile(rb'(?<!\\)"')
@@ -299,12 +301,12 @@ class _Repaired:
         self._rest = b""
         self._distance = 0
         self._ended = False
-        # whether a backslash at the end of what was given escapes what comes next
+        # whether a backslash at the end of the last text escapes the next byte
         self._escaped = False
 
     def read(self, size: int) -> bytes:
-        """At least one byte, nothing at the end."""
-        if size <= 0:  # the reader asks whether this gives bytes
+        """At least one byte; nothing at the end."""
+        if size <= 0:  # ijson checks in this way that bytes are returned
             return b""
         while not (text := self._whole_words(size)) and not self._ended:
             pass
@@ -313,11 +315,11 @@ class _Repaired:
         return self._repair(text)
 
     def _whole_words(self, size: int) -> bytes:
-        """More text, in which no number, no word and no escape is cut; maybe none yet."""
+        """More text, in which no number, word or escape is cut; it may be empty before the end."""
         parts = [self._rest]
         length = 0
-        # the reader looks at a string from its beginning whenever it gets more of it, so that more and more
-        # of a long one is given at once
+        # ijson scans a string from its beginning whenever it gets more of it, so more and more of a long one
+        # is given at once
         while not self._ended and length <= self._distance:
             piece = self._source.read(size)
             self._ended = not piece
@@ -325,7 +327,7 @@ class _Repaired:
             length += len(piece)
         text, self._rest = b"".join(parts), b""
         if not self._ended:
-            # what stands before a word is kept with it, such as a backslash
+            # the character before a word is kept with it, as it may be a backslash
             end = max(0, len(text.rstrip(_WORD)) - 1)
             if is_first_half(text[max(0, end - LENGTH) : end]):
                 end -= LENGTH
@@ -345,7 +347,7 @@ class _Repaired:
             text = self._integer.sub(self._largest, text)
         begin = 1 if self._escaped else 0
         before = len(text.rstrip(b"\\"))
-        # a run of backslashes that began in the text before goes on
+        # a run of backslashes may have begun in the last text
         run = len(text) - before - (begin if not before else 0)
         self._escaped = run % 2 == 1 if text else self._escaped
         if may_have(text):
@@ -353,8 +355,8 @@ class _Repaired:
         return text
 
     def _check(self, text: bytes) -> None:
-        """Bound strings, which are held whole: each begins with a quote that no backslash stands before."""
-        # what stands before the first byte is not known
+        """Bound the length of strings, as ijson holds them whole: each begins with an unescaped quote."""
+        # whether the first byte is escaped is not known here
         if self._quote.search(text, 1):
             self._distance = 0
             return

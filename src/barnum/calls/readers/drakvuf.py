@@ -1,8 +1,8 @@
-"""Logs of DRAKVUF: one JSON object a line, of the plugin that it names.
+"""Logs of DRAKVUF: one JSON object a line, which names the plugin that wrote it.
 
-Calls are the lines of ``syscall`` and those of ``apimon`` that say ``api_called``. ``procmon`` says which
-command lines processes were started with, and by whom. All other lines are passed. Plugins may come one after
-the other, so the time of each line says what was first.
+Calls are the lines of ``syscall``, and those of ``apimon`` with the event ``api_called`` or none. Lines of
+``procmon`` give the command lines with which processes were started, and their parents. All other lines are
+skipped. The lines of one plugin may follow those of another, so the times of lines show what was first.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from barnum.calls.source import Source
 from barnum.calls.surrogates import may_have, mended
 from barnum.texts import shortened
 
-# kinds of lines that are told apart in messages
+# kinds of lines that messages distinguish
 _KINDS = 64
 _LONGEST_STAMP = 40
 _PLUGIN = re.compile(rb'\{\s*"Plugin"\s*:')
-# a log may begin with lines that are broken
+# lines that are looked at to recognise a log, which may begin with broken ones
 _LINES = 16
-# by number and name of the program in small letters
+# starts of processes, by number and name of the program in lower case
 _Started = dict[tuple[int, str], list[Found]]
 
 
 class _Line(msgspec.Struct, rename="pascal", gc=False):
-    """What is read of a line; whatever a plugin does not write is None, and any type may stand there."""
+    """What is read of a line. Fields that a plugin does not write are None, and a value may have any type."""
 
     plugin: Any = None
     pid: Any = msgspec.field(default=None, name="PID")
@@ -47,7 +47,7 @@ class _Line(msgspec.Struct, rename="pascal", gc=False):
 
 
 class _Moment(msgspec.Struct, rename="pascal", gc=False):
-    """When a line was written; few lines are asked for it."""
+    """The time of a line, which is read of few lines only."""
 
     time_stamp: Any = None
 
@@ -58,7 +58,7 @@ _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class DrakvufReader(ReportReader):
-    """Reads such a log, which tells of the whole machine, in any order."""
+    """Reads logs of DRAKVUF, which are of a whole machine, in any order."""
 
     name = "drakvuf"
     names = ("syscall.log", "apimon.log")
@@ -80,16 +80,16 @@ DRAKVUF = DrakvufReader()
 
 
 def _is_line(line: bytes) -> bool:
-    """Whether it is a line of such a log."""
+    """Whether it is a line of a log of DRAKVUF."""
     try:
         return isinstance(_decode(line).plugin, str)
     except _BROKEN:
-        found = _mended(line)
-        return found is not None and isinstance(found.plugin, str)
+        mended_line = _mended(line)
+        return mended_line is not None and isinstance(mended_line.plugin, str)
 
 
 def _mended(line: bytes) -> _Line | None:
-    """A line that is broken by nothing but halves of surrogate pairs; None for another one."""
+    """A line in which only lone halves of surrogate pairs were wrong; None for any other broken line."""
     if not may_have(line):
         return None
     try:
@@ -113,8 +113,8 @@ def _read_log(source: Source, recording: Recording) -> str | None:
             try:
                 line = _decode(text)
             except _BROKEN:
-                whole = _mended(text)
-                if whole is None:
+                mended_line = _mended(text)
+                if mended_line is None:
                     if source.cut:
                         damaged = True
                     elif text.isspace():
@@ -122,7 +122,7 @@ def _read_log(source: Source, recording: Recording) -> str | None:
                     else:
                         recording.skip("lines that are broken")
                     continue
-                line = whole
+                line = mended_line
             plugin = line.plugin
             if plugin == "syscall" or (plugin == "apimon" and line.event in (None, "api_called")):
                 pid, path = line.pid, line.process_name
@@ -132,15 +132,15 @@ def _read_log(source: Source, recording: Recording) -> str | None:
                 if len(path) > LONGEST_TEXT:
                     # keys are kept, so they must not be longer than what is counted
                     path = path[:LONGEST_TEXT]
-                found = processes.get((pid, path))
-                if found is None:
-                    found = recording.process()
-                    found.pid, found.parent = pid, integer(line.ppid)
-                    found.path = recording.text(path) or ""
-                    found.name = last_part(found.path)
-                    found.born = now = _moment(text, now)
-                    processes[pid, path] = found
-                recording.call(found, line.method, line.tid)
+                process = processes.get((pid, path))
+                if process is None:
+                    process = recording.process()
+                    process.pid, process.parent = pid, integer(line.ppid)
+                    process.path = recording.text(path) or ""
+                    process.name = last_part(process.path)
+                    process.born = now = _moment(text, now)
+                    processes[pid, path] = process
+                recording.call(process, line.method, line.tid)
                 continue
             if plugin == "procmon" and line.command_line is not None:
                 starts += 1
@@ -166,7 +166,8 @@ def _kind(plugin: object, source: Source) -> str:
 
 
 def _start(line: _Line, started: _Started, recording: Recording, now: float) -> None:
-    """Note what a process was started with: another's number on Windows, its own on Linux."""
+    """Note how a process was started. On Windows the line is of its parent and gives its number as NewPid; on
+    Linux the line is its own."""
     pid = integer(line.pid if line.new_pid is None else line.new_pid)
     command_line = recording.text(line.command_line)
     if pid is None or command_line is None:
@@ -178,25 +179,25 @@ def _start(line: _Line, started: _Started, recording: Recording, now: float) -> 
 
 
 def _give_starts(started: _Started, recording: Recording) -> None:
-    """Give each process the start that it is of: the last one before its first call, else the first one.
+    """Assign a start to each process: the last one before its first call, else the first one.
 
-    Numbers are used again, so the program must be the same. Starts that are of none stand for processes of
-    which no call is known.
+    Numbers are used again, so the program must be the same. Starts that are assigned to no process are those
+    of processes without a known call.
     """
     for starts in started.values():
         starts.sort(key=_born)
-    given: set[int] = set()
-    for found in recording.found:
-        known = started.get((found.pid, found.name.lower())) or started.get((found.pid, ""))
-        if not known:
+    assigned: set[int] = set()
+    for process in recording.found:
+        starts = started.get((process.pid, process.name.lower())) or started.get((process.pid, "")) or []
+        if not starts:
             continue
-        start = known[max(0, bisect_right(known, found.born, key=_born) - 1)]
-        given.add(id(start))
-        found.command_line = start.command_line
-        found.born = min(found.born, start.born)
-        if found.parent is None:
-            found.parent = start.parent
-    recording.silent = [start for starts in started.values() for start in starts if id(start) not in given]
+        start = starts[max(0, bisect_right(starts, process.born, key=_born) - 1)]
+        assigned.add(id(start))
+        process.command_line = start.command_line
+        process.born = min(process.born, start.born)
+        if process.parent is None:
+            process.parent = start.parent
+    recording.silent = [start for starts in started.values() for start in starts if id(start) not in assigned]
 
 
 def _born(found: Found) -> float:
@@ -204,7 +205,7 @@ def _born(found: Found) -> float:
 
 
 def _moment(text: bytes, before: float) -> float:
-    """Seconds that a line says; those of the line before where it says none."""
+    """The time of a line, in seconds; ``before``, that of an earlier line, if it has none."""
     try:
         stamp = _decode_moment(text).time_stamp
         if not isinstance(stamp, str | int | float) or len(str(stamp)) > _LONGEST_STAMP:

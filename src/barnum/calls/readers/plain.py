@@ -19,25 +19,25 @@ _LONGEST_ROW = 1 << 20
 _LONGEST_PID = 64
 _SEPARATORS = ",;\t"
 _COMMAS = bytes.maketrans(b",", b" ")
-# what a column may be headed with, best first; "_name" behind it does not matter
+# what a column may be headed with, best first; an ending "_name" is ignored
 _CALL = ("api", "call", "syscall", "function", "method", "name")
 _PID = ("pid", "process_id")
 _THREAD = ("tid", "thread_id")
 _PROCESS = ("process", "process_path")
-# a table of many programs, such as MalBehavD's
+# columns of a table of many programs, such as MalBehavD's
 _LABELS = {"sha256", "sha1", "md5", "hash", "label", "labels", "class", "malware"}
 _NUMBER = re.compile(rb"[0-9]{1,10}")
-# bytes of a wrong number that are looked at to show it
+# bytes of a wrong number that a message may show
 _SHOWN = 400
-# instead of a name's number
+# instead of the number of a name: the line is blank, or holds no name
 _BLANK, _OTHER = -1, -2
-# bytes of an entry of a dictionary, about
+# about so many bytes an entry of a dictionary takes
 _ENTRY = 128
 _NO_NAME = re.compile(r"[\s\"'{}\[\],;=\\]")
 
 
 class PlainReader(ReportReader):
-    """Reads such a list; any text that is no JSON may be one."""
+    """Reads plain lists of calls; any text that is no JSON may be one."""
 
     name = "sequence"
     names = ("calls.txt", "calls.csv")
@@ -51,7 +51,7 @@ class PlainReader(ReportReader):
         line, end, _ = head.lstrip().partition(b"\n")
         words = line.translate(_COMMAS).split()
         if len(head) == _HEAD and not end and len(words) > 1:
-            del words[-1]  # it may be cut
+            del words[-1]  # it may be cut off
         if words and all(map(_NUMBER.fullmatch, words)):
             if len(words) > 1:
                 _row(source, recording)
@@ -70,14 +70,14 @@ PLAIN = PlainReader()
 
 
 def _list(source: Source, recording: Recording, numbers: bool = False) -> None:
-    """One name (or number) a line; a first line that heads a column is passed."""
-    found = recording.process()
+    """One name (or number) a line; a first line that heads a column is skipped."""
+    process = recording.process()
     known = _Known(recording.limits.texts)
     before = 0
     for lines in source.lines():
         if source.cut and source.broken:
             break  # half a name
-        ids = [one for one in map(known.get, lines) if one is not None]
+        ids = [number for number in map(known.get, lines) if number is not None]
         if len(ids) < len(lines):
             ids = []
             for place, line in enumerate(lines, before + 1):
@@ -89,14 +89,14 @@ def _list(source: Source, recording: Recording, numbers: bool = False) -> None:
         before += len(lines)
         if ids and min(ids) < 0:
             recording.blank(ids.count(_BLANK))
-            ids = [one for one in ids if one >= 0]
-        recording.extend(found, ids)
+            ids = [number for number in ids if number >= 0]
+        recording.extend(process, ids)
 
 
 class _Known:
-    """Number of the name in each line that was met.
+    """Numbers of names, by the line that was read.
 
-    The same name may stand there with blanks around it, in endless ways, so memory is bounded.
+    A name may have any number of blanks around it, so there is no end of lines, and memory is bounded.
     """
 
     def __init__(self, most: int) -> None:
@@ -106,7 +106,7 @@ class _Known:
         self._size = 0
 
     def add(self, line: bytes, number: int) -> None:
-        """Note it; others may be forgotten."""
+        """Remember a line; all others may be forgotten for it."""
         if number == _OTHER:
             return
         size = len(line) + _ENTRY
@@ -119,7 +119,7 @@ class _Known:
 
 
 def _new(source: Source, recording: Recording, line: bytes, place: int, numbers: bool) -> int:
-    """Number of a name in a line that was not met before; _BLANK or _OTHER where it holds none."""
+    """The number of the name in a line that is not known; _BLANK or _OTHER if it holds none."""
     text = line[: 8 * recording.limits.name].decode("utf-8", errors="replace").strip()
     if not text:
         return _BLANK
@@ -139,7 +139,7 @@ def _new(source: Source, recording: Recording, line: bytes, place: int, numbers:
 
 def _row(source: Source, recording: Recording) -> None:
     """Numbers of system calls in one line, which may be long."""
-    found = recording.process()
+    process = recording.process()
     known: dict[bytes, int] = {}
     rest = b""
     ended = begun = False
@@ -162,24 +162,24 @@ def _row(source: Source, recording: Recording) -> None:
         rest = text[cut:]
         if len(rest) > recording.limits.name:
             raise _no_number(source, rest)
-        _add_row(source, recording, found, known, text[:cut].split())
+        _add_row(source, recording, process, known, text[:cut].split())
     if rest and not source.broken:
-        _add_row(source, recording, found, known, [rest.strip()])
+        _add_row(source, recording, process, known, [rest.strip()])
 
 
 def _add_row(
-    source: Source, recording: Recording, found: Found, known: dict[bytes, int], words: list[bytes]
+    source: Source, recording: Recording, process: Found, known: dict[bytes, int], words: list[bytes]
 ) -> None:
     for word in set(words):
         if word not in known:
             number = recording.number(_as_number(source, word))
             if number is not None:
                 known[word] = number
-    recording.extend(found, [known[word] for word in words])
+    recording.extend(process, [known[word] for word in words])
 
 
 def _as_number(source: Source, word: bytes) -> str:
-    """A number as a name: without the zeros before it."""
+    """A number as a name, without leading zeros."""
     if not _NUMBER.fullmatch(word):
         raise _no_number(source, word)
     return str(int(word))
@@ -194,19 +194,20 @@ def _no_number(source: Source, word: bytes) -> SampleError:
 
 
 def _table(source: Source, recording: Recording) -> None:
-    """A table with a heading: the column of calls, and those of processes and threads where it has them."""
+    """A table with a heading: the column of calls, and those of processes and threads if there are any."""
     head = source.head(_HEAD).lstrip().partition(b"\n")[0].decode("utf-8", errors="replace")
     separator = max(_SEPARATORS, key=head.count)
     rows = csv.reader(_texts(source, recording), delimiter=separator)
     try:
         columns = [_heading(text) for text in next(row for row in rows if row)]
-        call = _column(columns, _CALL)
-        if call is None or _LABELS.intersection(columns):
+        call_column = _column(columns, _CALL)
+        if call_column is None or _LABELS.intersection(columns):
             raise SampleError(
                 f"{source.file}: is a table, but not of the calls of one program: it needs a first line that "
                 f"heads the column of calls with {', '.join(_CALL[:-1])} or {_CALL[-1]}, and a line a call"
             )
-        _rows(rows, recording, call, *(_column(columns, names) for names in (_PROCESS, _PID, _THREAD)))
+        others = (_column(columns, names) for names in (_PROCESS, _PID, _THREAD))
+        _rows(rows, recording, call_column, *others)
     except (csv.Error, StopIteration) as error:
         raise SampleError(f"{source.file}: is no table that can be read ({error})") from None
 
@@ -214,29 +215,29 @@ def _table(source: Source, recording: Recording) -> None:
 def _rows(
     rows: Iterator[list[str]],
     recording: Recording,
-    call: int,
-    process: int | None,
-    pid: int | None,
-    thread: int | None,
+    call_column: int,
+    process_column: int | None,
+    pid_column: int | None,
+    thread_column: int | None,
 ) -> None:
     processes: dict[tuple[str, str], Found] = {}
     for row in rows:
-        if len(row) <= call:
+        if len(row) <= call_column:
             if row:
                 recording.skip("rows without a call")
             else:
                 recording.blank()
             continue
         # keys are kept, so they must not be longer than what is counted
-        key = (_cell(row, process)[:LONGEST_TEXT], _cell(row, pid)[:_LONGEST_PID])
-        found = processes.get(key)
-        if found is None:
-            found = processes[key] = recording.process()
-            found.path = recording.text(key[0]) or ""
-            found.name = last_part(found.path)
-            number = integer(recording.text(key[1]))
-            found.pid = -1 if number is None else number
-        recording.call(found, row[call].strip(), _cell(row, thread))
+        key = (_cell(row, process_column)[:LONGEST_TEXT], _cell(row, pid_column)[:_LONGEST_PID])
+        process = processes.get(key)
+        if process is None:
+            process = processes[key] = recording.process()
+            process.path = recording.text(key[0]) or ""
+            process.name = last_part(process.path)
+            pid = integer(recording.text(key[1]))
+            process.pid = -1 if pid is None else pid
+        recording.call(process, row[call_column].strip(), _cell(row, thread_column))
 
 
 def _texts(source: Source, recording: Recording) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""What a reader of reports is to everything else: which files it reads, and how their calls are collected.
+"""The interface of readers of reports: which files a reader reads, and how it collects their calls.
 
-A new one is one file with a class, of which it makes an instance, and one line in
+A new reader is one file with a class, of which it makes an instance, and one line in
 :mod:`barnum.calls.readers.readers`.
 """
 
@@ -17,20 +17,22 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Likeness(IntEnum):
-    """How much the beginning of a file looks like a form. Of all readers the one that is surest reads it."""
+    """How sure a reader is, from the beginning of a file, that it can read it. The surest reader reads it."""
 
     NONE = 0
-    # it may be one, where no other form is known better
+    # it may be such a report, if no other reader is surer
     POSSIBLE = 1
-    # it says so
+    # only such a report begins so
     CERTAIN = 2
 
 
 class ReportReader(ABC):
-    """Reads one form of reports.
+    """Reads one format of reports.
 
-    ``name`` is what Calls.format says, unless read() says it more exactly. ``names`` are those that such a
-    report may have in the folder of a sample, plain or with ``.gz``: the one to take first stands first.
+    Attributes:
+        name: the value of Calls.format, unless read() sets another.
+        names: file names that such a report may have in the folder of a sample, plain or with ``.gz``; the
+            first one that is there is taken.
     """
 
     name: str
@@ -38,8 +40,10 @@ class ReportReader(ABC):
 
     @abstractmethod
     def likeness(self, head: bytes) -> Likeness:
-        """Whether a file is of this form. ``head`` are its first bytes, unpacked: all, or 256 KiB, in which
-        there is something else than blanks."""
+        """How sure it is that a file is of this format.
+
+        ``head`` are its first bytes, decompressed: 256 KiB, or all. They are not all blank.
+        """
 
     @abstractmethod
     def read(self, source: Source, recording: Recording) -> str | None:
@@ -59,12 +63,12 @@ class ReportReader(ABC):
 
 
 def start_of_text(head: bytes) -> bytes:
-    """The beginning of a file without blanks before it; nothing where it is no text in ASCII's encodings."""
+    """The beginning of a file without leading blanks; empty if it is binary data or UTF-16."""
     return b"" if b"\0" in head or head.startswith(_UTF_16) else head.lstrip(_BLANK)
 
 
 def why_unknown(head: bytes) -> str:
-    """What to say of a file that no reader takes."""
+    """What a file is that no reader takes, for a message."""
     if head.startswith(_UTF_16):
         return "is UTF-16 text: save it as UTF-8"
     if b"\0" in head:

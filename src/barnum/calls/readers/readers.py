@@ -1,4 +1,4 @@
-"""The forms of reports there are."""
+"""The list of readers of reports."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from barnum.calls.readers.reader import Likeness, ReportReader, why_unknown
 from barnum.errors import SampleError
 from barnum.registry import Registry
 
-# a reader by its name. In folders the report of the first is taken; among readers that are equally sure the
-# first reads
+# readers by name. The first has precedence: for the report taken from a folder, and where several are equally
+# sure of a file
 READERS: Registry[ReportReader] = Registry(
     "reader of reports",
     {
@@ -19,15 +19,15 @@ READERS: Registry[ReportReader] = Registry(
 
 
 def report_names() -> tuple[str, ...]:
-    """Names that a report may have in the folder of a sample, the one to take first at the front."""
+    """File names that a report may have in the folder of a sample; the first one that is there is taken."""
     return tuple(dict.fromkeys(name for reader in _readers() for name in reader.names))
 
 
 def reader_for(head: bytes) -> ReportReader:
-    """What reads a file that begins so; see ReportReader.likeness().
+    """The reader of a file that begins with ``head``; see ReportReader.likeness().
 
     Raises:
-        SampleError: nothing does; the message says what the file is.
+        SampleError: there is none; the message says what the file is.
     """
     likeness = {reader: reader.likeness(head) for reader in _readers()}
     best = max(likeness, key=likeness.__getitem__)
