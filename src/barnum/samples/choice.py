@@ -1,4 +1,4 @@
-"""Which samples are learnt, and which are held out to be judged."""
+"""Chooses the samples that are learnt, and those that are held out to be judged."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ from barnum.texts import printable
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many samples are wanted: benign ones to learn (``train``) and to hold out, and malicious ones.
-    ``options`` name the last two in messages."""
+    """How many samples are wanted.
+
+    Attributes:
+        train: benign samples to learn.
+        benign: benign samples to hold out.
+        malicious: malicious samples to judge.
+        options: the command-line options for ``benign`` and ``malicious``, for messages.
+    """
 
     train: int
     benign: int
@@ -34,8 +40,15 @@ def choose(
     learnt: frozenset[str] = frozenset(),
     seen: frozenset[str] = frozenset(),
 ) -> Sets:
-    """Samples of the folder ``root``, drawn at random by ``seed``. Those that were ``learnt`` already, by
-    name, are left out; those that were ``seen`` are not held out.
+    """Draw samples at random.
+
+    Args:
+        root: folder of the samples, for messages.
+        samples: the samples to draw from.
+        sizes: how many are wanted.
+        seed: of the random numbers; equal seeds draw equal samples.
+        learnt: folder names of samples that the model has learnt already: benign ones are left out.
+        seen: folder names of samples that may be learnt, but not held out.
 
     Raises:
         SetsError: there are too few.
@@ -55,24 +68,25 @@ def choose(
         )
     draw = np.random.default_rng(seed)
     order = [benign[i] for i in draw.permutation(len(benign)).tolist()]
-    bad = [malicious[i] for i in draw.permutation(len(malicious)).tolist()]
+    malicious_order = [malicious[i] for i in draw.permutation(len(malicious)).tolist()]
     fresh = [folder for folder in order if folder.name not in seen]
-    # those to learn come first in the order; what is held out comes from behind where it must be fresh
-    behind = slice(len(fresh) - sizes.benign, None)
-    held_out = fresh[behind] if seen else order[sizes.train : sizes.train + sizes.benign]
+    # samples to learn come first in the order; held-out ones that must be fresh are taken from its end
+    end = slice(len(fresh) - sizes.benign, None)
+    held_out = fresh[end] if seen else order[sizes.train : sizes.train + sizes.benign]
     if len(held_out) < sizes.benign:
         raise SetsError(
             f"{root}: has {len(fresh)} usable benign samples that no model given has learnt, but "
             f"{sizes.benign} to hold out were asked for: lower {sizes.options[0]}"
         )
-    out = set(held_out)
-    train = [folder for folder in order if folder not in out][: sizes.train]
-    return Sets(tuple(train), tuple(held_out), tuple(bad[: sizes.malicious]))
+    not_learnt = set(held_out)
+    train = [folder for folder in order if folder not in not_learnt][: sizes.train]
+    return Sets(tuple(train), tuple(held_out), tuple(malicious_order[: sizes.malicious]))
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Opened samples: benign ones to ``train`` on and held out (``b_test``), malicious ones (``m_test``)."""
+    """Opened samples: benign ones to learn (``train``), benign (``b_test``) and malicious (``m_test``) ones
+    that are held out."""
 
     train: list[Sample]
     b_test: list[Sample]
@@ -92,12 +106,20 @@ def check(
     learnt: frozenset[str] = frozenset(),
     seen: frozenset[str] = frozenset(),
 ) -> None:
-    """Nothing is learnt twice, nothing is both learnt (or was ``seen``) and held out, labels are those of
-    their places, and names are distinct. ``where`` the samples were named is said in messages; ``learnt`` are
-    names of those that the model to begin with has learnt.
+    """Check that a choice of samples can be used.
+
+    No sample may be learnt twice, or be learnt (or ``seen``) and held out. Labels must be those of the sets,
+    and names distinct.
+
+    Args:
+        where: where the samples were named, for messages.
+        chosen: the samples.
+        learns: whether ``chosen.train`` is to be learnt.
+        learnt: folder names of the samples that the model at the start has learnt.
+        seen: folder names of further samples that must not be held out.
 
     Raises:
-        SetsError: something is not so.
+        SetsError: the choice cannot be used.
     """
     for sample in chosen.train + chosen.b_test:
         if not sample.benign:

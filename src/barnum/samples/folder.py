@@ -24,7 +24,14 @@ _PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
 
 
 class Process(msgspec.Struct, frozen=True):
-    """Memory of one process: its map, the file of code bytes that lie in no mapped file, 32 or 64 bit."""
+    """Memory of one process.
+
+    Attributes:
+        index: number of the process in the sample.
+        mapping: its memory map.
+        code: file of the code bytes that lie in no mapped file; None if there is none.
+        mode: 32 or 64 bit.
+    """
 
     index: int
     mapping: MemoryMap
@@ -33,7 +40,7 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """One stream of PT packets, plain or gzip, and the process and thread it belongs to."""
+    """One stream of PT packets, plain or gzip, and the process and the thread that it is of."""
 
     path: Path
     process: int
@@ -41,8 +48,11 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Sample:
-    """The folder of one traced run, with its label. ``reports`` are names that a report of a sandbox may have
-    in it (barnum.calls.readers.report_names() are all), the one to take first at the front."""
+    """The folder of one traced run, with its label.
+
+    ``reports`` are the file names that a sandbox's report may have in it; the first one that is there is
+    taken. barnum.calls.readers.report_names() gives all of them.
+    """
 
     def __init__(self, folder: Path, info: Info, reports: Sequence[str] = ()) -> None:
         self.folder = folder
@@ -54,11 +64,14 @@ class Sample:
 
     @classmethod
     def open(cls, folder: Path, reports: Sequence[str] = ()) -> Sample:
-        """Open a sample folder; files are read when they are asked for. Where names of ``reports`` are given
-        it is to have one of these, else a trace.
+        """Open a sample folder; all files but info.txt are read when they are needed.
+
+        Args:
+            folder: the sample.
+            reports: file names of reports. If there are any, the folder must hold one of these, else a trace.
 
         Raises:
-            SampleError: it is no folder, its info.txt is wrong, or it lacks what it is to have.
+            SampleError: it is no folder, its info.txt is wrong, or the report or the trace is missing.
         """
         try:
             if not folder.is_dir():
@@ -90,7 +103,7 @@ class Sample:
 
     @cached_property
     def meta(self) -> Meta | None:
-        """How it was recorded; None for samples from elsewhere.
+        """How the run was recorded; None for samples that barnum did not record.
 
         Raises:
             SampleError: meta.json is broken.
@@ -100,7 +113,7 @@ class Sample:
 
     @property
     def parsed(self) -> Path | None:
-        """The parsed trace: ``trace_parsed.parquet`` before the original's ``trace_parsed.gz``."""
+        """The parsed trace: ``trace_parsed.parquet``, else the original's ``trace_parsed.gz``, else None."""
         for name in _PARSED:
             file = self.folder / name
             if file.is_file():
@@ -109,8 +122,7 @@ class Sample:
 
     @property
     def report(self) -> Path | None:
-        """What a sandbox recorded: the first report, of the names that the sample was opened with, that is
-        there."""
+        """The report of a sandbox: of the names with which the sample was opened, the first that is there."""
         for name in self._reports:
             file = self._either(name)
             if file is not None:
@@ -122,7 +134,7 @@ class Sample:
         """Streams in order of creation.
 
         Raises:
-            SampleError: meta.json names a file that is not there or not in the folder.
+            SampleError: meta.json is broken, or names a file that is missing or outside the folder.
         """
         if self.meta is not None:
             return [
@@ -138,13 +150,18 @@ class Sample:
         return streams
 
     def processes(self, bin_dir: Path, wanted: Collection[int] | None = None) -> list[Process]:
-        """Memory of the processes, by index; of all, or of those that are wanted.
+        """Memory of the processes, by index.
 
-        A map that several have is read once.
+        A memory map that several processes share is read once.
+
+        Args:
+            bin_dir: folder of the images, from which maps without sizes take those of modules.
+            wanted: indices of the processes; None: all.
 
         Raises:
             MappingError: a map is missing or wrong.
-            SampleError: meta.json is wrong, or a process that is wanted is not in it.
+            SampleError: meta.json is wrong, or there is no such process.
+            ImageError: an image is named out of ``bin_dir``.
         """
 
         def image_size(path: str) -> int | None:
@@ -175,13 +192,13 @@ class Sample:
         return processes
 
     def image_path(self, module: Module, bin_dir: Path) -> Path | None:
-        """The image of a module in the bin-dir, or None where there is none.
+        """The image of a module in ``bin_dir``; None if there is none.
 
         Raises:
-            ImageError: its name, or a link of that name, leads out of the bin-dir.
+            ImageError: its name, or a link of that name, leads out of ``bin_dir``.
         """
         if module.path.startswith("["):
-            return None  # a region of the kernel's, such as [vdso]
+            return None  # a region from the kernel, such as [vdso]
         image = self.meta.images.get(module.path) if self.meta else None
         name = image.file if image else module.name
         too_long = len(name.encode("utf-8", errors="replace")) > _LONGEST_NAME
@@ -216,9 +233,12 @@ class Sample:
 def open_samples(
     folders: list[Path], broken: list[SampleError] | None = None, reports: Sequence[str] = ()
 ) -> list[Sample]:
-    """Open those that are whole (see Sample.open()); a warning names each other one and what it lacks.
+    """Open the samples that can be opened; a warning names each of the others and says why.
 
-    Where ``broken`` is given, it takes the errors of folders that lack nothing but have a wrong part.
+    Args:
+        folders: the sample folders.
+        broken: takes the errors of folders that do hold an info.txt and a trace, instead of a warning.
+        reports: as in Sample.open().
     """
     samples = []
     for folder in folders:
@@ -235,12 +255,15 @@ def open_samples(
 def find_samples(
     root: Path, broken: list[SampleError] | None = None, reports: Sequence[str] = ()
 ) -> list[Sample]:
-    """All samples below a folder, sorted by folder name; unfinished recordings (``.part``) are left out.
+    """All samples in a folder, sorted by folder name. Unfinished recordings (``.part``) are left out.
 
-    ``broken`` and ``reports`` as in :func:`open_samples`.
+    Args:
+        root: the folder.
+        broken: as in :func:`open_samples`.
+        reports: as in Sample.open().
 
     Raises:
-        SampleError: root is no folder, or cannot be read.
+        SampleError: ``root`` is no folder, or cannot be read.
     """
     if not root.is_dir():
         raise SampleError(f"{root}: no such folder")

@@ -31,7 +31,7 @@ def read_info(file: Path) -> Info:
     """Read an ``info.txt``.
 
     Raises:
-        SampleError: the file is missing, has no second line, or its label is neither of LABELS.
+        SampleError: the file cannot be read, has no second line, or its label is not one of LABELS.
     """
     # editors of Windows begin a text with a byte order mark
     text = read_bounded(file, _LIMIT, SampleError).decode("utf-8-sig", errors="replace")
@@ -40,13 +40,17 @@ def read_info(file: Path) -> Info:
         raise SampleError(f"{file}: must have the input's name in line 1 and its label in line 2")
     label = lines[1].strip()
     if label not in LABELS:
-        # what a link leads to is not to be read through us
+        # the content of a file that a link leads to is not shown
         said = "label" if file.is_symlink() else f"label {quoted(label, _SHOWN)}"
         raise SampleError(f"{file}: {said} is neither 'benign' nor 'malicious': correct line 2")
     return Info(lines[0].strip(), label, tuple(line.strip() for line in lines[2:] if line.strip()))
 
 
 def write_info(file: Path, info: Info) -> None:
-    """Write an ``info.txt``; control characters become ``?``, so that a name cannot add lines."""
+    """Write an ``info.txt``; characters that are not printable become ``?``, so that a name adds no lines.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     lines = (info.name, info.label, *info.extra_labels)
     write_whole(file, "".join(f"{printable(line)}\n" for line in lines).encode())

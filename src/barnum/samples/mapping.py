@@ -42,8 +42,10 @@ class Module(msgspec.Struct, frozen=True):
 
     Attributes:
         path: as the map names it.
-        base: lowest address; block offsets count from it.
+        base: lowest address; offsets of blocks count from it.
+        end: end of the last region.
         hash: Adler-32 of the path in UTF-8, the upper half of every BBID in this module.
+        regions: by address.
     """
 
     path: str
@@ -57,7 +59,7 @@ class Module(msgspec.Struct, frozen=True):
         """Last part of the path: the name of the image in the bin-dir.
 
         Raises:
-            ImageError: the path has no last part that can name a file.
+            ImageError: this part cannot name a file.
         """
         separator = "\\" if "/" not in self.path else "/"
         name = self.path.rsplit(separator, 1)[-1]
@@ -70,7 +72,11 @@ class Module(msgspec.Struct, frozen=True):
 
 
 class MemoryMap:
-    """All modules of one process, sorted by base and free of overlaps."""
+    """The mapped regions of one process, by address and without overlaps, and the modules that they make up.
+
+    Raises:
+        MappingError: regions overlap.
+    """
 
     def __init__(self, regions: Iterable[Region]) -> None:
         self.regions = sorted(regions, key=lambda region: (region.start, region.end))
@@ -96,12 +102,12 @@ class MemoryMap:
 
     @classmethod
     def parse(cls, text: str, image_size: Callable[[str], int | None] | None = None) -> MemoryMap:
-        """Read a map; its format is told by its first line.
+        """Read a map; its first line shows the format.
 
         Args:
             text: lines of ``/proc/PID/maps``, or an ``ldrmodules`` table.
-            image_size: for ``ldrmodules``, which has no sizes: bytes of the image of a module by its path.
-                Where it is unknown, a module reaches up to the next one's base.
+            image_size: for ``ldrmodules``, which has no sizes: gives the bytes of a module's image, by its
+                path. If they are unknown (None), the module reaches up to the next one's base.
 
         Raises:
             MappingError: nothing is mapped, a line is in neither format, or modules overlap.
@@ -118,9 +124,9 @@ class MemoryMap:
 
     @cached_property
     def modules(self) -> list[Module]:
-        """Modules sorted by base. Neighbouring regions of one file are one module.
+        """Modules, by base. Neighbouring regions of one file are one module.
 
-        Where the offset in the file goes back, the same file is mapped a second time: a module of its own.
+        Where the offset in the file goes back, the file is mapped a second time, as a module of its own.
         """
         groups: list[list[Region]] = []
         for region in self.regions:
@@ -137,7 +143,7 @@ class MemoryMap:
         ]
 
     def find(self, address: int) -> Module | None:
-        """The module whose addresses hold this one."""
+        """The module that holds an address; None if there is none."""
         index = bisect_right(self._bases, address) - 1
         if index >= 0 and address < self.modules[index].end:
             return self.modules[index]
@@ -163,7 +169,7 @@ def _read_maps(lines: list[str]) -> list[Region]:
             raise MappingError(f"line {number}: a region must end after it starts: {shortened(line)}")
         path = fields[8].removesuffix(" (deleted)")
         if path == "[vsyscall]":
-            continue  # above every user address; never traced
+            continue  # above all addresses of programs; never traced
         executable = fields[5] == "x"
         if not path:
             if not executable:
@@ -186,7 +192,7 @@ def _read_ldrmodules(lines: list[str], image_size: Callable[[str], int | None] |
                 f"line {number} is neither of /proc/PID/maps nor of an ldrmodules table: {shortened(line)}"
             ) from None
         if not path:
-            continue  # memory that no file is mapped to
+            continue  # memory without a file
         if path_at.setdefault(address, path) != path:
             raise MappingError(
                 f"modules overlap: {printable(path_at[address])} and {printable(path)} at {address:x}"

@@ -20,7 +20,7 @@ _FileName = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """What recorded the run; cpu is the processor that the program saw."""
+    """What recorded the run. ``cpu`` is the model of processor that the program saw."""
 
     name: str
     program: str = ""
@@ -29,7 +29,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the program ended: an exit status, or a signal; timeout when the recorder ended it."""
+    """How the program ended: by an exit status or a signal. ``timeout``: the recorder ended it."""
 
     status: int | None = None
     signal: int | None = None
@@ -50,7 +50,7 @@ class ProcessMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream of PT packets: one thread of one process. bytes are raw, before compression."""
+    """One stream of PT packets, of one thread of one process. ``bytes`` are those before compression."""
 
     file: _FileName
     process: _Index
@@ -61,7 +61,7 @@ class StreamMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpawnMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the run first started another process: so many raw bytes of that stream come before."""
+    """Where the run first started another process: ``offset`` raw bytes of the stream come before that."""
 
     stream: _Index
     offset: _Count
@@ -75,7 +75,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of ``meta.json``."""
+    """Content of ``meta.json``; docs/formats.md describes each field."""
 
     schema: int = _SCHEMA
     version: str
@@ -102,7 +102,7 @@ def read_meta(file: Path) -> Meta:
     """Read a ``meta.json``.
 
     Raises:
-        SampleError: it is broken, or was written by a later version.
+        SampleError: it cannot be read, is broken, or has another schema than this version reads.
     """
     data = read_bounded(file, _LIMIT, SampleError)
     try:
@@ -115,5 +115,9 @@ def read_meta(file: Path) -> Meta:
 
 
 def write_meta(file: Path, meta: Meta) -> None:
-    """Write a ``meta.json``, indented for readers."""
+    """Write a ``meta.json``, indented for people.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     write_whole(file, msgspec.json.format(msgspec.json.encode(meta), indent=1) + b"\n")

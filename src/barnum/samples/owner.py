@@ -1,10 +1,10 @@
-"""Who makes a result that is under way: machines and containers may share one tree of files.
+"""Which process makes an unfinished result: machines and containers may share one tree of files.
 
-A host's name does not tell machines apart: two containers, or two machines installed from one image, may
-have the same. What does: the kernel's boot id (one for each start of a machine) and the inode of the PID
-namespace (one for each container). Only where both agree can a process look up another one's number. So an
-owner elsewhere is never judged, nor is one from before a restart of this machine: whoever knows that it is
-gone says so with --force.
+A host's name does not identify a machine: two containers, or two machines installed from one image, may have
+the same. The kernel's boot id (one for each start of a machine) and the inode of the PID namespace (one for
+each container) do. Only where both are equal can a process look up the number of another. So whether an owner
+elsewhere, or from before a restart of this machine, still runs is unknown: a user who knows that it does not
+uses --force.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Owner(msgspec.Struct, frozen=True):
     """A process on some machine.
 
     Attributes:
-        host: name of its machine, for people; nothing is decided by it.
-        boot: boot id of the kernel it runs on; ``-`` where that is unknown.
-        namespace: inode of its PID namespace; ``-`` where that is unknown.
+        host: name of its machine, for messages only.
+        boot: boot id of the kernel on which it runs; ``-`` if unknown.
+        namespace: inode of its PID namespace; ``-`` if unknown.
         pid: its number there.
         begun: when it began, in clock ticks since that machine's start.
     """
@@ -60,9 +60,9 @@ class Owner(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
-        """The owner that text begins with, as :meth:`text` writes it; None when it begins with none.
+        """The owner at the beginning of a text, as :meth:`text` writes it; None if there is none.
 
-        What follows behind white space is the caller's own.
+        Anything may follow after white space.
         """
         words = _LINE.fullmatch(text)
         if not words:
@@ -70,11 +70,11 @@ class Owner(msgspec.Struct, frozen=True):
         return cls(printable(words[1]), words[2], words[3], int(words[4]), int(words[5]))
 
     def text(self) -> str:
-        """Five words on one line, without its end: host, boot id, PID namespace, pid, start time."""
+        """Five words on one line, without a newline: host, boot id, PID namespace, pid, start time."""
         return f"{self.host} {self.boot} {self.namespace} {self.pid} {self.begun}"
 
     def state(self) -> State:
-        """Whether that process still runs; ``elsewhere`` where this process cannot see it."""
+        """Whether that process still runs; ``elsewhere`` if this process cannot see it."""
         here = (_boot(), _namespace())
         if _UNKNOWN in here or (self.boot, self.namespace) != here:
             return "elsewhere"
@@ -82,8 +82,10 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def owner_text(file: Path) -> str:
-    """The beginning of a file that says who its owner is; empty where it cannot be read, or is no regular
-    file (a link is not followed, a pipe not waited for)."""
+    """The first 4 KiB of a file that names an owner.
+
+    Empty if it cannot be read, or is no regular file: a link is not followed, and a pipe not waited for.
+    """
     try:
         with open_regular(file) as descriptor:
             return os.pread(descriptor, _LONGEST, 0).decode("utf-8", errors="replace")
@@ -93,9 +95,9 @@ def owner_text(file: Path) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder: of several processes that judge an owner in it, one does at a time.
+    """Hold the lock of a folder, so that one process at a time checks and replaces an owner in it.
 
-    Where a file system has no locks for folders (some of a network), nothing is held.
+    On file systems without locks for folders (some network file systems) nothing is held.
 
     Raises:
         OSError: the folder cannot be opened.
@@ -110,9 +112,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def started(pid: int) -> int | None:
-    """When the process of a number began, in clock ticks since boot; None where none is seen to run."""
+    """When the process with a number began, in clock ticks since boot; None if no such process runs."""
     try:
-        # the name in the second field may hold anything, so count from its closing parenthesis
+        # the name in the second field may hold anything, so fields are counted from its closing parenthesis
         words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return None if words[0] in (b"Z", b"X") else int(words[19])
     except (OSError, ValueError, IndexError):

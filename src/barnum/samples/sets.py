@@ -1,4 +1,4 @@
-"""Sets files: which samples were trained on and which were held out."""
+"""Sets files: which samples were learnt and which were held out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECTIONS = ("b_train", "b_test", "m_test")
 
 
 class Sets(msgspec.Struct, frozen=True):
-    """Sample folders to train on, to test on that are benign, and to test on that are malicious."""
+    """Sample folders: benign ones to learn, benign ones that are held out, malicious ones."""
 
     b_train: tuple[Path, ...]
     b_test: tuple[Path, ...]
@@ -25,9 +25,10 @@ class Sets(msgspec.Struct, frozen=True):
 
 
 def read_sets(file: Path, root: Path) -> Sets:
-    """Read a sets file: sections ``[b_train]``, ``[b_test]``, ``[m_test]``, a sample folder a line.
+    """Read a sets file: sections ``[b_train]``, ``[b_test]``, ``[m_test]``, a sample folder on each line.
 
-    Relative folders count from root. Those outside root, and missing ones, are skipped with a warning.
+    Relative folders are taken from ``root``. Those outside ``root``, missing ones, and those that are named
+    twice in a section are skipped with a warning.
 
     Raises:
         SetsError: the file cannot be read, a line belongs to no section, or nothing is left.
@@ -66,12 +67,16 @@ def read_sets(file: Path, root: Path) -> Sets:
 
 
 def write_sets(file: Path, sets: Sets) -> None:
-    """Write a sets file with absolute paths."""
+    """Write a sets file with absolute paths.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     write_whole(file, sets_content(sets))
 
 
 def sets_content(sets: Sets) -> bytes:
-    """What a sets file of these sets holds."""
+    """The content of a sets file."""
     lines = []
     for section in _SECTIONS:
         lines.append(f"[{section}]")

@@ -1,4 +1,4 @@
-"""Where traces come from: what runs a program and records it. The emulator is one source.
+"""Sources of traces: each runs a program and records it. The emulator is one source.
 
 :mod:`source <barnum.sources.source>` is the interface, :mod:`sources <barnum.sources.sources>` the list.
 """

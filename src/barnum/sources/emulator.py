@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Emulator(RecordingSource):
-    """Records on any x86-64 Linux, without hardware for it."""
+    """Records on any x86-64 Linux, without hardware for tracing."""
 
     name = "emulator"
     options = (

@@ -1,7 +1,7 @@
-"""What a source of traces is to everything else: whether it works on this machine, which options it has, and
-how its traces become sample folders.
+"""The interface of sources of traces: whether a source works on this machine, which options it has, and how
+its traces become sample folders.
 
-A new one is one file with a class, of which it makes an instance, and one line in
+A new source is one file with a class, of which it makes an instance, and one line in
 :mod:`barnum.sources.sources`. That file imports what records in the methods that need it, as
 ``barnum trace --help`` asks all sources for their options.
 """
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option that one source has and others need not have.
+    """An option of one source, whose value is a text. Options of the same name mean the same in all sources.
 
-    ``name`` is that of the keyword in Python; on the command line it is ``--name``, with hyphens. Its value
-    is a text, ``metavar`` says of what, ``help`` what for. Sources whose options have one name mean the same
-    by it.
+    Attributes:
+        name: the keyword in Python; on the command line it is ``--name``, with hyphens.
+        metavar: what stands for the value in the help, such as MODEL.
+        help: what the option is for.
     """
 
     name: str
@@ -32,14 +33,14 @@ class Option:
 
 
 class TraceSource(ABC):
-    """A source of traces. ``name`` is that of ``barnum trace --engine``."""
+    """A source of traces. ``name`` is its name for ``barnum trace --engine``."""
 
     name: str
     options: tuple[Option, ...] = ()
 
     @abstractmethod
     def missing(self) -> list[str]:
-        """All reasons why it cannot be used on this machine, a line each; none where it can."""
+        """All reasons why it cannot be used on this machine, a line each; empty if it can."""
 
 
 class RecordingSource(TraceSource):
@@ -47,17 +48,17 @@ class RecordingSource(TraceSource):
 
     @abstractmethod
     def recorder(self, settings: Settings, options: Mapping[str, str]) -> InputRecorder:
-        """What records, made ready: what is wrong with every run is noticed here. What it must leave of each
-        input is a whole sample folder, as docs/formats.md describes it; see InputRecorder, and
+        """A recorder that is ready: errors that concern every run are raised here. Of each input it must leave
+        a whole sample folder, as docs/formats.md describes it; see InputRecorder, and
         :class:`barnum.recording.Recorder` for an example.
 
         Args:
-            settings: what holds for all runs, whatever records them.
-            options: those of ``self.options`` that were given, by name.
+            settings: settings of all runs.
+            options: values of those of ``self.options`` that were given, by name.
 
         Raises:
-            EngineError: it cannot be used on this machine.
+            EngineError: the source cannot be used on this machine.
             ProgramError: the program cannot be recorded.
-            OptionsError: an option has a value that cannot be.
+            OptionsError: an option has a wrong value.
             OutputError: the folders of samples and images cannot be made.
         """

@@ -1,4 +1,4 @@
-"""The sources of traces there are."""
+"""The list of sources of traces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from barnum.sources.source import RecordingSource, TraceSource
 if TYPE_CHECKING:
     from barnum.recording import InputRecorder, Settings
 
-# a source by its name: that of --engine
+# sources by name, which is the value of --engine
 SOURCES: Registry[TraceSource] = Registry(
     "trace source",
     {
@@ -28,7 +28,7 @@ def recording_sources() -> dict[str, RecordingSource]:
 
 
 def new_recorder(name: str, settings: Settings, options: Mapping[str, str | None]) -> InputRecorder:
-    """What records with the source of this name; ``options`` of None are not given.
+    """A recorder of the source ``name``. Options whose value is None count as not given.
 
     Raises:
         OptionsError: there is no such source, or it has no such option.
@@ -45,7 +45,7 @@ def new_recorder(name: str, settings: Settings, options: Mapping[str, str | None
     try:
         return source.recorder(settings, given)
     except EngineError as error:
-        usable = [other for other, it in sources.items() if it is not source and not it.missing()]
+        usable = [key for key, other in sources.items() if other is not source and not other.missing()]
         if not usable:
             raise
         raise EngineError(f"{error}; or use {' or '.join(usable)}, which can record here") from None
