@@ -1,8 +1,9 @@
-"""What followed the same stretch of transfers in training: contexts of several lengths, and what they tell.
+"""What followed the same transfers in training: contexts of several lengths, and what they predict.
 
-A context of length n is a site and the n transfers before it. For each length the table says which of the
-site's targets followed most often, and how sure that is (how often, how purely). In training, what a run has
-counted itself is left out, so that a level means the same there as in a run that was never seen.
+A context of length n is a site and the n transfers before it. For each length a table says which of the
+site's targets followed most often, and how sure that is, as a level (from how often it followed, and how
+often others did). In training a run is predicted without its own counts, so that a level means the same as
+in a run that was never seen.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = [
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 LONGEST = max(LENGTHS)
-# bit of a stored transfer: nothing before it counts as context
+# bit of a stored transfer: contexts do not reach back over it
 RESTART = np.uint32(1 << 31)
 
 Bool = NDArray[np.bool_]
@@ -39,7 +40,7 @@ U32 = NDArray[np.uint32]
 
 
 def encode_edges(encoded: Encoded) -> U32:
-    """u32[m]: transfers that training knows as numbers of edges, with RESTART where contexts begin anew."""
+    """u32[m]: transfers that training knows, as indices of edges, with RESTART where contexts begin anew."""
     return encoded.edge.astype(np.uint32) | np.where(encoded.first, RESTART, np.uint32(0))
 
 
@@ -51,12 +52,15 @@ def decode_edges(stored: U32, vocabulary: Vocabulary) -> Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What the contexts of n transfers tell, of K lengths.
+    """What contexts of K lengths predict for n transfers.
 
-    ``rank`` u8[n, K] that followed most often and ``level`` u8[n, K] of how sure that is (0: not known).
-    ``further`` u8[n, FURTHER] that followed the longest known context next to most often, and
-    ``further_level`` u8[n, FURTHER] of how sure each is where none before it did (0: nothing else did).
-    ``reach`` u8[n]: how many of the lengths fit between a transfer and where its contexts begin anew.
+    Attributes:
+        rank: u8[n, K], the rank that followed the context of each length most often.
+        level: u8[n, K], how sure that is; 0 where the context is not known.
+        further: u8[n, FURTHER], the next most frequent ranks after the longest known context.
+        further_level: u8[n, FURTHER], how sure each of them is if none before it followed; 0 where there was
+            no further rank.
+        reach: u8[n], how many of the lengths fit between a transfer and the place where contexts begin anew.
     """
 
     rank: U8
@@ -71,14 +75,20 @@ class Hints:
 
 
 class History:
-    """Contexts of runs in a vocabulary's numbers; ranks beyond the last of ``ranks`` count as the last.
-    ``lengths`` ascend."""
+    """What followed each context of the runs that were added."""
 
     def __init__(self, vocabulary: Vocabulary, ranks: int, lengths: Sequence[int] = LENGTHS) -> None:
+        """Prepare empty tables.
+
+        Args:
+            vocabulary: of the runs.
+            ranks: number of ranks; further ones count as the last.
+            lengths: of the contexts, ascending.
+        """
         self._contexts = Contexts(list(lengths))
         self._lengths = np.array(lengths)
         self._rank = np.minimum(vocabulary.edge_rank, ranks - 1).astype(np.uint8)
-        # a site with one target leaves nothing to predict; one more entry: a site never seen
+        # a site with one target leaves nothing to predict; the last entry is for a site that was never seen
         self._choice = np.append(np.diff(vocabulary.site_first) > 1, False)
         self._targets = len(vocabulary.target)
 
@@ -89,24 +99,24 @@ class History:
 
     @property
     def bytes(self) -> int:
-        """Memory taken."""
+        """Memory that the tables take."""
         return self._contexts.bytes
 
     def add(self, run: Encoded, before: int = 0) -> None:
-        """Count the contexts of a run, whose first ``before`` transfers are context alone."""
+        """Count the contexts of a run. Its first ``before`` transfers are only context, and not counted."""
         wanted = self.wanted(run)
         wanted[:before] = False
         self._contexts.add(*self._arrays(run, wanted))
 
     def wanted(self, run: Encoded) -> Bool:
-        """bool[m]: transfers from sites that led to several targets."""
+        """bool[m]: whether the site of each transfer led to several targets."""
         chosen: Bool = self._choice[run.site]
         return chosen
 
     def look_up(self, run: Encoded, wanted: Bool, own: History | None = None) -> Hints:
-        """What the contexts of the wanted transfers tell.
+        """What contexts predict for the transfers of a run where ``wanted`` bool[m] is set.
 
-        With ``own``, which has counted a part of what this has counted, as if that part were not there.
+        The counts of ``own``, which must be part of the counts here, are left out.
         """
         hints = self._contexts.look_up(*self._arrays(run, wanted), own=None if own is None else own._contexts)
         index = np.arange(len(run))

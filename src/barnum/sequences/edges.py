@@ -1,4 +1,4 @@
-"""The distinct transfers (edges) of one run: how often each was taken and when first."""
+"""The distinct transfers (edges) of one run: how often each was taken, and when first."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """The e distinct transfers of a run of ``transfers`` transfers.
+    """The e distinct transfers of a run of ``transfers`` transfers, sorted by (site, target).
 
-    ``site`` u64[e] and ``target`` u64[e] are tokens; ``kind`` u8[e] is that of the
-    site (see paths.Kind); ``count`` i64[e]; ``first`` i64[e] is the index, among
-    the transfers of the run that pass the filter, of the first time it was taken. Sorted by (site, target).
+    ``site`` u64[e] and ``target`` u64[e] are tokens; ``kind`` u8[e] is the kind of the site (see paths.Kind);
+    ``count`` i64[e] is how often the transfer was taken. ``first`` i64[e] is the index of the first time,
+    among the transfers of the run that pass the filter.
     """
 
     site: U64
@@ -40,10 +40,12 @@ class Edges:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Ways from transfers into the kernel: n distinct (site, target, entry) where at most REACH transfers
-    after one from ``site`` u64[n] to ``target`` u64[n] the kernel was entered by the block ``entry`` u64[n]
-    (the token of a site). ``first`` i64[n] is the index of the first transfer after the entry, of the first
-    time."""
+    """Ways from transfers into the kernel: n distinct (site, target, entry).
+
+    At most REACH transfers after one from ``site`` u64[n] to ``target`` u64[n], the kernel was entered by the
+    block with the token ``entry`` u64[n] (as a site). ``first`` i64[n] is the index of the transfer after the
+    entry, for the first time that this happened.
+    """
 
     site: U64
     target: U64
@@ -56,9 +58,11 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class RunEdges:
-    """Edges of a whole run and of the stretches that it was counted in (one after the other, of equal
-    length but for the last: at most 2 * STRETCHES, of 1024 transfers or more), and its ways into the
-    kernel likewise."""
+    """Edges and ways into the kernel of a run: of the whole, and of each stretch in which it was counted.
+
+    Stretches follow each other, at most 2 * STRETCHES of them. They have equal lengths of 1024 transfers or
+    more; the last may be shorter.
+    """
 
     whole: Edges
     stretches: tuple[Edges, ...]
@@ -69,7 +73,7 @@ class RunEdges:
 def edges_of(parts: Iterable[Transfers], tokens: Tokens = WHOLE) -> RunEdges:
     """Count the distinct transfers of a run that comes part by part; all parts number the same blocks.
 
-    Memory is that of the distinct transfers, however long the run.
+    Memory grows with the distinct transfers, not with the length of the run.
     """
     counter = EdgeCounter(tokens)
     for part in parts:
@@ -103,13 +107,13 @@ class EdgeCounter:
         site, target, kind, count, first = edges
         way_site, way_target, entry, way_first = entries
         stretches, stretch_entries, row, way = [], [], 0, 0
-        for transfers, more, led in zip(*(size.tolist() for size in sizes), strict=True):
-            rows, led_rows = slice(row, row + more), slice(way, way + led)
+        for transfers, edge_count, way_count in zip(*(size.tolist() for size in sizes), strict=True):
+            rows, ways_here = slice(row, row + edge_count), slice(way, way + way_count)
             stretches.append(Edges(site[rows], target[rows], kind[rows], count[rows], first[rows], transfers))
             stretch_entries.append(
-                Entries(way_site[led_rows], way_target[led_rows], entry[led_rows], way_first[led_rows])
+                Entries(way_site[ways_here], way_target[ways_here], entry[ways_here], way_first[ways_here])
             )
-            row, way = rows.stop, led_rows.stop
+            row, way = rows.stop, ways_here.stop
         total = sum(stretch.transfers for stretch in stretches)
         return RunEdges(Edges(*whole, total), tuple(stretches), Entries(*ways), tuple(stretch_entries))
 
@@ -120,7 +124,7 @@ def _no_entries() -> Entries:
 
 
 def all_of(parts: Sequence[Entries]) -> Entries:
-    """The ways into the kernel of several stretches as those of one."""
+    """The ways into the kernel of several stretches, as of one."""
     parts = [part for part in parts if len(part)]
     if len(parts) == 1:
         return parts[0]
@@ -131,7 +135,7 @@ def all_of(parts: Sequence[Entries]) -> Entries:
 
 
 def _distinct(entries: Entries) -> Entries:
-    """Sort by (site, target, entry); of equal ones the first stays."""
+    """Sort by (site, target, entry); of equal rows the one with the lowest ``first`` is kept."""
     order = np.lexsort((entries.first, entries.entry, entries.target, entries.site))
     site, target, entry = entries.site[order], entries.target[order], entries.entry[order]
     new = np.ones(len(order), np.bool_)
@@ -140,7 +144,7 @@ def _distinct(entries: Entries) -> Entries:
 
 
 def add_up(parts: Sequence[Edges]) -> Edges:
-    """The edges of several stretches as those of one."""
+    """The edges of several stretches, as of one."""
     if not parts:
         none = np.zeros(0, np.int64)
         return Edges(none.astype(np.uint64), none.astype(np.uint64), none.astype(np.uint8), none, none, 0)

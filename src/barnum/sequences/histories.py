@@ -1,9 +1,9 @@
 """The sequence of blocks before each transfer that counts.
 
-In a decoded path every step is part of the history, which begins anew where a stream begins or data was lost
-(as ``first`` of paths.Transfers does) and runs on over signals and pauses of tracing. Rows of the original
-know no gaps: the history of a row are the sources of the rows before it, whatever they are. A block that is
-only a target there, because the next row goes on elsewhere, is in no history.
+In a decoded path every step is part of the history. It begins anew where a stream begins or data was lost (as
+``first`` of paths.Transfers does), and runs on over signals and pauses of tracing. The original's rows have
+no gaps: the history of a row is the sources of all rows before it. A block that is only a target there, as
+the next row begins at another block, is in no history.
 """
 
 from __future__ import annotations
@@ -22,24 +22,29 @@ from barnum.paths.blocks import U8, U32, U64, Bool
 
 Indirect = Literal["all", "ptr"]
 
-# small enough that tables are measured often while they grow
+# steps of a part; few enough that the size of tables is checked often while they grow
 _ROWS = 1 << 18
 _MOST_PARTS = 4
 
 
 class Counter(Protocol):
-    """One of barnum._sequences."""
+    """A counter of barnum._sequences: Targets or Known."""
 
     def begin(self, bbid: U64, number: U32, wanted: Bool, restart: Bool, rows: bool) -> None: ...
     def add(self, block: U32, gap: U8) -> None: ...
 
 
 class Histories:
-    """A path, and which of its transfers count: ``wanted`` bool[k] is that of each block's."""
+    """A path, and which of its transfers count: those out of the blocks where ``wanted`` bool[k] is set."""
 
     def __init__(self, path: PathReader, learn: Learn, indirect: Indirect = "all") -> None:
-        """``learn`` says which kinds of transfers count, ``indirect`` which of them are indirect: ``all``, or
-        ``ptr``, those whose text holds the word *ptr*, as in Barnum-Learner.
+        """Choose the transfers.
+
+        Args:
+            path: the path.
+            learn: which kinds of transfers count.
+            indirect: which calls and jumps are indirect: ``all`` that are, or ``ptr``, those with the word
+                *ptr* in their text, as in Barnum-Learner.
 
         Raises:
             TraceError: the path has no steps.
@@ -51,7 +56,7 @@ class Histories:
         self.wanted = learn.mask(path.blocks) if indirect == "all" else _by_words(path, learn)
 
     def count(self, counters: Sequence[Counter]) -> Iterator[None]:
-        """Let all counters, which are parts of one, see the path; yields whenever all have seen a part of it.
+        """Pass the path to all counters, a part at a time; yields whenever all have counted a part.
 
         Raises:
             ParsedTraceError: the file is broken.
@@ -78,7 +83,7 @@ class Histories:
 
 
 def parts() -> int:
-    """How many counters are to share a path: one for each core."""
+    """How many counters share the work on a path: one for each core, 4 at most."""
     return min(_MOST_PARTS, len(os.sched_getaffinity(0)))
 
 
@@ -92,14 +97,14 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _by_words(path: PathReader, learn: Learn) -> Bool:
-    """bool[k]: whether transfers out of each block count where the words of their text decide."""
+    """bool[k]: whether transfers out of each block count, by mnemonic and by the word *ptr* in the text."""
     text, mnemonic = path.blocks.text, path.blocks.mnemonic
     if text is None or mnemonic is None:
         raise ParsedTraceError(
             f"{path.file}: holds no texts of instructions, which --indirect ptr looks at: use a trace that "
             "`barnum preprocess --format gz` made"
         )
-    # by whether the word is there
+    # for each mnemonic, whether it counts without ptr and with it
     chosen = {
         "ret": (learn.ret, learn.ret),
         "call": (learn.call, learn.icall),

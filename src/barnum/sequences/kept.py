@@ -1,7 +1,7 @@
-"""Runs kept in a model, so that more can be learnt later as if all had been learnt at once.
+"""The training runs that a model keeps, so that more can be learnt later as if all were learnt at once.
 
-What a model knows of new code comes from leaving each training run out in turn, so their distinct transfers
-are kept, a row a (stretch, edge), in the vocabulary's numbers.
+What a model knows of new code comes from leaving each training run out in turn. So the distinct transfers of
+all runs are kept: a row for each (stretch, edge), as indices into the vocabulary.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _WAYS = ("way_edge", "way_entry", "way_first")
 _LONGEST_RUN = 1 << 42
 
 NAMES = frozenset(_TYPES)
-"""The arrays that runs are kept in."""
+"""Names of the arrays in which runs are kept."""
 
 MOST_TRANSFERS = 1 << 62
-"""Transfers of all runs together: sums stay within 63 bits."""
+"""The most transfers that all runs together may have, so that sums stay within 63 bits."""
 
 
 def pack_runs(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> Arrays:
-    """Runs that the vocabulary was learnt from, as arrays.
+    """Runs as arrays, in the numbers of the vocabulary that was learnt from them.
 
-    ``stretches`` u32[runs] how many stretches each has (one, where the runs are many enough to be left out as
-    a whole); of each stretch ``transfers`` i64, ``edges`` u32 and ``ways`` u32 how many rows it has; rows of
-    edges: ``edge`` u32, ``kind`` u8, ``count`` i64, ``first`` i64; rows of ways into the kernel: ``way_edge``
-    u32, ``way_entry`` u64 a token, ``way_first`` i64.
+    ``stretches`` u32[runs]: how many stretches each run has; one, if there are FEW_RUNS or more. For each
+    stretch: ``transfers`` i64, and ``edges`` u32 and ``ways`` u32, its numbers of rows. Rows of edges:
+    ``edge`` u32, ``kind`` u8, ``count`` i64, ``first`` i64. Rows of ways into the kernel: ``way_edge`` u32,
+    ``way_entry`` u64 (a token), ``way_first`` i64.
     """
     whole = len(runs) >= FEW_RUNS
     parts = [[run.whole] if whole else list(run.stretches) for run in runs]
@@ -74,7 +74,7 @@ def pack_runs(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> Arrays:
 
 
 def check_runs(vocabulary: Vocabulary, arrays: Arrays, count: int | None = None) -> None:
-    """What unpack_runs() refuses, without making the runs; ``count``: how many there are to be.
+    """Check arrays as unpack_runs() does, without making the runs; ``count`` is how many runs there must be.
 
     Raises:
         ModelError: arrays are missing or contradict each other or the vocabulary.
@@ -89,8 +89,8 @@ def check_runs(vocabulary: Vocabulary, arrays: Arrays, count: int | None = None)
 
 
 def _fit(arrays: Arrays) -> bool:
-    """Whether there are as many rows as said, and no empty run or stretch: few stretches for what a file
-    takes."""
+    """Whether the numbers of rows are right, and no run or stretch is empty: so the size of a file bounds
+    the number of stretches."""
     stretches, edges, ways = (arrays[name].astype(np.int64) for name in ("stretches", "edges", "ways"))
     most = 1 if len(stretches) >= FEW_RUNS else 2 * STRETCHES
     return (
@@ -103,7 +103,7 @@ def _fit(arrays: Arrays) -> bool:
 
 
 def _usable(vocabulary: Vocabulary, arrays: Arrays) -> bool:
-    """Whether rows are such as a run brings."""
+    """Whether the rows can be those of runs."""
     edge, way_edge = (arrays[name].astype(np.int64) for name in ("edge", "way_edge"))
     count, transfers = arrays["count"], arrays["transfers"]
     size = len(vocabulary.edge_target)
@@ -112,7 +112,7 @@ def _usable(vocabulary: Vocabulary, arrays: Arrays) -> bool:
     if (
         max(int(edge.max()), int(way_edge.max(initial=0))) >= size
         or int(count.min()) < 1
-        # roughly first: a sum of 64 bits may be past its end
+        # as floats first, as the sum may exceed 64 bits
         or float(count.sum(dtype=np.float64)) > 1.5 * MOST_TRANSFERS
         or int(count.sum()) > MOST_TRANSFERS
     ):
@@ -125,13 +125,13 @@ def _usable(vocabulary: Vocabulary, arrays: Arrays) -> bool:
     longest = np.add.reduceat(transfers, _starts(arrays["stretches"]))
     if int(longest.max()) > _LONGEST_RUN:
         return False
-    # the transfer after an entry may be the one after the last
+    # the transfer after an entry may be one after the last
     first, way_first = arrays["first"], arrays["way_first"]
     if not bool(((first >= 0) & (first < longest[run])).all()):
         return False
     if not bool(((way_first >= 0) & (way_first <= longest[way_run])).all()):
         return False
-    # in the order of tokens, none twice
+    # rows are in the order of tokens, and none comes twice
     key = vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
     if not ascend(stretch, key[edge]) or not ascend(way_stretch, key[way_edge], arrays["way_entry"]):
         return False
@@ -140,7 +140,7 @@ def _usable(vocabulary: Vocabulary, arrays: Arrays) -> bool:
 
 
 def ascend(*columns: NDArray[Any]) -> bool:
-    """Whether rows ascend, the first column counting most, and none comes twice."""
+    """Whether the rows of columns [n] are strictly ascending; the first column counts most."""
     less = np.zeros(max(0, len(columns[0]) - 1), np.bool_)
     equal = ~less
     for column in columns:
@@ -150,7 +150,7 @@ def ascend(*columns: NDArray[Any]) -> bool:
 
 
 def unpack_runs(vocabulary: Vocabulary, arrays: Arrays, count: int | None = None) -> list[RunEdges]:
-    """The reverse of pack_runs(); ``count``: how many runs there are to be.
+    """The reverse of pack_runs(); ``count`` is how many runs there must be.
 
     Raises:
         ModelError: arrays are missing or contradict each other or the vocabulary.
@@ -176,7 +176,7 @@ def unpack_runs(vocabulary: Vocabulary, arrays: Arrays, count: int | None = None
 
 
 class _Finder:
-    """Finds numbers of edges."""
+    """Finds the indices of edges, by their tokens."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary

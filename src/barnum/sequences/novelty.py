@@ -1,21 +1,21 @@
-"""How much of a surprise a run's new transfers are, given what new transfers nominal runs show.
+"""How surprising the new transfers of a run are, compared with the new transfers that nominal runs bring.
 
 A harmless run with a rare feature takes hundreds of transfers that no training run took, an attack a few
-dozen; so they are not counted. Each is of a *kind*: the modules of its site and of its target, return,
-indirect call or jump, whether the target was known, and whether the site was unknown, known, or settled
+dozen; so their number says little. Each is of a *kind*: the modules of its site and of its target; return,
+indirect call or jump; whether the target was known; and whether the site was unknown, known, or settled
 (nearly all training runs executed it, and it led to few targets). How often nominal runs bring something new
 of a kind is learnt by leaving each training run out in turn (Good-Turing; see rates.py). The first new
 transfer of a kind in a run has the novelty
 
     -ln((units that, left out, bring something new of this kind + 1/2) / (units + 1))    nats,
 
-and everything else has 0. What a new transfer leads to counts as well: when the kernel is entered at most
-REACH transfers later, the first such *way* of a run (what tells kinds apart but for the modules, and the
-block by which the kernel is entered) has a novelty got likewise, in the transfer after the entry. So a
-rendering feature with its hundred new transfers inside one library costs little; a new return from a settled
-site of libc, or the first call into a part of it that no run used, costs much, and new code that goes on to
-read a file much more than new code that computes. A run's score is the largest sum within WINDOW transfers,
-for attacks are concentrated.
+and all other transfers have 0. What a new transfer leads to counts as well. If the kernel is entered at most
+REACH transfers later, the two make a *way*: the kind of the transfer without its modules, and the block by
+which the kernel is entered. The first time that a run takes a way, the novelty of the way, by the same
+formula, is added at the transfer after the entry. So a rendering feature with a hundred new transfers inside
+one library costs little. A new return from a settled site of libc, or the first call into a part of it that
+no run used, costs much; and new code that goes on to read a file costs much more than new code that computes.
+A run's score is the largest sum within WINDOW transfers, as attacks are concentrated.
 """
 
 from __future__ import annotations
@@ -36,15 +36,18 @@ from barnum.sequences.vocabulary import Encoded, Vocabulary
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
-# with fewer training runs than this their stretches stand for runs
+# with fewer training runs than this, stretches of runs are left out instead of runs
 FEW_RUNS = 16
-# refits for calibration: with more runs several are left out together
+# refits for calibration; with more runs, several are left out together
 _MAX_FOLDS = 64
 
 
 def units_of(runs: Sequence[RunEdges]) -> tuple[list[Edges], list[Entries], I64]:
-    """What is left out one at a time (runs, or stretches where runs are few): their edges and their ways into
-    the kernel; and i64[units] which run each is of."""
+    """The units that are left out one at a time: runs, or stretches of runs where these are few.
+
+    Returns:
+        The edges of each unit, its ways into the kernel, and i64[units] the index of the run that it is of.
+    """
     if len(runs) >= FEW_RUNS:
         return [run.whole for run in runs], [run.entries for run in runs], np.arange(len(runs))
     units = [stretch for run in runs for stretch in run.stretches]
@@ -53,10 +56,16 @@ def units_of(runs: Sequence[RunEdges]) -> tuple[list[Edges], list[Entries], I64]
 
 
 def fit_novelty(vocabulary: Vocabulary, runs: Sequence[RunEdges]) -> tuple[Rates, F64]:
-    """Rates for RunNovelty, and the calibration: each training run's score under rates from the other runs.
+    """Learn the rates for RunNovelty, and calibrate them.
 
-    f64[runs], or f64[0] for a single run. As those rates come from fewer runs, the scores are a little
-    higher than a nominal run's under the whole model: a threshold set by them errs towards fewer alarms.
+    Args:
+        vocabulary: learnt from the units of these runs.
+        runs: the training runs.
+
+    Returns:
+        The rates, and the calibration f64[runs]: the score of each training run under rates from other runs
+        (empty for a single run). As those rates come from fewer runs, these scores are a little higher than
+        those of nominal runs under all rates: a threshold set by them errs towards fewer alarms.
     """
     units, entries, owner = units_of(runs)
     rows = Rows.of(vocabulary, units, entries)
@@ -96,20 +105,20 @@ def _left_out_score(vocabulary: Vocabulary, rest: Knowledge, run: RunEdges) -> f
 
 
 class RunNovelty:
-    """Weighs the new transfers of one run as they come."""
+    """Weighs the new transfers of one run, part by part."""
 
     def __init__(self, vocabulary: Vocabulary, rates: Rates) -> None:
-        # one more entry each for what was never seen
+        # each with one more entry, for what was never seen
         self._site_units = np.append(vocabulary.site_runs.astype(np.int64), 0)
         self._site_targets = np.append(np.diff(vocabulary.site_first), 0)
         self._targets = len(vocabulary.target)
         self._weigher = Weigher(rates)
-        # new transfers among the last REACH: how many transfers before the next part, and flags
+        # new transfers among the last REACH: how many transfers before the next part each is, and its flags
         self._ago: I64 = np.zeros(0, np.int64)
         self._flags: I64 = np.zeros(0, np.int64)
 
     def score(self, encoded: Encoded, transfers: Transfers) -> NDArray[np.float32]:
-        """f32[m]: novelty in nats of the next m transfers of the run, given in both forms."""
+        """f32[m]: novelty in nats of the next m transfers of the run, ``encoded`` and as they are."""
         novelty = np.zeros(len(encoded), np.float32)
         new = np.flatnonzero(encoded.edge < 0)
         source, target = transfers.source[new], transfers.target[new]
@@ -130,13 +139,13 @@ class RunNovelty:
         return novelty
 
     def _add_ways(self, novelty: NDArray[np.float32], transfers: Transfers, new: I64, flags: I64) -> None:
-        """Add what ways into the kernel weigh, where new transfers led there."""
+        """Add the novelty of ways: new transfers that led into the kernel."""
         index = np.concatenate([-self._ago, new])
         flags = np.concatenate([self._flags, flags])
         count = len(transfers)
         entered = np.flatnonzero(transfers.entry >= 0) if len(index) else index
         if len(entered):
-            # nothing leads over a restart
+            # no way leads over a restart
             begin = np.maximum.accumulate(np.where(transfers.first, np.arange(count), -REACH))[entered]
             low = np.searchsorted(index, np.maximum(entered - REACH, begin))
             high = np.searchsorted(index, entered)
@@ -156,34 +165,38 @@ class Weigher:
 
     def __init__(self, rates: Rates) -> None:
         self._units = int(rates.units[0])
-        self._met: set[tuple[int, int]] = set()
-        self._went: set[tuple[int, int]] = set()
-        self._brought = _counted(rates.kind, rates.kind_units)
-        self._led = _counted(rates.way, rates.way_units)
+        self._kinds_seen: set[tuple[int, int]] = set()
+        self._ways_seen: set[tuple[int, int]] = set()
+        self._units_of_kind = _counted(rates.kind, rates.kind_units)
+        self._units_of_way = _counted(rates.way, rates.way_units)
 
     def flags(self, executed: I64, targets: I64, target_known: NDArray[np.bool_], kind: I64) -> I64:
-        """i64[n] of n new transfers: ``executed`` i64[n] units that executed the site, ``targets`` i64[n] its
-        known targets, ``kind`` i64[n] that of its instruction."""
+        """i64[n]: the flags of n new transfers (see flags_of()).
+
+        ``executed`` i64[n] is the number of units that executed the site, ``targets`` i64[n] the number of
+        its known targets, ``kind`` i64[n] the kind of its instruction.
+        """
         return flags_of(executed, targets, target_known, kind, self._units)
 
     def weigh(self, pair: I64, flags: I64) -> F64:
-        """f64[n]: novelty in nats of n more new transfers, in the order in which they occur: their modules
-        and flags."""
-        return self._weigh(pair, flags, self._met, self._brought)
+        """f64[n]: novelty in nats of the next n new transfers, in order, from ``pair`` i64[n] (module_pair())
+        and ``flags`` i64[n]."""
+        return self._weigh(pair, flags, self._kinds_seen, self._units_of_kind)
 
     def weigh_ways(self, flags: I64, entry: I64) -> F64:
-        """f64[n]: novelty in nats of n more ways into the kernel, in order: flags of the new transfer, token
-        of the block by which the kernel was entered."""
-        return self._weigh(flags, entry, self._went, self._led)
+        """f64[n]: novelty in nats of the next n ways into the kernel, in order, from ``flags`` i64[n] of the
+        new transfer and ``entry`` i64[n], the token of the block by which the kernel was entered."""
+        return self._weigh(flags, entry, self._ways_seen, self._units_of_way)
 
     def _weigh(
-        self, one: I64, other: I64, met: set[tuple[int, int]], brought: dict[tuple[int, int], int]
+        self, first: I64, second: I64, seen: set[tuple[int, int]], units_of: dict[tuple[int, int], int]
     ) -> F64:
-        weights = np.zeros(len(one))
-        for i, key in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
-            if key not in met:
-                met.add(key)
-                weights[i] = -math.log((brought.get(key, 0) + 0.5) / (self._units + 1))
+        """The novelty of keys (first, second) that the run has not shown yet, 0 for all others."""
+        weights = np.zeros(len(first))
+        for i, key in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+            if key not in seen:
+                seen.add(key)
+                weights[i] = -math.log((units_of.get(key, 0) + 0.5) / (self._units + 1))
         return weights
 
 

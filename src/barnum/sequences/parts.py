@@ -1,4 +1,4 @@
-"""Cutting and joining of a run's transfers, which come part by part."""
+"""Cuts and joins the transfers of a run, which come part by part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from barnum.paths import Transfers
 
 
 def part_of(part: Transfers, begin: int, end: int) -> Transfers:
-    """Transfers begin … end of a part, copied, so that the part itself can be let go."""
+    """The transfers ``begin : end`` of a part, copied, so that the part itself can be freed."""
     return Transfers(
         part.blocks,
         part.source[begin:end].copy(),
@@ -25,7 +25,7 @@ def joined(parts: Sequence[Transfers]) -> Transfers:
     """Several parts of one run as one."""
     if len(parts) == 1:
         return parts[0]
-    # a path that is being decoded: its table grows with it
+    # the table of a path that is being decoded grows: the last one has all blocks
     return Transfers(
         parts[-1].blocks,
         np.concatenate([part.source for part in parts]),

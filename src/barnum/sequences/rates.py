@@ -1,7 +1,6 @@
-"""What training runs bring that is new when each is left out: the rates behind novelty and surprisal.
+"""How often training runs bring something new when they are left out: the rates behind novelty and surprisal.
 
-Everything here is leave-one-out counting over *units*: training runs, or stretches of them where the runs
-are few.
+All rates come from leave-one-out counts over *units*: training runs, or stretches of them where runs are few.
 """
 
 from __future__ import annotations
@@ -21,24 +20,27 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-# a site is settled that at least this share of the units executed, with at most so many known targets
+# a site is settled if at least this share of the units executed it, and it has at most so many known targets
 _SETTLED = 0.98
 _FEW_TARGETS = 3
-_CLASSES = 64  # of units that executed a site; the last is "settled"
-_WIDTHS = 32  # of known targets
+_CLASSES = 64  # classes of numbers of units that executed a site; the last is "settled"
+_WIDTHS = 32  # classes of numbers of known targets
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Rates of new transfers in left-out units; ``units`` i64[1] is their number N.
+    """Rates of new transfers in units that are left out.
 
-    ``share`` f64[64, 32]: the share of transfers from a site that go to a new target for the first time, by
-    class of the number of units that executed the site and of its number of known targets. ``unseen``
-    f64[1]: among new transfers, the share whose target no other unit reached at all. ``kind`` i64[c, 2]:
-    kinds of new transfers, ascending (module pair and flags; see flags_of()), and ``kind_units`` i64[c]: in
-    how many units, left out, one of the kind is new. ``way`` i64[w, 2]: ways into the kernel, ascending
-    (flags of a new transfer, token of the block by which the kernel was entered soon after), and
-    ``way_units`` i64[w]: in how many units, left out, a new transfer led that way.
+    Attributes:
+        units: i64[1], the number of units.
+        share: f64[64, 32], the share of transfers from a site that go to a new target for the first time, by
+            class of the number of units that executed the site, and class of its number of known targets.
+        unseen: f64[1], among new transfers the share whose target no other unit reached at all.
+        kind: i64[c, 2], kinds of new transfers, ascending: module_pair() and flags_of().
+        kind_units: i64[c], in how many units, left out, a transfer of the kind is new.
+        way: i64[w, 2], ways into the kernel, ascending: flags of a new transfer, and token of the block by
+            which the kernel was entered soon after.
+        way_units: i64[w], in how many units, left out, a new transfer led that way.
     """
 
     units: I64
@@ -77,20 +79,20 @@ class Rates:
             array = arrays.get(name)
             if array is None or array.dtype != dtype or array.shape != shape:
                 raise ModelError(f"the weights hold no usable rates: {name} is missing or of another shape")
-        made = cls(**{name: arrays[name] for name in expected})  # type: ignore[arg-type]
-        for rates in (made.share, made.unseen):
-            if not bool(((rates > 0) & (rates <= 1)).all()):
+        rates = cls(**{name: arrays[name] for name in expected})  # type: ignore[arg-type]
+        for shares in (rates.share, rates.unseen):
+            if not bool(((shares > 0) & (shares <= 1)).all()):
                 raise ModelError("the weights hold rates that are no probabilities")
-        if int(made.units[0]) < 1:
+        if int(rates.units[0]) < 1:
             raise ModelError("the weights hold rates of no training run")
-        for units in (made.kind_units, made.way_units):
-            if not bool(((units >= 0) & (units <= made.units[0])).all()):
+        for units in (rates.kind_units, rates.way_units):
+            if not bool(((units >= 0) & (units <= rates.units[0])).all()):
                 raise ModelError("the weights hold rates of more training runs than there were")
-        return made
+        return rates
 
     def cell(self, executed: I64, targets: I64) -> tuple[I64, I64]:
-        """Row and column in share of sites that ``executed`` units executed, with ``targets``
-        known."""
+        """Row i64[n] and column i64[n] in ``share`` of n sites, from the number of units that ``executed``
+        each and the number of its known ``targets``."""
         return _class_of(executed, int(self.units[0])), _width_of(targets)
 
 
@@ -99,11 +101,11 @@ _WAYS = ("way_unit", "way_edge", "entry")
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The distinct transfers of several units in one vocabulary's numbers, a row a (unit, edge).
+    """The distinct transfers of several units in the numbers of one vocabulary: a row for each (unit, edge).
 
-    Sorted by unit, then site. ``new_site`` and ``new_target`` bool[rows]: the first row of its (unit, site),
-    and of its (unit, target). Beside them their ways into the kernel: ``way_unit``, ``way_edge`` and
-    ``entry`` (a token) i64[ways].
+    Sorted by unit, then site. ``new_site`` and ``new_target`` bool[rows] are set in the first row of each
+    (unit, site) and of each (unit, target). Ways into the kernel have rows of their own: ``way_unit``,
+    ``way_edge`` and ``entry`` (a token) i64[ways].
     """
 
     unit: I64
@@ -120,19 +122,19 @@ class Rows:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, units: Sequence[Edges], entries: Sequence[Entries]) -> Rows:
-        """Rows of units that the vocabulary was learnt from, and their ``entries``."""
+        """Rows of units from which the vocabulary was learnt, and of their ways into the kernel."""
         keys = vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
         order = np.argsort(keys)
         keys = keys[order]
 
-        def found(parts: Sequence[Edges] | Sequence[Entries]) -> tuple[I64, I64, I64]:
+        def numbers_of(parts: Sequence[Edges] | Sequence[Entries]) -> tuple[I64, I64, I64]:
             site = places_of(vocabulary.site, np.concatenate([part.site for part in parts]))
             target = places_of(vocabulary.target, np.concatenate([part.target for part in parts]))
             key = site * len(vocabulary.target) + target
             return site, target, order[places_of(keys.view(np.uint64), key.view(np.uint64))]
 
-        site, target, edge = found(units)
-        way_edge = found(entries)[2]
+        site, target, edge = numbers_of(units)
+        way_edge = numbers_of(entries)[2]
         unit = np.repeat(np.arange(len(units)), [len(each) for each in units])
         new_target = np.zeros(len(unit), np.bool_)
         by_target = np.lexsort((target, unit))
@@ -152,7 +154,7 @@ class Rows:
         )
 
     def chosen(self, keep: Bool) -> Rows:
-        """The rows of some units: bool[units]."""
+        """The rows of the units for which ``keep`` bool[units] is set."""
         rows, ways = keep[self.unit], keep[self.way_unit]
         return Rows(
             *(getattr(self, field.name)[ways if field.name in _WAYS else rows] for field in fields(self))
@@ -168,8 +170,15 @@ def _changes(values: I64) -> Bool:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What some of the units know: in how many of them each site, target and edge occurs, targets a site,
-    rates."""
+    """What some of the units know.
+
+    Attributes:
+        site_units: i64[S], how many of the units executed each site.
+        site_targets: i64[S], how many targets of each site they know.
+        target_units: i64[T], how many of them reached each target.
+        edge_units: i64[E], how many of them took each edge.
+        rates: rates from leaving each of them out.
+    """
 
     site_units: I64
     site_targets: I64
@@ -179,16 +188,16 @@ class Knowledge:
 
     @classmethod
     def fit(cls, vocabulary: Vocabulary, rows: Rows, units: int) -> Knowledge:
-        """Count over rows of ``units`` units."""
+        """Count over the rows of ``units`` units."""
         sites, targets = len(vocabulary.site), len(vocabulary.target)
-        begin = np.flatnonzero(rows.new_site)  # of each (site, unit): one trial each
+        begin = np.flatnonzero(rows.new_site)  # of each (unit, site), which is one trial
         trial = rows.site[begin]
         edge_units = np.bincount(rows.edge, minlength=len(vocabulary.edge_target))
         site_units = np.bincount(trial, minlength=sites)
         target_units = np.bincount(rows.target[rows.new_target], minlength=targets)
         site_targets = np.bincount(vocabulary.edge_site[edge_units > 0], minlength=sites)
 
-        # left out, a unit brings as new what it alone has
+        # a unit that is left out brings as new what it alone has
         own = edge_units[rows.edge] == 1
         new = np.add.reduceat(own.astype(np.int64), begin)
         others = site_units[trial] - 1
@@ -196,7 +205,7 @@ class Knowledge:
         classes, widths = _class_of(others, units - 1), _width_of(site_targets[trial] - new)
         cell = (classes * _WIDTHS + widths)[judged]
         size = _CLASSES * _WIDTHS
-        # a new target counts once, however often the unit goes there
+        # a new target counts once, however often the unit goes there; all transfers are visits
         visits = np.add.reduceat(rows.count, begin)
         all_visits = np.bincount(cell, visits[judged], minlength=size)
         new_edges = np.bincount(cell, new[judged], minlength=size)
@@ -210,7 +219,7 @@ class Knowledge:
         )
         pair = module_pair(vocabulary.site[rows.site[own]], vocabulary.target[rows.target[own]])
         kind, kind_units = _kinds(pair, flags, rows.unit[own])
-        # a transfer that is new when its unit is left out is in no other
+        # an edge that is new when its unit is left out is in no other unit, so each edge has one value
         flags_of_edge = np.full(len(edge_units), -1)
         flags_of_edge[rows.edge[own]] = flags
         led = flags_of_edge[rows.way_edge] >= 0
@@ -229,11 +238,10 @@ class Knowledge:
 
 
 def _rates(events: NDArray[np.generic], trials: NDArray[np.generic]) -> F64:
-    """f64[64, 32]: chance of the event in each cell; cells with few trials lean on all cells of as many
-    targets.
+    """f64[64, 32]: the rate of the event in each cell.
 
-    (events + 1/2) / (trials + 1/(2m)), where m is the chance in the column, got from the whole in the same
-    way.
+    (events + 1/2) / (trials + 1/(2m)), where m is the rate in the column: cells with few trials rely on all
+    cells with as many targets. m is estimated in the same way, from the rate in the whole table.
     """
     happened = events.astype(np.float64).reshape(_CLASSES, _WIDTHS)
     tried = trials.astype(np.float64).reshape(_CLASSES, _WIDTHS)
@@ -244,7 +252,7 @@ def _rates(events: NDArray[np.generic], trials: NDArray[np.generic]) -> F64:
 
 
 def _kinds(pair: I64, flags: I64, unit: I64) -> tuple[I64, I64]:
-    """Distinct (pair, flags), ascending, and in how many units each occurs."""
+    """Distinct (pair, flags) i64[c, 2], ascending, and in how many units each occurs i64[c]."""
     order = np.lexsort((unit, flags, pair))
     pair, flags, unit = pair[order], flags[order], unit[order]
     new_kind = _changes(pair) | _changes(flags)
@@ -254,11 +262,11 @@ def _kinds(pair: I64, flags: I64, unit: I64) -> tuple[I64, I64]:
 
 
 def flags_of(executed: I64, targets: I64, target_known: Bool, kind: I64, units: int) -> I64:
-    """i64[n]: what tells kinds of new transfers apart beside their modules.
+    """i64[n]: the part of the kinds of n new transfers that does not depend on modules.
 
-    ``kind`` of the site's instruction × 6 + 3 if the target is known + 2 if the site is settled, 1 if it is
-    known otherwise. ``executed`` of ``units`` units executed the site, and ``targets`` of its targets are
-    known.
+    It is 6 × ``kind`` of the site's instruction, + 3 if the target is known, + 2 if the site is settled or
+    1 if it is known but not settled. ``executed`` i64[n] of ``units`` units executed the site, and
+    ``targets`` i64[n] of its targets are known.
     """
     settled = (executed >= max(_SETTLED * units, 1)) & (targets <= _FEW_TARGETS)
     state = np.where(executed == 0, 0, np.where(settled, 2, 1))
@@ -267,21 +275,21 @@ def flags_of(executed: I64, targets: I64, target_known: Bool, kind: I64, units: 
 
 
 def module_pair(site: NDArray[np.uint64], target: NDArray[np.uint64]) -> I64:
-    """i64[n]: the module (hash of its path) of the site << 32 | that of the target, as a signed number."""
+    """i64[n]: the hash of the path of the site's module << 32 | that of the target's, as a signed number."""
     upper = np.uint64(0xFFFFFFFF00000000)
     joined: NDArray[np.uint64] = (site & upper) | (target >> np.uint64(32))
     return joined.view(np.int64)
 
 
 def _class_of(executed: I64, units: int) -> I64:
-    """Class of sites by how many of the units executed them: 0 none, then three a doubling, the last
-    settled."""
+    """Class of sites by the number of units that executed them: 0 for none, then three classes for each
+    doubling; the last one for (nearly) all units."""
     fine = 1 + (3 * np.log2(np.maximum(executed, 1))).astype(np.int64)
     settled = executed >= max(_SETTLED * units, 1)
     return np.where(executed == 0, 0, np.where(settled, _CLASSES - 1, np.minimum(fine, _CLASSES - 2)))
 
 
 def _width_of(targets: I64) -> I64:
-    """Class of sites by their known targets: 0, 1, 2, 3, then one a doubling."""
+    """Class of sites by the number of their known targets: 0, 1, 2, 3, then one class for each doubling."""
     wide = 2 + np.log2(np.maximum(targets, 1)).astype(np.int64)
     return np.minimum(np.where(targets < 4, targets, wide), _WIDTHS - 1)

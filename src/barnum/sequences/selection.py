@@ -1,4 +1,4 @@
-"""Which of a trace's transfers a network learns: all, windows spread evenly under a cap, loops folded."""
+"""Which transfers of a trace a network learns: all, or windows spread evenly over it, with loops folded."""
 
 from __future__ import annotations
 
@@ -14,28 +14,35 @@ from barnum.paths import Transfers
 Bool = NDArray[np.bool_]
 I64 = NDArray[np.int64]
 
-# transfers in one window; shorter under a small cap, which is to be spread, too
+# transfers in one window; windows are shorter if there would be fewer than _LEAST_WINDOWS
 _WINDOW = 4096
 _LEAST_WINDOWS = 16
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``max_transfers`` a trace, in windows spread evenly over it, and ``fold_loops``: how many rounds of a
-    loop (of at most 64 transfers) are kept. None: no limit. Loops are folded first."""
+    """How transfers are selected; loops are folded first.
+
+    Attributes:
+        max_transfers: transfers of a trace that are kept, in windows spread evenly over it; None: all.
+        fold_loops: rounds of a loop (of at most 64 transfers) that are kept; None: all.
+    """
 
     max_transfers: int | None = None
     fold_loops: int | None = None
 
     def windows(self, total: int) -> I64:
-        """i64[w, 2]: begin and end of each window, ascending, of ``total`` transfers; adjoining ones are
+        """i64[w, 2]: begin and end of each window over ``total`` transfers, ascending; adjoining windows are
         joined."""
         if self.max_transfers is None or total <= self.max_transfers:
             return np.array([[0, total]], np.int64)
         return spread(total, self.max_transfers)
 
     def select(self, parts: Iterable[Transfers], total: int) -> Iterator[Transfers]:
-        """The selected transfers of a run that has ``total`` of them after folding; ``first`` is set at the
-        begin of each window. Memory is that of a part."""
+        """The selected transfers of a run, part by part.
+
+        ``total`` is the number of transfers after folding. ``first`` is also set at the beginning of each
+        window.
+        """
         picker = Picker(self, total)
         for part in parts:
             at, first = picker.pick(part)
@@ -55,8 +62,8 @@ class Picker:
         self._passed = 0
 
     def pick(self, part: Transfers) -> tuple[I64, Bool]:
-        """i64[p]: which of the next m transfers are selected, and bool[p]: before which the state restarts
-        (as it did in the run, or because a window begins)."""
+        """i64[p]: indices of those of the next m transfers that are selected, and bool[p]: whether a model's
+        state starts anew before each (as in the run, or because a window begins)."""
         at = self._folding.keep(part)
         number = np.arange(self._passed, self._passed + len(at))
         self._passed += len(at)
@@ -64,7 +71,7 @@ class Picker:
         inside = (window >= 0) & (number < self._windows[window, 1])
         begins = number == self._windows[window, 0]
         carried = np.zeros(len(at) + 1, np.bool_)
-        # a restart that was left out by folding is carried by what comes next
+        # a restart at a transfer that was folded away is marked at the next one
         carried[np.searchsorted(at, np.flatnonzero(part.first))] = True
         return at[inside], (carried[:-1] | begins)[inside]
 
@@ -78,8 +85,8 @@ class _Folding:
         self._loops = None if rounds is None else Loops(rounds)
 
     def keep(self, part: Transfers) -> I64:
-        """Indices of the next transfers that are kept. Nothing restarts where something is left out: the
-        rounds that were kept are context enough."""
+        """Indices of those of the next transfers that are kept. After a loop that was folded, the state does
+        not start anew: the rounds that were kept are context enough."""
         if self._loops is None:
             return np.arange(len(part))
         key = (part.source.astype(np.uint64) << np.uint64(32)) | part.target
@@ -87,10 +94,11 @@ class _Folding:
 
 
 def spread(total: int, cap: int) -> I64:
-    """i64[w, 2]: windows of at most ``cap`` < total transfers in all, spread evenly over ``total``."""
+    """i64[w, 2]: begin and end of windows spread evenly over ``total`` transfers, of at most ``cap`` (less
+    than ``total``) transfers in all."""
     length = max(1, min(_WINDOW, cap // _LEAST_WINDOWS))
     count = max(1, cap // length)
-    # the first at the begin, the last at the end
+    # the first window at the beginning, the last at the end
     begin = np.unique(np.linspace(0, total - length, count).astype(np.int64))
     begin[1:] = np.maximum(begin[1:], begin[:-1] + length) if len(begin) > 1 else begin[1:]
     windows = np.stack([begin, np.minimum(begin + length, total)], axis=1)

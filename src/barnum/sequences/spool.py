@@ -1,4 +1,4 @@
-"""Columns of numbers that grow: in memory while they are small, in files without a name beyond."""
+"""Columns of numbers that grow: in memory while they are small, then in temporary files without a name."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from numpy.typing import NDArray
 
 from barnum.errors import OutputError
 
-# bytes that are held in memory, all columns together
+# bytes of all columns together that are held in memory
 IN_MEMORY = 2 << 30
 
 
 class Spool:
-    """Rows of several columns. Append, then read them as arrays; the files are gone when nobody holds them.
-
-    Column ``name`` has dtype and shape of a row as given.
-    """
+    """Rows of several columns: append them, then read them as arrays. Files vanish when nothing uses them."""
 
     def __init__(
         self, columns: dict[str, tuple[type[np.generic], tuple[int, ...]]], in_memory: int = IN_MEMORY
     ) -> None:
+        """Prepare empty columns.
+
+        Args:
+            columns: dtype and shape of a row, by name of the column.
+            in_memory: bytes of all columns together that are held in memory.
+        """
         self._columns = columns
         self._limit = in_memory
         self._held: dict[str, list[NDArray[Any]]] = {name: [] for name in columns}
@@ -44,10 +47,11 @@ class Spool:
         return bool(self._files)
 
     def append(self, **rows: NDArray[Any]) -> None:
-        """Add rows, the same number to each column.
+        """Add the same number of rows to each column.
 
         Raises:
-            OutputError: the disk is full.
+            OutputError: the temporary files cannot be written.
+            ValueError: rows have another shape than that of the column.
         """
         self._rows += len(next(iter(rows.values())))
         for name, (dtype, shape) in self._columns.items():
@@ -67,7 +71,7 @@ class Spool:
                 arrays.clear()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All rows of each column; nothing may be appended after this."""
+        """All rows of each column, by name; nothing may be appended after this."""
         arrays: dict[str, NDArray[Any]] = {}
         for name, (dtype, shape) in self._columns.items():
             if self._files and self._rows:
@@ -81,7 +85,7 @@ class Spool:
         return arrays
 
     def _file(self) -> int:
-        """A new file without a name, closed when this is gone."""
+        """A new file without a name, which is closed when this object is deleted."""
         with _no_room():
             descriptor, name = tempfile.mkstemp(prefix="barnum-")
             weakref.finalize(self, os.close, descriptor)

@@ -1,4 +1,4 @@
-"""What a block is called where a network sees it: itself, or one of a fixed number of classes."""
+"""Tokens: by what number a model knows a block, its own or that of one of a fixed number of classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ U64 = NDArray[np.uint64]
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A naming of blocks.
+    """How blocks are numbered.
 
-    ``learnt``: every block that training met has a name of its own; module and offset both count.
-    ``modulo``: the original's. A source is its BBID mod ``inputs``, a target its BBID mod ``classes``, so
-    blocks of any modules may share a name.
+    Attributes:
+        vocabulary: ``learnt``: every block that training met has a token of its own. ``modulo``, as in the
+            original: the token of a source is its BBID mod ``inputs``, that of a target its BBID mod
+            ``classes``, so that blocks of any modules may share one.
+        inputs: number of tokens of sources, for ``modulo``.
+        classes: number of tokens of targets, for ``modulo``.
     """
 
     vocabulary: Literal["learnt", "modulo"] = "learnt"
@@ -28,10 +31,10 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def sites(self, blocks: Blocks) -> U64:
         """u64[k]: the token of each block as a source.
 
-        Where it is learnt, the BBID of the byte after the branch that ends the block: blocks that begin at
-        different places and end on the same branch share it, for whoever jumps into the middle of a block
-        still leaves it by the same instruction. Blocks imported as text know no length; their token is the
-        BBID.
+        With ``learnt`` it is the BBID of the byte after the branch that ends the block. So blocks that end in
+        the same branch share a token, wherever they begin: after a jump into the middle of a block, the block
+        is still left by the same instruction. The length of blocks imported from the original's rows is
+        unknown; their token is the BBID.
         """
         if self.vocabulary == "modulo":
             return self.sources(blocks)

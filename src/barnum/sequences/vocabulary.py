@@ -19,7 +19,7 @@ I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
-# Transfer.seen: how much of a transfer training knew
+# values of ``seen``: how much of a transfer training knew
 NEVER_SEEN, TARGET_SEEN, EDGE_SEEN = 0, 1, 2
 
 _DENSE_CELLS = 1 << 25
@@ -27,13 +27,13 @@ _DENSE_CELLS = 1 << 25
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Sites (sources of transfers), targets and edges of the training runs; nothing comes from anywhere else.
+    """Sites (sources of transfers), targets and edges of the training runs, and of nothing else.
 
     ``site`` u64[S] and ``target`` u64[T] are tokens, ascending. Edges are sorted by site and, within a site,
-    from the most frequent down, so that an edge's *rank* is its place there: edges of site i are
-    ``site_first[i] : site_first[i + 1]`` (i64[S + 1]). ``edge_target`` i32[E] numbers ``target``,
-    ``edge_count`` i64[E] is how often the edge was taken, ``edge_runs`` i32[E] in how many runs,
-    ``site_runs`` i32[S] in how many runs a site was executed, of ``runs`` (i64[1]).
+    from the most frequent down; the place of an edge among those of its site is its *rank*. The edges of site
+    i are ``site_first[i] : site_first[i + 1]`` (i64[S + 1]). ``edge_target`` i32[E] are indices into
+    ``target``. ``edge_count`` i64[E] is how often each edge was taken, ``edge_runs`` i32[E] in how many runs.
+    ``site_runs`` i32[S] is in how many runs each site was executed; ``runs`` i64[1] is the number of runs.
     """
 
     site: U64
@@ -47,7 +47,7 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, runs: Sequence[Edges]) -> Vocabulary:
-        """Learn from the edges of each training run.
+        """Learn a vocabulary from the edges of each training run.
 
         Raises:
             SetsError: the runs hold no transfer.
@@ -77,17 +77,17 @@ class Vocabulary:
 
     @property
     def edge_site(self) -> I32:
-        """i32[E]: the site of each edge."""
+        """i32[E]: the index of the site of each edge."""
         return np.repeat(np.arange(len(self.site), dtype=np.int32), np.diff(self.site_first))
 
     @property
     def edge_rank(self) -> I32:
-        """i32[E]: place of each edge among those of its site, the most frequent 0."""
+        """i32[E]: the place of each edge among those of its site; 0 for the most frequent."""
         starts = np.repeat(self.site_first[:-1], np.diff(self.site_first))
         return (np.arange(len(self.edge_target)) - starts).astype(np.int32)
 
     def numbers_of(self, targets: U64) -> I32:
-        """i32[k]: the number of each target u64[k]; T where it was never seen."""
+        """i32[k]: the index of each target u64[k]; T for one that was never seen."""
         return _look_up(self.target, targets)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -118,7 +118,7 @@ class Vocabulary:
                 )
         vocabulary = cls(**{name: arrays[name] for name in types})  # type: ignore[arg-type]
         sites, edges = len(vocabulary.site), len(vocabulary.edge_target)
-        whole = (
+        consistent = (
             len(vocabulary.site_first) == sites + 1
             and len(vocabulary.site_runs) == sites
             and len(vocabulary.edge_count) == len(vocabulary.edge_runs) == edges
@@ -136,16 +136,16 @@ class Vocabulary:
             and int(vocabulary.edge_target.min()) >= 0
             and int(vocabulary.edge_target.max()) < len(vocabulary.target)
             and int(vocabulary.edge_count.min()) > 0
-            # as many as there were runs at most, and in one at least
+            # in one run at least, and in all at most
             and int(min(vocabulary.site_runs.min(), vocabulary.edge_runs.min())) >= 1
             and int(max(vocabulary.site_runs.max(), vocabulary.edge_runs.max())) <= vocabulary.runs[0]
-            # a target is there because something led to it, and each edge once
+            # an edge leads to each target, and each edge is there once
             and bool((np.bincount(vocabulary.edge_target, minlength=len(vocabulary.target)) > 0).all())
             and not _twice(
                 vocabulary.edge_site.astype(np.int64) * len(vocabulary.target) + vocabulary.edge_target
             )
         )
-        if not whole:
+        if not consistent:
             raise ModelError("the weights hold a vocabulary that contradicts itself")
         return vocabulary
 
@@ -157,10 +157,10 @@ def _twice(keys: I64) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """m transfers in a vocabulary's numbers.
+    """m transfers as indices into a vocabulary.
 
-    ``site`` i32[m] (S: never seen), ``target`` i32[m] (T: never seen), ``edge`` i32[m] (-1: never seen),
-    ``first`` bool[m]: state restarts before this transfer.
+    ``site`` i32[m] (S: never seen), ``target`` i32[m] (T: never seen), ``edge`` i32[m] (-1: never seen);
+    ``first`` bool[m] is set where a model's state must start anew before the transfer.
     """
 
     site: I32
@@ -172,7 +172,7 @@ class Encoded:
         return len(self.site)
 
     def part(self, begin: int, end: int) -> Encoded:
-        """Transfers begin to end."""
+        """The transfers ``begin : end``."""
         return Encoded(
             self.site[begin:end], self.target[begin:end], self.edge[begin:end], self.first[begin:end]
         )
@@ -186,7 +186,7 @@ class Encoded:
 
 
 class Encoder:
-    """Turns the transfers of one sample into a vocabulary's numbers, part by part."""
+    """Turns the transfers of one sample into indices into a vocabulary, part by part."""
 
     def __init__(self, vocabulary: Vocabulary, tokens: Tokens = WHOLE) -> None:
         self.vocabulary = vocabulary
@@ -204,7 +204,7 @@ class Encoder:
             self._dense[keys] = np.arange(len(keys))
 
     def encode(self, transfers: Transfers) -> Encoded:
-        """Numbers of sites, targets and edges of m transfers."""
+        """The indices of the sites, targets and edges of m transfers."""
         if transfers.blocks is not self._blocks:
             self._blocks = transfers.blocks
             self._site = _look_up(self.vocabulary.site, self._tokens.sites(transfers.blocks))
@@ -213,30 +213,30 @@ class Encoder:
         return Encoded(site, target, self.edges(site, target), transfers.first)
 
     def edges(self, site: I32, target: I32) -> I32:
-        """i32[m]: the edges between m sites and targets; -1: never seen."""
+        """i32[m]: the index of the edge from each ``site`` i32[m] to ``target`` i32[m]; -1: never seen."""
         key = site.astype(np.int64) * (len(self.vocabulary.target) + 1) + target
         if self._dense is not None:
-            found: I32 = self._dense[key]
-            return found
+            edge: I32 = self._dense[key]
+            return edge
         at = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
         return np.where(self._keys[at] == key, self._order[at], -1).astype(np.int32)
 
 
 def _look_up(known: U64, tokens: U64) -> I32:
-    """i32[k]: index of each token among the known, their number where it is none of them."""
+    """i32[k]: the index of each token among the known ones; len(known) for a token that is not known."""
     at = np.minimum(np.searchsorted(known, tokens), len(known) - 1)
     return np.where(known[at] == tokens, at, len(known)).astype(np.int32)
 
 
 def seen_level(encoded: Encoded, vocabulary: Vocabulary) -> NDArray[np.uint8]:
-    """u8[m]: 2 the transfer was seen in training, 1 only its target, 0 not even that."""
+    """u8[m]: 2 if training saw the transfer, 1 if only its target, 0 if neither."""
     known = (encoded.target < len(vocabulary.target)).astype(np.uint8)
     known[encoded.edge >= 0] = EDGE_SEEN
     return known
 
 
 def previous_targets(encoded: Encoded, none: int) -> I32:
-    """i32[m]: target of the transfer before each one; ``none`` where state restarts."""
+    """i32[m]: the target of the transfer before each one; ``none`` where a model's state starts anew."""
     previous = np.empty(len(encoded), np.int32)
     previous[:1] = none
     previous[1:] = encoded.target[:-1]
