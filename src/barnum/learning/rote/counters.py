@@ -19,8 +19,8 @@ FORGOTTEN = (
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Counters of the contexts of one length, sorted: ``context`` u64[q] (keys), ``target`` u64[q] (tokens),
-    ``count`` u32[q]."""
+    """Counters of the contexts of one length, sorted by ``context`` u64[q] (hashes) and ``target`` u64[q]
+    (tokens); ``count`` u32[q] is how often the target followed the context."""
 
     context: U64
     target: U64
@@ -31,15 +31,15 @@ class Counters:
 
     @classmethod
     def of(cls, network: RoteNetwork, order: int) -> Counters:
-        """Those of a network."""
+        """The counters of a network; ``order`` is the place of their length among its lengths."""
         key, first, token, count = network.counts.counts(order)
         return cls(np.repeat(key, np.diff(first).astype(np.int64)), token, count)
 
     def since(self, before: Counters) -> Counters:
-        """What was added after ``before``.
+        """What was added since ``before``.
 
         Raises:
-            ModelError: something was forgotten instead.
+            ModelError: a counter is lower now: something was forgotten.
         """
         if not len(before):
             return self

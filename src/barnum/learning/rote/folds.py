@@ -1,8 +1,8 @@
 """Training runs judged by what was learnt from the others, in folds (cross-validation).
 
-A rote learner knows its training runs by heart, so what it says of them tells nothing of fresh ones. Held-out
-runs would, but each of them is one fewer to learn from. Learnt in folds, every run is both: it calibrates
-verdicts by surprisal, and the model of all runs judges.
+A rote learner knows its training runs by heart, so its predictions for them say nothing about new runs. Those
+for held-out runs would, but each of these is one less to learn from. With folds every run is both learnt and
+held out: it calibrates verdicts by surprisal, and the model of all runs judges.
 """
 
 from __future__ import annotations
@@ -29,13 +29,23 @@ def judge_in_folds(
     threads: int,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[LeftOut, ...]:
-    """What each run is like under a learner of the other folds, in the order of ``samples``; runs without
-    transfers are left out. Equal runs are in one fold, so that none is judged by its twin. ``advance`` is
-    called once a run and fold that it is learnt in, and once when it is judged: ``folds`` times for each.
+    """Judge each run by a learner of the other folds.
+
+    Equal runs are in one fold, so that none is judged by its twin.
+
+    Args:
+        spec: what is learnt.
+        samples: name and path of each run.
+        folds: number of folds; with fewer different runs, there are as many as these.
+        threads: number of threads; results do not depend on it.
+        advance: called whenever a run was learnt in a fold, and when it was judged: once for each fold.
+
+    Returns:
+        One row for each run, in the order of ``samples``; runs without transfers are left out.
 
     Raises:
         InputError: a trace cannot be read.
-        SetsError: there are no two different runs.
+        SetsError: there are not two different runs.
     """
     digests = [_digest(spec, opened) for _, opened in samples]
     distinct = sorted({digest for digest in digests if digest is not None})
@@ -60,7 +70,11 @@ def judge_in_folds(
 
 
 def calibrated_by(model: Model, runs: tuple[LeftOut, ...]) -> Model:
-    """The model, with these runs in its document."""
+    """The model with these runs in its document, as its calibration.
+
+    Raises:
+        ModelError: the model has no document.
+    """
     document = model.document
     if document is None:
         raise ModelError("the model knows nothing of its training: it cannot be calibrated by runs of it")
@@ -69,7 +83,7 @@ def calibrated_by(model: Model, runs: tuple[LeftOut, ...]) -> Model:
 
 
 def _digest(spec: RoteSpec, opened: OpenPath) -> bytes | None:
-    """What tells a run from others: the targets it took; None where it took none."""
+    """A hash of the targets that a run took, in order; None if it took none."""
     content = hashlib.sha256()
     count = 0
     with opened() as path:

@@ -1,11 +1,11 @@
-"""Teaches a rote learner: run after run, each predicted first and counted then.
+"""Teaches a rote learner: run after run, each of which is predicted first, and then counted.
 
 Where memory is bounded, the longest contexts are forgotten first, all of one length at once and for good.
-What is left is what a learner of fewer lengths would have counted: no count is lost of contexts that stay, a
-larger bound leaves more lengths, and a table that is freed needs no memory to be copied to. This bounds the
-order of the model, as in J. G. Cleary, I. H. Witten, Data Compression Using Adaptive Coding and Partial
-String Matching, IEEE Trans. Communications 32 (1984). Forgetting rare contexts of all lengths instead
-predicts worse from equal memory; see docs/experiments.md.
+What is left is what a learner of fewer lengths would have counted: contexts that stay keep all their counts,
+a larger bound leaves more lengths, and a table can be freed without memory for a copy. This bounds the order
+of the model, as in J. G. Cleary, I. H. Witten, Data Compression Using Adaptive Coding and Partial String
+Matching, IEEE Trans. Communications 32 (1984). To forget rare contexts of all lengths instead predicts worse
+from equal memory; see docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -49,24 +49,24 @@ from barnum.sequences.parts import joined, part_of
 _log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
-_Made = Generator[_Item, None, None]
+_Generated = Generator[_Item, None, None]
 
 # transfers that are predicted by one state of the model
 _PIECE = 1 << 22
-# the first run has none before it: it is predicted piece by piece, each as long as all before it
+# the first piece of the first run, which is predicted in pieces that are each as long as all before it
 _FIRST = 1 << 10
 # a run weighs as the cube of its number: the last quarter has two thirds of the weight
 _POWER = 3
-# where memory is bounded: a piece is one transfer for so many bytes, and not less than so many transfers
+# where memory is bounded: a piece has one transfer for so many bytes, and at least so many transfers
 _BYTES_OF_PIECE = 1 << 14
 _FEWEST = 1 << 8
-# … and so many threads count at most: a table that grows is there twice meanwhile. Not the number of threads
-# that are there, for what is kept must not depend on it
+# … and at most so many threads count, as a table that grows is there twice meanwhile. A constant, as what is
+# kept must not depend on the number of threads
 _AT_ONCE = 4
 
 
 def check_goes_on(model: Model) -> None:
-    """RoteLearner.of() would take the model.
+    """Check that RoteLearner.of() would accept a model.
 
     Raises:
         ModelError: it would not.
@@ -84,12 +84,20 @@ def _kept_by(model: Model) -> tuple[ModelDocument, RoteNetwork, Vocabulary, Arra
 
 
 def fading(count: int) -> float:
-    """What escapes measured on ``count`` runs weigh when those of one more are added."""
+    """The factor for escapes measured on ``count`` runs, when those of one more run are added."""
     return float((count / (count + 1)) ** _POWER)
 
 
 class RoteSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be learnt; ``max_memory`` bounds the counts, in bytes."""
+    """What is to be learnt, and how.
+
+    Attributes:
+        learn: kinds of transfers.
+        tokens: how blocks are numbered.
+        lengths: of contexts in transfers, ascending from 0.
+        rule: how the learner predicts.
+        max_memory: bytes that the counts may take; None: no limit.
+    """
 
     learn: Learn
     tokens: Tokens
@@ -100,7 +108,7 @@ class RoteSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run that was read to its end: kept as a ``whole``, or if it is too long for that its ``edges``."""
+    """A run that was read to its end: kept ``whole``, or as its ``edges`` if it is too long for that."""
 
     sample: str
     opened: OpenPath
@@ -113,9 +121,15 @@ class _Run:
 class RoteLearner:
     """Learns runs one after the other, and gives a model of all of them.
 
-    ``samples`` are their names and ``runs`` their distinct transfers, in order; ``measured`` the escapes
-    (tried, escaped, base; see RoteNetwork) of each run that this learner has learnt itself, ``transfers``
-    how many these had.
+    Attributes:
+        spec: what is learnt.
+        threads: number of threads; results do not depend on it.
+        transfers: transfers of the runs that this learner has learnt itself.
+        network: the counts.
+        samples: names of all runs learnt, in order.
+        runs: their distinct transfers.
+        measured: escapes (tried, escaped, base; see RoteNetwork) of each run that this learner has learnt
+            itself.
     """
 
     spec: RoteSpec
@@ -135,7 +149,7 @@ class RoteLearner:
         """A learner that goes on from a model, and takes over its network.
 
         Raises:
-            ModelError: it is none of a rote learner, or keeps no runs to go on from.
+            ModelError: the model is not of a rote learner, or keeps no usable runs.
         """
         document, network, vocabulary, kept = _kept_by(model)
         spec = RoteSpec(
@@ -154,7 +168,7 @@ class RoteLearner:
 
     @property
     def forgotten(self) -> int:
-        """How many of the lengths, the longest, were forgotten to keep within the bound of memory."""
+        """How many of the longest lengths were forgotten to keep within the bound of memory."""
         return len(self.spec.lengths) - self.network.counts.kept
 
     @property
@@ -164,15 +178,16 @@ class RoteLearner:
 
     @property
     def bytes(self) -> int:
-        """Memory that the counts take."""
+        """Memory that the counts take, in bytes."""
         return int(self.network.counts.bytes)
 
     def merge(self, model: Model) -> None:
         """Add what another model has learnt from other runs.
 
         Raises:
-            ModelError: it is not of the same kind, or has learnt the same runs.
-            SetsError: the memory allowed does not hold even single branches.
+            ModelError: it is not of a rote learner with the same options, has learnt one of the same runs, or
+                both together have learnt too many transfers.
+            SetsError: even contexts of length 0 do not fit in the memory that is allowed.
         """
         other = RoteLearner.of(model, self.threads)
         for name in ("learn", "tokens", "lengths"):
@@ -191,27 +206,28 @@ class RoteLearner:
         """Forget the longest contexts until what was counted fits in the memory that is allowed.
 
         Raises:
-            SetsError: even single branches do not fit.
+            SetsError: even contexts of length 0 do not fit.
         """
         self._make_room(0)
 
     def learn(self, sample: str, opened: OpenPath) -> int:
-        """Learn one more run; the number of its transfers. Of one that cannot be read nothing is learnt.
+        """Learn one more run, and return the number of its transfers.
 
         Raises:
-            InputError: the trace cannot be read.
-            SetsError: the memory allowed does not hold even single branches.
+            InputError: the trace cannot be read; nothing of it is learnt.
+            ModelError: with this run too many transfers would be learnt.
+            SetsError: even contexts of length 0 do not fit in the memory that is allowed.
         """
         return self._count(self._read(sample, opened))
 
     def learn_all(self, samples: Sequence[tuple[str, OpenPath]]) -> Iterator[int]:
-        """Learn several runs, the next of which is read while one is counted; as learn() for each."""
+        """Learn several runs as learn() does; the next run is read while one is counted."""
         with closing(_ahead(self._read(*each) for each in samples)) as runs:
             for run in runs:
                 yield self._count(run)
 
     def _read(self, sample: str, opened: OpenPath) -> _Run:
-        """Read a run to its end before anything of it counts; kept where it is no longer than a piece."""
+        """Read a run to its end before anything of it is counted; it is kept if it fits in a piece."""
         counter: EdgeCounter | None = None
         held: list[Transfers] = []
         total = 0
@@ -238,44 +254,44 @@ class RoteLearner:
             return 0
         self._check_sum(run.transfers)
         roller = Roller(self.spec.lengths, self.spec.tokens)
-        count = len(self.runs)
-        done = 0
+        runs_before = len(self.runs)
+        counted = 0
         network = self.network
         threads = self.threads if self.spec.max_memory is None else min(self.threads, _AT_ONCE)
-        twice = _FIRST
-        brought = RoteNetwork(network.config)  # escapes of this run
-        with ThreadPoolExecutor(1) as beside, closing(self._pieces(run, count == 0)) as pieces:
-            edges = None if run.whole is None else beside.submit(edges_of, [run.whole])
+        next_doubling = _FIRST
+        own_escapes = RoteNetwork(network.config)  # of this run alone
+        with ThreadPoolExecutor(1) as pool, closing(self._pieces(run, runs_before == 0)) as pieces:
+            edges = None if run.whole is None else pool.submit(edges_of, [run.whole])
             for piece in pieces:
                 walk = roller.roll(piece)
-                if not done and count:
-                    network.fade(fading(count))
-                if count or done:
+                if not counted and runs_before:
+                    network.fade(fading(runs_before))
+                if runs_before or counted:
                     network.settle()
                     measured = network.counts.escapes(walk, self.threads)
-                    if not count and done >= twice:
-                        # each time that the first one has doubled it is predicted better
-                        twice *= 2
+                    if not runs_before and counted >= next_doubling:
+                        # the first run is predicted better each time that it has doubled
+                        next_doubling *= 2
                         network.fade(0.5)
-                        brought.fade(0.5)
+                        own_escapes.fade(0.5)
                     network.measured(*measured)
-                    brought.measured(*measured)
+                    own_escapes.measured(*measured)
                 self._make_room(len(piece))
                 network.counts.add(walk, threads)
-                done += len(piece)
+                counted += len(piece)
             distinct = run.edges if edges is None else edges.result()
         assert distinct is not None
         self.samples.append(run.sample)
         self.runs.append(distinct)
-        self.measured.append((brought.tried, brought.escaped, brought.base))
-        self.transfers += done
-        return done
+        self.measured.append((own_escapes.tried, own_escapes.escaped, own_escapes.base))
+        self.transfers += counted
+        return counted
 
     def model(self) -> Model:
         """The model of all that was learnt.
 
         Raises:
-            SetsError: that is nothing.
+            SetsError: nothing was learnt.
         """
         if not self.runs:
             raise SetsError("the training samples hold no transfer that passes the filter: learn more kinds")
@@ -285,11 +301,11 @@ class RoteLearner:
         identity = Identity()
 
         def count() -> None:
-            # its names come before all others
+            # the names of its arrays sort before all others
             identity.add(network_arrays(network))
 
-        with ThreadPoolExecutor(1) as beside:
-            counting = beside.submit(count)
+        with ThreadPoolExecutor(1) as pool:
+            counting = pool.submit(count)
             vocabulary = Vocabulary.fit(units_of(self.runs)[0])
             rates, scores = fit_novelty(vocabulary, self.runs)
             extra = {f"runs.{name}": array for name, array in pack_runs(vocabulary, self.runs).items()}
@@ -315,15 +331,15 @@ class RoteLearner:
         )
         return model.documented(document, str(identity))
 
-    def _pieces(self, run: _Run, first: bool) -> _Made[Transfers]:
-        """The transfers of a run in the pieces that are predicted together."""
+    def _pieces(self, run: _Run, first: bool) -> _Generated[Transfers]:
+        """The transfers of a run, in pieces that are each predicted by one state of the model."""
         most = self._piece()
 
-        def again() -> Iterator[Transfers]:
+        def read_again() -> Iterator[Transfers]:
             with run.opened() as path:
                 yield from regroup(iter_transfers(path, self.spec.learn), most)
 
-        parts = regroup([run.whole], most) if run.whole is not None else _ahead(again())
+        parts = regroup([run.whole], most) if run.whole is not None else _ahead(read_again())
         begin = 0
         for part in parts:
             if not first:
@@ -337,22 +353,22 @@ class RoteLearner:
                 at = end
 
     def _piece(self) -> int:
-        """How many transfers, or counts of another model, are added at once."""
+        """How many transfers, or counts of another model, are added at a time."""
         if self.spec.max_memory is None:
             return _PIECE
         return min(_PIECE, max(_FEWEST, self.spec.max_memory // _BYTES_OF_PIECE))
 
     def _check_sum(self, transfers: int) -> None:
-        """A model of so many transfers more can still be read."""
+        """Raise a ModelError if a model with so many more transfers could not be read."""
         if self._before + self.transfers + transfers > MOST_TRANSFERS:
             raise ModelError("with these runs it has learnt more transfers than can be counted")
 
     def _make_room(self, counts: int) -> None:
-        """Forget the longest contexts until so many transfers, or counts of another model, more fit in the
+        """Forget the longest contexts until ``counts`` more transfers, or counts of another model, fit in the
         memory that is allowed.
 
         Raises:
-            SetsError: single branches and so many more do not fit.
+            SetsError: they do not fit even beside contexts of length 0.
         """
         limit = self.spec.max_memory
         if limit is None:
@@ -371,8 +387,8 @@ class RoteLearner:
             _log.info("memory: contexts of more than %s transfers were forgotten", f"{longest:,}")
 
 
-def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:
-    """The same items, made by a thread that is up to ``depth`` of them ahead."""
+def _ahead(items: Iterator[Any], depth: int = 2) -> _Generated[Any]:
+    """The same items, produced by a thread that is up to ``depth`` items ahead."""
     waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -391,7 +407,7 @@ def _ahead(items: Iterator[Any], depth: int = 2) -> _Made[Any]:
                 if stopped.is_set():
                     return
             put((False, None))
-        except BaseException as error:  # raised where the items are used
+        except BaseException as error:  # raised again where the items are used
             put((False, error))
 
     worker = threading.Thread(target=work, daemon=True)

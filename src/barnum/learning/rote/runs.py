@@ -1,4 +1,4 @@
-"""Runs as bytes, each by itself: what a store keeps of a run that was learnt (docs/formats.md)."""
+"""Single runs as bytes: what a store keeps of a run that was learnt (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from barnum.texts import quoted, reason
 U64 = NDArray[np.uint64]
 
 LARGEST_RUN = 256 << 20
-"""Bytes of a run; larger ones are not read."""
+"""The most bytes of a run; larger ones are not read."""
 
 LONGEST_NAME = 1 << 16
-"""Bytes of the name of a sample."""
+"""The most bytes of the name of a sample."""
 
-# of a run: with the most runs of a store sums stay within 62 bits
+# transfers of a run: with the most runs of a store, sums stay within 62 bits
 _MOST_TRANSFERS = 1 << 42
 
 _EDGES = {"site": np.uint64, "target": np.uint64, "kind": np.uint8, "count": np.int64, "first": np.int64}
@@ -43,6 +43,14 @@ _TYPES: dict[str, type] = {
 
 
 def pack_run(sample: str, run: RunEdges, measured: tuple[F64, F64, F64], whole: bool) -> bytes:
+    """A run as bytes in the format of safetensors.
+
+    Args:
+        sample: name of the sample.
+        run: its distinct transfers.
+        measured: escapes (tried, escaped, base; see RoteNetwork) measured when it was learnt.
+        whole: leave out its stretches.
+    """
     edges = [run.whole] if whole else list(run.stretches)
     ways = [run.entries] if whole else list(run.stretch_entries)
     tried, escaped, base = measured
@@ -64,10 +72,10 @@ def pack_run(sample: str, run: RunEdges, measured: tuple[F64, F64, F64], whole: 
 
 
 def unpack_run(data: bytes, cells: int) -> tuple[str, RunEdges, tuple[F64, F64, F64]]:
-    """The reverse of pack_run(); escapes have so many cells.
+    """The reverse of pack_run(); ``cells`` is the length of the arrays of escapes.
 
     Raises:
-        ModelError: it is missing, too large, or contradicts itself.
+        ModelError: the run is missing, too large, or contradicts itself.
     """
     if not 0 < len(data) <= LARGEST_RUN:
         raise ModelError("is missing, or larger than a run")
@@ -107,25 +115,25 @@ def _run_of(arrays: Arrays) -> RunEdges:
     begin = np.cumsum(edges) - edges
     if bool((np.add.reduceat(count, begin) != transfers).any()):
         raise contradiction
-    # the transfer after an entry may be the one after the last
+    # the transfer after an entry may be one after the last
     for name, last in (("first", int(total) - 1), ("way_first", int(total))):
         first = arrays[name]
         if len(first) and not 0 <= int(first.min()) <= int(first.max()) <= last:
             raise contradiction
-    found, led = [], []
+    stretches, entries = [], []
     for i, (at, way) in enumerate(zip(begin.tolist(), (np.cumsum(ways) - ways).tolist(), strict=True)):
         site, target, kind, times, first = (arrays[name][at : at + int(edges[i])] for name in _EDGES)
-        found.append(Edges(site, target, kind, times, first, int(transfers[i])))
-        led.append(Entries(*(arrays[name][way : way + int(ways[i])] for name in _WAYS)))
-    if not all(ascend(each.site, each.target) for each in found):
+        stretches.append(Edges(site, target, kind, times, first, int(transfers[i])))
+        entries.append(Entries(*(arrays[name][way : way + int(ways[i])] for name in _WAYS)))
+    if not all(ascend(each.site, each.target) for each in stretches):
         raise contradiction
-    if not all(ascend(each.site, each.target, each.entry) for each in led):
+    if not all(ascend(each.site, each.target, each.entry) for each in entries):
         raise contradiction
-    run = RunEdges(add_up(found), tuple(found), all_of(led), tuple(led))
-    # ways are looked up among the edges of their run
-    both = [np.concatenate([getattr(run.whole, n), getattr(run.entries, n)]) for n in ("site", "target")]
-    order = np.lexsort(both[::-1])
-    if int(changes(*(column[order] for column in both)).sum()) != len(run.whole):
+    run = RunEdges(add_up(stretches), tuple(stretches), all_of(entries), tuple(entries))
+    # each way must be of an edge of the run: together they have no more distinct pairs than the edges alone
+    pairs = [np.concatenate([getattr(run.whole, n), getattr(run.entries, n)]) for n in ("site", "target")]
+    order = np.lexsort(pairs[::-1])
+    if int(changes(*(column[order] for column in pairs)).sum()) != len(run.whole):
         raise contradiction
     return run
 
@@ -134,7 +142,7 @@ def _escapes_of(arrays: Arrays, cells: int) -> tuple[F64, F64, F64]:
     tried, escaped, base = arrays["tried"], arrays["escaped"], arrays["base"]
     if len(tried) != cells or len(escaped) != cells or len(base) != 2:
         raise ModelError("its escapes are of other contexts")
-    # a transfer asks once, at most, of each length
+    # a transfer asks at most one context of each length
     most = float(arrays["transfers"].sum())
     asked, vain = np.append(tried, base[0]), np.append(escaped, base[1])
     if not bool(((vain >= 0) & (vain <= asked) & (asked <= most)).all()):
@@ -143,7 +151,7 @@ def _escapes_of(arrays: Arrays, cells: int) -> tuple[F64, F64, F64]:
 
 
 def changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a row of sorted columns differs from the one before it."""
+    """bool[n]: whether each row of sorted columns [n] differs from the one before; set for the first row."""
     new = np.ones(len(columns[0]), np.bool_)
     new[1:] = False
     for column in columns:

@@ -1,10 +1,10 @@
-"""Counts that several machines share: what rote learners have learnt, in a Redis server.
+"""Counts that several machines share: what rote learners have learnt, on a Redis server.
 
 docs/formats.md describes what a store holds. A push is all or nothing: it is staged beside the store
 (:mod:`store_push <barnum.learning.rote.store_push>`), then one transaction makes it part of the store. Its
-increments are pending then, and are added piece by piece by whoever uses the store next
-(:mod:`store_pending <barnum.learning.rote.store_pending>`). Who takes a store over
-(:mod:`store_pull <barnum.learning.rote.store_pull>`) reads it anew when something was pushed meanwhile.
+increments are then pending; whoever uses the store next adds them piece by piece
+(:mod:`store_pending <barnum.learning.rote.store_pending>`). A pull
+(:mod:`store_pull <barnum.learning.rote.store_pull>`) reads the store again if something was pushed meanwhile.
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a learner knew at a time: ``counters`` by length of contexts, and the names of its samples, of
-    which it had learnt ``measured`` itself."""
+    """What a learner knew at one time.
+
+    Attributes:
+        counters: for each length of contexts.
+        samples: names of the samples that it had learnt.
+        measured: number of those that it had learnt itself.
+    """
 
     counters: tuple[Counters, ...]
     samples: tuple[str, ...]
@@ -38,11 +43,12 @@ class Snapshot:
 
 
 class RedisStore:
-    """The store ``name`` of the Redis server at ``url`` (redis://, rediss:// or unix://), connected to when
-    it is first used. To be closed, or used in a ``with``.
+    """The store ``name`` of the Redis server at ``url`` (redis://, rediss:// or unix://).
+
+    The connection is opened at the first use. Close it with close(), or use the store in a ``with``.
 
     Raises:
-        InputError: the URL or the name is none.
+        InputError: the URL or the name is not valid.
         MissingPackageError: the package redis is not installed.
     """
 
@@ -61,15 +67,15 @@ class RedisStore:
 
     @property
     def shown(self) -> str:
-        """The server as messages name it: the URL without user, password and options."""
+        """The server as in messages: the URL without user, password and options."""
         return self._connection.shown
 
     @staticmethod
     def snapshot(learner: RoteLearner) -> Snapshot:
-        """What a learner knows now, to tell later what it has learnt since. Takes 20 bytes a counter.
+        """What a learner knows now, to find out later what it has learnt since. Takes 20 bytes a counter.
 
         Raises:
-            ModelError: it has forgotten something.
+            ModelError: the learner has forgotten contexts.
         """
         _check_whole(learner)
         orders = range(len(learner.spec.lengths))
@@ -77,13 +83,15 @@ class RedisStore:
         return Snapshot(counters, tuple(learner.samples), len(learner.measured))
 
     def pull(self, learner: RoteLearner) -> int:
-        """Take over all that the store holds into a learner that has learnt nothing; the number of samples.
+        """Copy all that the store holds into a learner without samples; returns the number of samples.
 
-        On any error the learner is as it was.
+        After an error the learner is unchanged.
 
         Raises:
-            InputError: the server cannot be reached, needs a password, or does not allow it.
-            ModelError: the store was learnt with other options or is broken, or the learner knows something.
+            InputError: the server cannot be reached, needs a password, or does not allow it; or others keep
+                adding to the store.
+            ModelError: the store was learnt with other options or is broken, or the learner has learnt
+                something already.
         """
         _check_whole(learner)
         if learner.samples or learner.contexts:
@@ -98,12 +106,13 @@ class RedisStore:
         return len(contents.runs)
 
     def push(self, learner: RoteLearner, before: Snapshot) -> None:
-        """Add what a learner has learnt since a snapshot of it: all of it, or nothing where an error says so.
+        """Add what a learner has learnt since a snapshot of it, all of it or nothing.
 
         Raises:
-            OutputError: the server cannot be reached, is full, needs a password, or does not allow it.
+            OutputError: the server cannot be reached, is full, needs a password, or does not allow it. The
+                message says whether the samples were added, or how to find out.
             ModelError: the store was learnt with other options, is broken, or has learnt one of the samples;
-                or the learner has not learnt whole runs itself since then.
+                or what the learner has learnt since the snapshot is not whole runs that it learnt itself.
         """
         addition = _since(learner, before)
         if not addition.samples:
@@ -118,7 +127,7 @@ class RedisStore:
         except BaseException:
             push.drop()
             raise
-        # whoever comes next would do that as well
+        # otherwise whoever uses the store next would have to do it
         with talking(OutputError, "the samples were added; the next command completes their counts"):
             add_pending(self._connection, len(learner.spec.lengths))
         _log.info("%s: %s runs were added", self.shown, f"{len(addition.runs):,}")
@@ -133,7 +142,7 @@ def _since(learner: RoteLearner, before: Snapshot) -> Addition:
     """What a learner has learnt since a snapshot.
 
     Raises:
-        ModelError: not by itself, not whole runs, or it has forgotten something.
+        ModelError: it was not learnt by this learner, is not whole runs, or contexts were forgotten.
     """
     _check_whole(learner)
     samples = _samples_since(learner, before)
@@ -142,7 +151,7 @@ def _since(learner: RoteLearner, before: Snapshot) -> Addition:
     ]
     runs = learner.runs[len(before.samples) :]
     transfers = sum(run.whole.transfers for run in runs)
-    # a counter that is full hides what came
+    # a counter at its maximum does not show what was added
     full = (Counters.of(learner.network, 0).count == LARGEST_COUNT).any()
     if not full and int(increments[0].count.sum(dtype=np.int64)) != transfers:
         raise ModelError("the learner has counted part of a run that it did not finish: learn anew")
@@ -150,11 +159,15 @@ def _since(learner: RoteLearner, before: Snapshot) -> Addition:
 
 
 def _samples_since(learner: RoteLearner, before: Snapshot) -> list[str]:
-    """The samples that a learner has learnt itself since a snapshot."""
-    had = len(before.samples)
-    samples = learner.samples[had:]
-    own = len(learner.measured) - before.measured == len(samples) == len(learner.runs) - had
-    if tuple(learner.samples[:had]) != before.samples or not own:
+    """The samples that a learner has learnt itself since a snapshot.
+
+    Raises:
+        ModelError: it has not learnt them itself, has learnt one twice, or a name cannot be stored.
+    """
+    count = len(before.samples)
+    samples = learner.samples[count:]
+    own = len(learner.measured) - before.measured == len(samples) == len(learner.runs) - count
+    if tuple(learner.samples[:count]) != before.samples or not own:
         raise ModelError("only what a learner has learnt itself, since it was as given, can be shared")
     if len(set(learner.samples)) != len(learner.samples):
         twice = next(name for name in samples if learner.samples.count(name) > 1)

@@ -14,30 +14,30 @@ from barnum.learning.rote.store_layout import SCHEMA, Keys, State
 from barnum.learning.rote.store_url import parsed_url, redis_package
 from barnum.texts import reason, shortened
 
-# seconds
+# seconds to wait for a connection, and for an answer
 _CONNECT, _ANSWER = 10, 60
 _LONGEST_NAME = 200
-# what is read is no larger than this, whoever wrote it
+# bytes of a state; a larger one is not read
 _LARGEST_STATE = 1 << 16
 
 
 class Connection:
-    """The store ``name`` of the Redis server at ``url``, connected to when it is first used.
+    """The connection to the store ``name`` of the Redis server at ``url``; it is opened at the first use.
 
     Attributes:
         name: of the store.
         shown: the server as messages name it, without user, password and options.
-        keys: the store's keys.
-        client: of the package redis, which answers bytes.
+        keys: the keys of the store.
+        client: client of the package redis, whose answers are bytes.
         errors: the exceptions of the package redis.
 
     Raises:
-        InputError: the URL or the name is none.
+        InputError: the URL or the name is not valid.
         MissingPackageError: the package redis is not installed.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        # a colon would let keys of two stores meet
+        # with a colon, two stores could have the same keys
         if not name or not name.isprintable() or ":" in name or len(name) > _LONGEST_NAME:
             raise InputError("the name of a store is 1 to 200 printable characters, without a colon")
         self.name = name
@@ -46,7 +46,7 @@ class Connection:
         redis = redis_package()
         options: dict[str, Any] = {
             "socket_timeout": _ANSWER,
-            # what may have been done is not simply done again
+            # no retry: a command whose answer was lost may have been done
             "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             "protocol": 2,
             "decode_responses": False,
@@ -57,16 +57,16 @@ class Connection:
         self.errors: Any = redis.exceptions
 
     def state(self, client: Any, spec: RoteSpec) -> State | None:
-        """What the store says of itself, asked through a client or a pipeline; None where it is empty.
+        """The state of the store, read through a client or a pipeline; None if the store is empty.
 
         Raises:
             ModelError: it was learnt with other options than ``spec`` has, or is broken.
         """
-        # asked first: where another machine begins the store meanwhile, both are there by then
-        there = client.exists(self.keys.runs, self.keys.counters(0))
+        # asked before the state: a store that another machine begins meanwhile has its state by then
+        has_content = client.exists(self.keys.runs, self.keys.counters(0))
         data = client.getrange(self.keys.state, 0, _LARGEST_STATE)
         if not data:
-            if there:
+            if has_content:
                 raise self.broken("its state is missing")
             return None
         if len(data) > _LARGEST_STATE:
@@ -96,8 +96,16 @@ class Connection:
 
     @contextlib.contextmanager
     def talking(self, error: type[InputError], then: str = "") -> Iterator[None]:
-        """Turn what goes wrong with the server into an error of a class, which says at its end what holds
-        ``then``."""
+        """A context in which errors of the server become errors of this package.
+
+        Args:
+            error: class of the errors.
+            then: what holds after an error; the message ends with it.
+
+        Raises:
+            InputError: of the class ``error``.
+            ModelError: a key of the store is of another type, or a counter is no number.
+        """
         known = self.errors
         then = f"; {then}" if then else ""
         try:
@@ -109,24 +117,24 @@ class Connection:
         except known.NoPermissionError as refused:
             raise error(f"{self.shown}: does not allow it ({self._said(refused)}){then}") from None
         except UnicodeError:
-            # before a connection is tried the name is encoded for DNS
+            # the name of the host cannot be encoded for DNS
             raise error(f"{self.shown}: cannot be reached (no host can be called so){then}") from None
         except (known.ConnectionError, known.TimeoutError, OSError) as lost:
             raise error(f"{self.shown}: cannot be reached ({self._said(lost)}){then}") from None
         except known.ResponseError as refused:
             said = self._said(refused)
-            # of a key of another type, or a value that is no number
+            # a key of another type, or a value that is no number
             if "WRONGTYPE" in said or "not an integer" in said or "overflow" in said:
                 raise self.broken(said) from None
             raise error(f"{self.shown}: refuses it ({said}){then}") from None
         except known.RedisError as odd:
             raise error(f"{self.shown}: is no usable Redis server ({self._said(odd)}){then}") from None
         except (TypeError, AttributeError, RecursionError):
-            # numbers or lists where text is due, or lists in lists without end
+            # its answers have numbers or lists in place of text, or lists that are nested too deeply
             raise error(f"{self.shown}: is no usable Redis server (its answers are none){then}") from None
 
     def _said(self, error: Exception) -> str:
-        """What an error says, without the password, which some servers repeat."""
+        """The message of an error, without the password, which some servers repeat."""
         text = str(error) or type(error).__name__
         # of a pipeline: "Command # 1 (HINCRBY …) of pipeline caused error: …"
         text = text.rpartition("of pipeline caused error: ")[2]

@@ -1,4 +1,4 @@
-"""What a store of counts consists of: keys, rows of counters, its state (docs/formats.md)."""
+"""What a store of counts consists of: keys, rows of counters, and its state (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROW = np.dtype([("context", ">u8"), ("target", ">u8"), ("count", ">u4")])
 
 
 class Keys:
-    """Names of the keys of the store ``name``."""
+    """The keys of the store ``name``."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -29,25 +29,33 @@ class Keys:
         self.pending = f"{name}:pending"
 
     def counters(self, order: int) -> str:
-        """The hash of the counters of contexts of one length; ``order`` is its place among the lengths."""
+        """Key of the counters of contexts of one length; ``order`` is its place among the lengths."""
         return f"{self._name}:{order}"
 
     def run(self, number: int) -> str:
-        """The run of a number, from 1 on."""
+        """Key of the run with a number, from 1 on."""
         return f"{self._name}:run:{number}"
 
     def staged(self, push: str) -> str:
-        """The increments of a push that is no part of the store yet."""
+        """Key of the increments of a push that is not yet part of the store."""
         return f"{self._name}:staged:{push}"
 
     def staged_runs(self, push: str, count: int) -> list[str]:
-        """The runs of a push that is no part of the store yet."""
+        """Keys of the runs of a push that is not yet part of the store."""
         return [f"{self.staged(push)}:{number}" for number in range(count)]
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a store says of itself: how it was learnt, how many runs it holds, and of each length of contexts
-    what all its counters add up to."""
+    """What a store says of itself.
+
+    Attributes:
+        schema: of its layout.
+        learn: kinds of transfers that were learnt.
+        tokens: how blocks are numbered.
+        lengths: of contexts.
+        runs: number of runs that it holds.
+        counted: for each length, the sum of all its counters.
+    """
 
     schema: int
     learn: Learn

@@ -1,4 +1,4 @@
-"""Increments that are part of a store, and not added to its counters yet."""
+"""Pending increments: they are part of a store, but not yet added to its counters."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ import numpy as np
 from barnum.learning.rote.store_connection import Connection
 from barnum.learning.rote.store_layout import FIELD, ROW
 
-# what is read is no larger than this, whoever wrote it
+# bytes of a piece; a larger one is not read
 _LARGEST_PIECE = 1 + (1 << 16) * ROW.itemsize
 
 
 def add_pending(connection: Connection, orders: int) -> None:
-    """Add all increments that are pending to counters of ``orders`` lengths of contexts.
+    """Add all pending increments to the counters; ``orders`` is the number of lengths of contexts.
 
     Raises:
-        ModelError: they are broken.
+        ModelError: the increments are broken.
     """
     while True:
-        # an error of this kind: another machine was quicker
+        # after an error of this class, which says that another machine was quicker, try again
         with contextlib.suppress(connection.errors.WatchError):
             if not add_piece(connection, orders):
                 return
 
 
 def add_piece(connection: Connection, orders: int) -> bool:
-    """Add the last piece of what is pending and remove it, in one transaction; False where there is none."""
+    """Add the last pending piece and remove it, in one transaction; False if there is none.
+
+    Raises:
+        ModelError: the piece is broken.
+    """
     pending = connection.keys.pending
     with connection.client.pipeline(transaction=True) as pipe:
         pipe.watch(pending)
@@ -42,7 +46,7 @@ def add_piece(connection: Connection, orders: int) -> bool:
         rows = np.frombuffer(data[1:] if fits else b"", ROW)
         pipe.multi()
         if not len(rows) or not bool((rows["context"] > 0).all() and (rows["count"] > 0).all()):
-            # what was read is of one time only if nothing has changed
+            # raises a WatchError if something changed meanwhile, as what was read may then be of two times
             pipe.exists(pending)
             pipe.execute()
             raise connection.broken("increments that are pending are none")

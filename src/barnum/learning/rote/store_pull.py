@@ -1,4 +1,4 @@
-"""Reading of a whole store. Nothing in it is trusted: it is on a server that others may write to."""
+"""Reads a whole store. Nothing in it is trusted, as others may write to the server."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from barnum.sequences import RunEdges
 U64 = NDArray[np.uint64]
 
 LARGEST_COUNT = 0xFFFFFFFF
-"""The largest count of a learner."""
+"""The largest count that a learner keeps."""
 
 _ATTEMPTS = 8
-# counters asked for at once
+# counters that are asked for at a time
 _SCAN = 1 << 12
-# memory that the server takes for a hash of counters: about 100 bytes a field, and its table
+# bounds on the memory of the server for a hash of counters, which takes about 100 bytes a field, and a table
 _BYTES_A_FIELD, _BYTES_A_HASH = 256, 1 << 16
 _COUNTS = re.compile(rb"[1-9][0-9]{0,17}(?: [1-9][0-9]{0,17})*")
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a store holds: counts, names of samples, distinct transfers of their runs."""
+    """What a store holds: counts, names of samples, and the distinct transfers of their runs."""
 
     network: RoteNetwork
     samples: list[str] = field(default_factory=list)
@@ -40,10 +40,10 @@ class Contents:
 
 
 def read_store(connection: Connection, learner: RoteLearner) -> Contents | None:
-    """All that a store holds, as of one time, for a learner of the same options; None where it is empty.
+    """All that a store holds at one time, for a learner with the same options; None if it is empty.
 
     Raises:
-        InputError: others add to the store all the time.
+        InputError: others keep adding to the store.
         ModelError: it was learnt with other options, or is broken.
     """
     for _ in range(_ATTEMPTS):
@@ -51,7 +51,7 @@ def read_store(connection: Connection, learner: RoteLearner) -> Contents | None:
         try:
             if state is None:
                 return None
-            # nothing changes from here on but with the state
+            # from here on, whatever changes the store also changes its state
             add_pending(connection, len(learner.spec.lengths))
             contents = read_contents(connection, learner, state)
         except ModelError:
@@ -64,7 +64,11 @@ def read_store(connection: Connection, learner: RoteLearner) -> Contents | None:
 
 
 def read_contents(connection: Connection, learner: RoteLearner, state: State) -> Contents:
-    """What a store of that state holds. Raises ModelError where the two do not agree."""
+    """What a store with this state holds.
+
+    Raises:
+        ModelError: the state and the content do not agree.
+    """
     keys = connection.keys
     contents = Contents(RoteNetwork(learner.network.config))
     if connection.client.hlen(keys.runs) != state.runs:
@@ -100,15 +104,15 @@ def _read_counters(connection: Connection, network: RoteNetwork, order: int, cou
     size = connection.client.hlen(key)
     if not size and not counted:
         return
-    # values could be of any length: the server tells before they are asked for
+    # values could have any length, so the server is asked for their size first
     memory = (connection.client.memory_usage(key, samples=0) or 0) if size else 0
     if not 0 < size <= counted or memory > _BYTES_A_HASH + size * _BYTES_A_FIELD:
         raise connection.broken(f"counters of order {order} are missing, too many or too large")
     context, target, count = _distinct(*_scan(connection, order, size))
-    # fields of other lengths are not among those found
+    # the scan leaves out fields of another length
     if len(context) != size or not context[0]:
         raise connection.broken(f"it has fields of order {order} that are no counters")
-    # each is small enough to be added up in 64 bits, once the sum is known to be about right
+    # as floats first, as the sum may exceed 64 bits
     if float(count.sum(dtype=np.float64)) > 2.0 * MOST_COUNTED or int(count.sum()) != counted:
         raise connection.broken(
             f"counters of order {order} do not add up: the server has evicted some, or others wrote to it"
@@ -121,21 +125,21 @@ def _read_counters(connection: Connection, network: RoteNetwork, order: int, cou
 
 
 def _scan(connection: Connection, order: int, size: int) -> tuple[U64, U64, U64]:
-    """Context, target and count u64[q] of counters, some of which may come twice."""
+    """Context, target and count u64[q] of the counters; some may come twice."""
     key = connection.keys.counters(order)
     fields, counts = [np.zeros(0, FIELD)], [np.zeros(0, np.uint64)]
-    cursor, met = 0, 0
-    # a scan comes to an end long before
+    cursor, read = 0, 0
+    # a scan ends long before that, unless the server is hostile
     for _ in range(16 + size):
-        cursor, some = connection.client.hscan(key, cursor, match=b"?" * FIELD.itemsize, count=_SCAN)
-        if some:
-            values = b" ".join(some.values())
+        cursor, page = connection.client.hscan(key, cursor, match=b"?" * FIELD.itemsize, count=_SCAN)
+        if page:
+            values = b" ".join(page.values())
             if not _COUNTS.fullmatch(values):
                 raise connection.broken(f"a counter of order {order} is no count")
-            fields.append(np.frombuffer(b"".join(some), FIELD))
+            fields.append(np.frombuffer(b"".join(page), FIELD))
             counts.append(np.fromstring(values, np.uint64, sep=" "))
-            met += len(some)
-        if not cursor or met > 4 * size + _SCAN:
+            read += len(page)
+        if not cursor or read > 4 * size + _SCAN:
             break
     rows = np.concatenate(fields)
     native = (rows["context"].astype(np.uint64), rows["target"].astype(np.uint64))
@@ -143,7 +147,7 @@ def _scan(connection: Connection, order: int, size: int) -> tuple[U64, U64, U64]
 
 
 def _distinct(context: U64, target: U64, count: U64) -> tuple[U64, U64, U64]:
-    """Counters sorted, each once."""
+    """The counters sorted by context and target, each once."""
     order = np.lexsort((target, context))
     order = order[changes(context[order], target[order])]
     return context[order], target[order], count[order]

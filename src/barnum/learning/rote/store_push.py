@@ -1,4 +1,4 @@
-"""Adding to a store: staged beside it first, then made part of it in one transaction."""
+"""Adds to a store: what is new is staged beside it, and then made part of it in one transaction."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ from barnum.texts import shortened
 
 # seconds after which the server drops what was staged
 _STAGED = 24 * 3600
-# increments of a transaction; the server answers nobody else meanwhile
+# increments of one piece, which are added in one transaction; the server answers nobody else meanwhile
 _ROWS = 1 << 12
-# pieces of so many increments that are staged at once
+# pieces that are staged at a time
 _PIECES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """What is to be added: n samples, their runs and the escapes measured when they were learnt, and by
-    length of contexts the increments of counters."""
+    """What is to be added to a store.
+
+    Attributes:
+        samples: names of n samples.
+        runs: their distinct transfers.
+        measured: the escapes (tried, escaped, base) measured when each of them was learnt.
+        increments: of the counters, for each length of contexts.
+    """
 
     samples: Sequence[str]
     runs: Sequence[RunEdges]
@@ -41,7 +47,7 @@ class Addition:
 
 
 class Push:
-    """One push of an addition; :meth:`stage`, then :meth:`commit`, else :meth:`drop`."""
+    """One push of an addition: call :meth:`stage`, then :meth:`commit`; after an error, :meth:`drop`."""
 
     def __init__(self, connection: Connection, spec: RoteSpec, addition: Addition) -> None:
         self._connection = connection
@@ -63,17 +69,17 @@ class Push:
         self._stage_runs(whole=(state.runs if state else 0) + len(self._addition.runs) >= FEW_RUNS)
 
     def commit(self) -> None:
-        """Make what was staged part of the store; its increments then are pending.
+        """Make what was staged part of the store; its increments are pending then.
 
         Raises:
-            ModelError: the store was learnt with other options, is broken, full, or has one of the samples.
+            ModelError: the store was learnt with other options, is broken or full, or has one of the samples.
             OutputError: the server has dropped what was staged.
         """
         while not self.commit_once():
             add_pending(self._connection, len(self._spec.lengths))
 
     def drop(self) -> None:
-        """Remove what is staged, as far as that is possible; what was committed has other names by then."""
+        """Remove what is staged, as far as that is possible; what was committed has other keys by then."""
         with contextlib.suppress(Exception):
             self._connection.client.unlink(self._staged, *self._staged_runs)
 
@@ -94,7 +100,7 @@ class Push:
             pipe.execute()
 
     def _stage_runs(self, whole: bool) -> None:
-        """``whole``: without the stretches of runs, which only the first few need."""
+        """``whole``: without stretches of runs, which are needed only while a store has few runs."""
         addition = self._addition
         rows = zip(self._staged_runs, addition.samples, addition.runs, addition.measured, strict=True)
         for key, sample, run, escapes in rows:
@@ -106,8 +112,11 @@ class Push:
             self._connection.client.set(key, data, ex=_STAGED)
 
     def commit_once(self) -> bool:
-        """Try the transaction; False where increments of others are to be added first, or others were
-        quicker."""
+        """Try the transaction once; False if pending increments must be added first, or others were quicker.
+
+        Raises:
+            ModelError, OutputError: as commit() does.
+        """
         connection, keys, samples = self._connection, self._connection.keys, self._addition.samples
         staged = [self._staged] if self._pieces else []
         with connection.client.pipeline(transaction=True) as pipe:
@@ -121,16 +130,17 @@ class Push:
                     )
             if pipe.exists(keys.pending):
                 return False
-            # a rename that fails would not undo the rest
+            # checked here, as a transaction is not undone if a rename in it fails
             if pipe.exists(*staged, *self._staged_runs) != len(staged) + len(self._staged_runs):
                 raise OutputError(f"{connection.shown}: has dropped what was to be added: nothing was added")
-            had = state.runs if state else 0
-            if had + len(samples) > MOST_RUNS:
+            runs_before = state.runs if state else 0
+            if runs_before + len(samples) > MOST_RUNS:
                 raise ModelError(
                     f"{connection.shown}: {connection.name} would hold more than {MOST_RUNS:,} runs"
                 )
             pipe.multi()
-            for number, (key, sample) in enumerate(zip(self._staged_runs, samples, strict=True), had + 1):
+            staged_samples = zip(self._staged_runs, samples, strict=True)
+            for number, (key, sample) in enumerate(staged_samples, runs_before + 1):
                 pipe.hset(keys.runs, sample.encode(), number)
                 pipe.rename(key, keys.run(number))
                 pipe.persist(keys.run(number))

@@ -17,7 +17,11 @@ _OPTIONS = {
 
 
 def redis_package() -> Any:
-    """The package redis. Raises MissingPackageError where it is not installed."""
+    """The package redis.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
     require("redis", "sharing counts")
     import redis
     import redis.backoff
@@ -27,12 +31,11 @@ def redis_package() -> Any:
 
 
 def parsed_url(url: str) -> tuple[str, str]:
-    """The URL without user, password and options, and the password.
-
-    Nothing of one that cannot be read is shown: a password in it may be anywhere.
+    """The URL without user, password and options, for messages; and the password.
 
     Raises:
-        InputError: it is no URL of a Redis server.
+        InputError: it is no URL of a Redis server. The message shows nothing of it, as a password may be
+            anywhere in it.
     """
     wrong = InputError(f"the URL of a store is none: {_FORMS}; special characters of a password as %XX")
     try:
