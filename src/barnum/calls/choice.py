@@ -148,7 +148,7 @@ class Choice:
         return f", {found.shown()}" if self._quotable else ""
 
     def _with_calls(self, places: list[int]) -> list[Found]:
-        """The processes at these places that made calls, in the order of the report; also their children."""
+        """The processes with calls at these places, in the report's order; descendants too, if wanted."""
         reached = self._tree.descendants(places) if self._children else set(places)
         kept = {id(self._tree.processes[place]) for place in reached}
         return [found for found in self._found if found.count and id(found) in kept]

@@ -38,7 +38,8 @@ def read_calls(
     3. else the first process with calls, with a warning. A report of a whole machine, as from DRAKVUF, is an
        error then.
 
-    Of several, the topmost one in the tree of processes is taken.
+    Of several such processes, the first is taken, or its farthest ancestor among them. If there is nothing to
+    search for, as in a plain list of calls, the only process with calls is taken without a warning.
 
     Args:
         file: the report.

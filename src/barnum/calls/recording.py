@@ -134,7 +134,7 @@ class Recording:
             raise self.too_much(f"{self.limits.blank:,} blank lines")
 
     def skip(self, kind: str, count: int = 1, normal: bool = False) -> None:
-        """Count entries that are no calls; ``normal`` ones, which any such report has, are not warned of."""
+        """Count entries that are no calls; ``normal`` ones, which any such report has, cause no warning."""
         self._skipped[kind] = self._skipped.get(kind, 0) + count
         if normal:
             self._normal.add(kind)

@@ -21,7 +21,7 @@ def may_have(text: bytes) -> bool:
 
 
 def mended(text: bytes) -> bytes:
-    """The text with each lone half replaced by U+FFFD. Its first byte may not be one that is escaped."""
+    """The text with each lone half replaced by U+FFFD. Its first byte must not be an escaped one."""
     return _ESCAPE.sub(lambda match: match[0] if match[2] else match[1] + b"\\ufffd", text)
 
 

@@ -139,7 +139,7 @@ class Decoding:
         """What was lost, a row for each module, the one with most bytes lost first.
 
         A loss belongs to the module in which decoding was, and missing code to the module at its address.
-        Counted are ``gaps`` and ``unmapped``, which are bounded.
+        Only what ``gaps`` and ``unmapped`` hold is counted, and these are bounded.
         """
         by_module: dict[str, Loss] = {}
 
@@ -330,7 +330,7 @@ class _Prefix:
 
 
 class Loss(NamedTuple):
-    """What could not be decoded in the module of a path, which is empty for what lies in no module.
+    """What could not be decoded in one module. ``module`` is its path, empty for what lies in no module.
 
     ``bytes_lost`` bytes of the streams were passed over in ``gaps`` gaps. Code was missing ``unmapped``
     times, on ``pages`` pages.

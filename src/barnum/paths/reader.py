@@ -1,4 +1,4 @@
-"""Opens a parsed trace, whichever of its two formats it has."""
+"""Opens a parsed trace, in either of its two formats."""
 
 from __future__ import annotations
 

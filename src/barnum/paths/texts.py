@@ -63,7 +63,7 @@ class Texts:
     def row(self, reader: CodeReader, address: int, size: int) -> tuple[str, str, int]:
         """Text, mnemonic and number of words of the instruction of ``size`` bytes at ``address``.
 
-        Each is at most 255, which is the most that a row can hold.
+        Texts are cut to 255 characters, and words counted up to 255, as a row can hold no more.
         """
         text = self.text(reader.read(address, size), address)[:255]
         mnemonic, words = split_text(text)

@@ -1,9 +1,9 @@
 """Run a program on inputs and write sample folders.
 
-The way of a run: :mod:`inputs <barnum.recording.inputs>` names it, :mod:`claim <barnum.recording.claim>`
-makes it ours, :mod:`engine <barnum.recording.engine>` says how it is recorded,
-:mod:`run <barnum.recording.run>` and its supervisor run it, :mod:`finish <barnum.recording.finish>` turns
-what the recorder left into a sample.
+The steps of a run: :mod:`inputs <barnum.recording.inputs>` lists its input,
+:mod:`claim <barnum.recording.claim>` claims its sample, :mod:`engine <barnum.recording.engine>` gives the
+command that records it, :mod:`run <barnum.recording.run>` and its supervisor run it, and
+:mod:`finish <barnum.recording.finish>` turns what the recorder left into a sample.
 """
 
 from barnum.recording.engine import EngineFiles, find_engine, find_engines, missing_for_engine

@@ -207,7 +207,8 @@ def _assemble(instances: list[_Instance], plain: list[Mapped], folder: Path, mis
 
 
 def _name(instance: _Instance, first: Mapped, lines: list[Line], images: dict[str, Image]) -> None:
-    """Number the path of a module that a reader would confuse: with the module before, or by its image.
+    """Number the path of a module that a reader would take for more of the module before, or that has another
+    image than an earlier module of the same path.
 
     A file that was unloaded and loaded again elsewhere keeps its path: a reader sees that a new module begins
     where the offset in the file goes back.

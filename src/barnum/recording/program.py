@@ -48,10 +48,10 @@ def find_program(name: str) -> Program:
     if "/" in name:
         path = Path(name).absolute()
     else:
-        path_in_path = shutil.which(name)
-        if path_in_path is None:
+        executable = shutil.which(name)
+        if executable is None:
             raise ProgramError(f"{printable(name)}: no such program in PATH: install it or give its path")
-        path = Path(path_in_path).absolute()
+        path = Path(executable).absolute()
     return _resolve(path, (), name, _MAX_NESTING)
 
 

@@ -67,7 +67,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: the input.
         state: ``recorded`` or ``skipped``.
-        note: why it was skipped, or what is missing in the recording.
+        note: why it was skipped; or how the program failed, and what is missing in the recording.
         folder: of the sample; None where another input or another run makes it.
         raw_bytes: bytes of its traces before compression.
         packed_bytes: bytes of its traces after compression.

@@ -174,7 +174,8 @@ class Weigher:
         """i64[n]: the flags of n new transfers (see flags_of()).
 
         ``executed`` i64[n] is the number of units that executed the site, ``targets`` i64[n] the number of
-        its known targets, ``kind`` i64[n] the kind of its instruction.
+        its known targets, ``target_known`` bool[n] whether the target was known, ``kind`` i64[n] the kind of
+        the site's instruction.
         """
         return flags_of(executed, targets, target_known, kind, self._units)
 

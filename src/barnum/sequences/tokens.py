@@ -17,8 +17,8 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How blocks are numbered.
 
     Attributes:
-        vocabulary: ``learnt``: every block that training met has a token of its own. ``modulo``, as in the
-            original: the token of a source is its BBID mod ``inputs``, that of a target its BBID mod
+        vocabulary: ``learnt``: tokens are whole BBIDs, so that module and offset both count. ``modulo``, as
+            in the original: the token of a source is its BBID mod ``inputs``, that of a target its BBID mod
             ``classes``, so that blocks of any modules may share one.
         inputs: number of tokens of sources, for ``modulo``.
         classes: number of tokens of targets, for ``modulo``.

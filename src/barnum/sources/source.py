@@ -33,7 +33,7 @@ class Option:
 
 
 class TraceSource(ABC):
-    """A source of traces. ``name`` is its name for ``barnum trace --engine``."""
+    """A source of traces. ``name`` is its name for ``barnum trace --engine``; ``options`` are its own."""
 
     name: str
     options: tuple[Option, ...] = ()

@@ -281,7 +281,7 @@ class _Report:
 
 
 class _Repaired:
-    """A report with bounded strings, in which what Python's JSON allows and ijson does not is replaced.
+    """Reads a report for ijson: bounds its strings, and replaces what Python's JSON allows but ijson not.
 
     Bytes that are not UTF-8 and lone halves of surrogate pairs become U+FFFD, NaN and infinity become null,
     and integers that C cannot hold become the largest. Names of calls that are valid text stay as they are.

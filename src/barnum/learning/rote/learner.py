@@ -214,7 +214,8 @@ class RoteLearner:
         """Learn one more run, and return the number of its transfers.
 
         Raises:
-            InputError: the trace cannot be read; nothing of it is learnt.
+            InputError: the trace cannot be read. Nothing of it is learnt, unless it is a long run, which is
+                read twice, and the second reading fails.
             ModelError: with this run too many transfers would be learnt.
             SetsError: even contexts of length 0 do not fit in the memory that is allowed.
         """

@@ -164,10 +164,10 @@ def _samples_since(learner: RoteLearner, before: Snapshot) -> list[str]:
     Raises:
         ModelError: it has not learnt them itself, has learnt one twice, or a name cannot be stored.
     """
-    count = len(before.samples)
-    samples = learner.samples[count:]
-    own = len(learner.measured) - before.measured == len(samples) == len(learner.runs) - count
-    if tuple(learner.samples[:count]) != before.samples or not own:
+    learnt_before = len(before.samples)
+    samples = learner.samples[learnt_before:]
+    own = len(learner.measured) - before.measured == len(samples) == len(learner.runs) - learnt_before
+    if tuple(learner.samples[:learnt_before]) != before.samples or not own:
         raise ModelError("only what a learner has learnt itself, since it was as given, can be shared")
     if len(set(learner.samples)) != len(learner.samples):
         twice = next(name for name in samples if learner.samples.count(name) > 1)
