@@ -48,8 +48,8 @@ class RecordingSource(TraceSource):
 
     @abstractmethod
     def recorder(self, settings: Settings, options: Mapping[str, str]) -> InputRecorder:
-        """A recorder that is ready: errors that concern every run are raised here. Of each input it must leave
-        a whole sample folder, as docs/formats.md describes it; see InputRecorder, and
+        """A recorder that is ready: errors that concern every run are raised here. Of each input it must
+        leave a whole sample folder, as docs/formats.md describes it; see InputRecorder, and
         :class:`barnum.recording.Recorder` for an example.
 
         Args:
