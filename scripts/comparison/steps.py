@@ -130,10 +130,11 @@ def _steps_of_traces(threads: int) -> list[Step]:
             "export",
             _commands(
                 """
-                export --format drcov -o export/b.drcov --bin-dir extract raw/b000
-                export --format drcov -o export/m.drcov --bin-dir extract raw/m000
+                export --format drcov -o export/b.drcov --bin-dir extract traces/b000
+                export --format drcov -o export/m.drcov --bin-dir extract traces/m000
                 """
             ),
+            needs=("preprocess",),
         ),
         Step(
             "lstm",
