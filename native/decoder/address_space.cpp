@@ -63,13 +63,14 @@ void AddressSpace::check_range(uint64_t address, uint64_t size) const {
         throw std::invalid_argument("code lies outside of the address space");
 }
 
-void AddressSpace::add_file(const std::string& path, uint64_t offset, uint64_t size, uint64_t address) {
+void AddressSpace::add_file(const std::string& path, uint64_t offset, uint64_t size, uint64_t address,
+                            bool executable) {
     check_open();
     check_range(address, size);
     auto file = std::make_shared<MappedFile>(path, offset, size);
     if (file->size() == 0) return;
     const uint64_t usable = file->size();
-    pieces_.push_back({address, usable, std::move(file), path, offset});
+    pieces_.push_back({address, usable, std::move(file), path, offset, executable});
 }
 
 void AddressSpace::add_bytes(const uint8_t* data, size_t size, uint64_t address, uint32_t epoch) {
@@ -122,6 +123,18 @@ bool AddressSpace::whole_page(uint64_t page, const uint8_t** data) const {
     if (only == nullptr || only->address > begin || only->address + (only->size - 1) < last) return false;
     *data = only->file->data() + (begin - only->address);
     return true;
+}
+
+bool AddressSpace::executable(uint64_t address) const {
+    for (size_t i = first_touching(address); i < pieces_.size() && pieces_[i].address <= address; ++i) {
+        const auto& piece = pieces_[i];
+        if (piece.executable && piece.address + (piece.size - 1) >= address) return true;
+    }
+    const auto* indices = records_of(page_of(address));
+    return indices != nullptr && std::any_of(indices->begin(), indices->end(), [&](uint32_t index) {
+               const auto& record = records_[index];
+               return record.address <= address && address - record.address < record.data.size();
+           });
 }
 
 void AddressSpace::fill_from_files(uint64_t page, uint8_t* bytes, uint8_t* present) const {

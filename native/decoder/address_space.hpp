@@ -50,6 +50,7 @@ struct FilePiece {
     std::shared_ptr<MappedFile> file;
     std::string path;
     uint64_t offset;
+    bool executable;
 };
 
 struct CodeRecord {
@@ -62,7 +63,7 @@ struct CodeRecord {
 class AddressSpace {
 public:
     explicit AddressSpace(int mode);
-    void add_file(const std::string& path, uint64_t offset, uint64_t size, uint64_t address);
+    void add_file(const std::string& path, uint64_t offset, uint64_t size, uint64_t address, bool executable);
     void add_bytes(const uint8_t* data, size_t size, uint64_t address, uint32_t epoch);
     void freeze();
 
@@ -73,6 +74,8 @@ public:
     const std::vector<uint32_t>* records_of(uint64_t page) const;
     // copies what files have of [address, address + size) and marks it in `present`
     bool whole_page(uint64_t page, const uint8_t** data) const;
+    // whether code may be there: in an executable part of a file, or where code was recorded
+    bool executable(uint64_t address) const;
     void fill_from_files(uint64_t page, uint8_t* bytes, uint8_t* present) const;
 
 private:

@@ -59,13 +59,13 @@ uint32_t BlockTable::intern(const BlockShape& s) {
         // code that changed keeps its number only where every instruction has kept its place
         if (row.start == s.start && row.last == s.last && row.space == s.space && row.kind == s.kind &&
             row.count == s.count && row.length == s.length &&
-            std::memcmp(pool_.data() + row.sizes, s.sizes, s.count) == 0)
+            (s.count == 0 || std::memcmp(pool_.data() + row.sizes, s.sizes, s.count) == 0))
             return slots_[at] - 1;
     }
     if (rows_.size() >= kMaxBlocks || pool_.size() + s.count > kMaxPool) return kNone;
     const auto id = static_cast<uint32_t>(rows_.size());
     rows_.push_back({s.start, s.last, pool_.size(), s.length, s.count, s.space, s.kind});
-    pool_.insert(pool_.end(), s.sizes, s.sizes + s.count);
+    if (s.count != 0) pool_.insert(pool_.end(), s.sizes, s.sizes + s.count);
     slots_[at] = id + 1;
     if (rows_.size() * 2 > slots_.size()) grow();
     return id;

@@ -19,6 +19,7 @@ enum class Kind : uint8_t {
     ret = 6,
     far = 7,
     indirect_far = 8,
+    unknown = 9,  // no instruction: nobody knows what code is there
 };
 
 struct BlockShape {

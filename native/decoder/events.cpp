@@ -80,7 +80,7 @@ Walker::Settled Walker::settle_sync(Output& out) {
         return Settled::done;
     }
     if (!reached(event_.ip)) return Settled::walk;
-    part_.sizes.clear();
+    drop_part();
     from_ = masked(event_.ip);
     set_mode(event_.mode);
     return Settled::done;
@@ -105,7 +105,7 @@ Walker::Settled Walker::settle_enabled(Output& out) {
     }
     const uint64_t ip = masked(event_.ip);
     const bool same = async_ && ip == off_ip_;
-    const bool inside = !part_.sizes.empty();
+    const bool inside = !part_.sizes.empty();  // an unknown place may have got code
     if (same && !(code_changed_ && inside)) {
         // an interrupt that returned: the block goes on as if nothing had happened
         join();

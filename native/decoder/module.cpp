@@ -132,6 +132,7 @@ nb::dict decoder_statistics(const Decoder& decoder) {
     result["psb"] = s.psb;
     result["plain"] = s.plain;
     result["epochs"] = s.epochs;
+    result["unknown"] = s.unknown;
     return result;
 }
 
@@ -191,7 +192,7 @@ NB_MODULE(_decoder, m) {
 
     nb::class_<AddressSpace>(m, "AddressSpace")
         .def(nb::init<int>(), "mode"_a = 64)
-        .def("add_file", &AddressSpace::add_file, "path"_a, "offset"_a, "size"_a, "address"_a)
+        .def("add_file", &AddressSpace::add_file, "path"_a, "offset"_a, "size"_a, "address"_a, "executable"_a = true)
         .def(
             "add_bytes",
             [](AddressSpace& space, nb::handle data, uint64_t address, uint32_t epoch) {

@@ -56,9 +56,12 @@ bool Walker::ready(Node& node) {
 // if that is inside of the block, part_ becomes what ran before
 bool Walker::reached(uint64_t ip) {
     ip = masked(ip);
-    part_.sizes.clear();
+    drop_part();
     if (ip < from_) return false;
-    if (ip == ip_) return true;
+    if (ip == ip_) {
+        part_unknown_ = unknown_here();
+        return true;
+    }
     Node& node = here();
     load(node);
     const bool past = node.fault == Fault::none ? ip > node.last : ip > node.next;
@@ -77,6 +80,16 @@ bool Walker::reached(uint64_t ip) {
     if (at != ip) return false;
     part_ = std::move(part);
     return true;
+}
+
+// whether a transfer led to where no code can be: no image has it, it is no instruction, or its page is not
+// executable. Asked where the program was interrupted before it ran anything there
+bool Walker::unknown_here() {
+    if (gap_ != Gap::none) return false;
+    Node& node = here();
+    load(node);
+    const bool readable = node.real_flow != Flow::broken || node.count != 0;
+    return !readable || !view_.space().executable(ip_);
 }
 
 void Walker::set_mode(pt_exec_mode mode) {
@@ -124,9 +137,31 @@ void Walker::emit(const Node& node, Output& out) {
     statistics_.instructions += node.count;
 }
 
+// a step to ip_, where no code is known; the caller has room for it
+bool Walker::emit_unknown(Output& out) {
+    BlockShape shape;
+    shape.start = shape.last = ip_;
+    shape.space = index_;
+    shape.kind = Kind::unknown;
+    Node node;
+    node.id = table_->intern(shape);
+    if (node.id == BlockTable::kNone) return false;
+    emit(node, out);
+    ++statistics_.unknown;
+    return true;
+}
+
 // the part of a block that ran before it was interrupted; the caller has room for one step
 bool Walker::emit_part(Output& out) {
-    if (part_.sizes.empty()) return false;
+    if (!has_part()) return false;
+    if (part_unknown_) {
+        drop_part();
+        const Gap after = gap_;
+        gap_ = part_gap_;
+        const bool emitted = emit_unknown(out);
+        gap_ = after;
+        return emitted;
+    }
     BlockShape shape;
     shape.start = part_.start;
     shape.last = part_.last;
@@ -150,15 +185,15 @@ bool Walker::emit_part(Output& out) {
 // the walker is before the instruction that reached() was asked for: what ran of its block is kept until the block
 // goes on or not
 void Walker::cut() {
-    if (part_.sizes.empty()) return;
+    if (!has_part()) return;
     part_gap_ = gap_;
     gap_ = Gap::none;
 }
 
 // the interruption is over, and the block goes on
 void Walker::join() {
-    if (part_.sizes.empty()) return;
-    part_.sizes.clear();
+    if (!has_part()) return;
+    drop_part();
     gap_ = part_gap_;
 }
 
@@ -170,7 +205,7 @@ void Walker::set_gap(Gap gap) {
 
 void Walker::detail(Gap cause, uint64_t address) {
     if (details_.size() < kMaxDetails)
-        details_.push_back({statistics_.blocks + !part_.sizes.empty(), cause, where_, address, 0});
+        details_.push_back({statistics_.blocks + has_part(), cause, where_, address, 0});
 }
 
 void Walker::lose(Gap cause, uint64_t address) {

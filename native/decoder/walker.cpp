@@ -46,7 +46,10 @@ Walker::Step Walker::step(Source& source, Output& out, bool packets) {
     }
     if (flow == Flow::broken) {
         look_up(source);
-        if (node.count != 0) emit(node, out);
+        if (node.count != 0)
+            emit(node, out);
+        else if (gap_ == Gap::none)
+            emit_unknown(out);
         lose(node.fault == Fault::unmapped ? Gap::unmapped : Gap::lost, node.next);
         return Step::lost;
     }
@@ -116,6 +119,8 @@ bool Walker::run_out(Output& out) {
         } else {
             emit(node, out);
         }
+    } else if (node.real_flow == Flow::broken && node.count == 0 && gap_ == Gap::none) {
+        emit_unknown(out);
     }
     enabled_ = false;
     return false;

@@ -40,7 +40,7 @@ struct GapDetail {
 
 struct Statistics {
     uint64_t bytes = 0, bytes_lost = 0, instructions = 0, blocks = 0, errors = 0, unmapped = 0;
-    uint64_t overflows = 0, psb = 0, plain = 0, epochs = 0;
+    uint64_t overflows = 0, psb = 0, plain = 0, epochs = 0, unknown = 0;
 };
 
 struct Output {
@@ -118,13 +118,20 @@ private:
     bool load(Node& node);
     bool ready(Node& node);
     bool reached(uint64_t ip);
+    bool unknown_here();
     void set_mode(pt_exec_mode mode);
     void set_epoch(uint64_t epoch);
     void make_room();
 
     // -- output (place.cpp)
     void emit(const Node& node, Output& out);
+    bool emit_unknown(Output& out);
     bool emit_part(Output& out);
+    bool has_part() const { return part_unknown_ || !part_.sizes.empty(); }
+    void drop_part() {
+        part_unknown_ = false;
+        part_.sizes.clear();
+    }
     void cut();
     void join();
     void set_gap(Gap gap);
@@ -182,6 +189,7 @@ private:
     bool code_changed_ = false;
     uint64_t off_ip_ = 0;
     CodeBlock part_;  // what ran of the block at ip_ when it was interrupted; empty: nothing
+    bool part_unknown_ = false;  // nothing ran, and nothing can: the transfer to ip_ is the last that is known
     Gap part_gap_ = Gap::none;
 
     bool held_ = false;  // event_ waits until the walker reaches its address

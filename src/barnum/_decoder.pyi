@@ -33,12 +33,13 @@ class AddressSpace:
     def __init__(self, mode: int = 64) -> None:
         """`mode` is 32 or 64: how code is read until the trace tells (MODE.Exec). ValueError for another."""
 
-    def add_file(self, path: str, offset: int, size: int, address: int) -> None:
+    def add_file(self, path: str, offset: int, size: int, address: int, executable: bool = True) -> None:
         """Map `size` bytes at `offset` of a flat image read-only at `address`.
 
         Less is mapped where the file ends before that. Where files overlap, the one at the higher address
-        (or else the one added last) wins. Raises OSError when the file cannot be mapped, ValueError when it
-        would lie outside of the address space.
+        (or else the one added last) wins. `executable` says whether its pages are, which matters only where
+        the program was interrupted right behind a transfer to them. Raises OSError when the file cannot be
+        mapped, ValueError when it would lie outside of the address space.
         """
 
     def add_bytes(self, data: bytes | bytearray | memoryview, address: int, epoch: int = 0) -> None:
@@ -60,7 +61,8 @@ class BlockTable:
         of the last instruction), `count` uint32 (instructions), `kind` uint8, `space` uint32 (the
         `space_index` of the decoder).
         kind: 0 none (the block was cut), 1 conditional, 2 jump, 3 indirect jump, 4 call, 5 indirect call,
-        6 return, 7 far, 8 indirect far.
+        6 return, 7 far, 8 indirect far, 9 unknown: no block, but a place that a transfer led to and of which
+        no code is known, or where none can run (`count` and `length` are 0).
         """
 
 class Decoder:
@@ -110,7 +112,7 @@ class Decoder:
 
         `bytes` fed, `bytes_lost`, `instructions`, `blocks` (steps), `errors` (losses and missing code),
         `unmapped` (of these: missing code), `overflows`, `psb` (pieces), `plain` (pieces read directly),
-        `epochs` (changes of code that were met).
+        `epochs` (changes of code that were met), `unknown` (steps to places without known code).
         """
 
     def unmapped(self) -> dict[int, int]:

@@ -1,6 +1,7 @@
 """One thing at a time: tracing on and off, missing code, packets that do not fit, wrong use."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from decoding import (
     OFF,
     OVERFLOW,
     START,
+    UNKNOWN,
     UNMAPPED,
     gaps_of,
     space_of,
@@ -81,8 +83,9 @@ def test_leaving_what_is_traced(plain: bool) -> None:
     enc.pgd(0x1234)
     enc.pge(BASE)
     steps, decoder = steps_of(enc.bytes(), space_of(code), plain)
-    assert [(s[0] - BASE, s[4]) for s in steps] == [(0, START), (4, 0), (6, OFF), (0, OFF), (4, 0)]
-    # what comes after is not mapped, but did not run for certain
+    assert [(s[0] - BASE, s[4]) for s in steps] == [(0, START), (4, 0), (6, OFF), (0, OFF), (4, 0), (0x16, 0)]
+    # code ends there: whether what comes after ran is not known, but that it went there is
+    assert steps[-1][2:4] == (0, UNKNOWN)
     assert decoder.statistics()["errors"] == 0
 
 
@@ -143,10 +146,11 @@ def test_missing_code_is_a_gap(plain: bool) -> None:
     trace = enc.bytes()
     steps, decoder = steps_of(trace, space_of(JMP_RAX + jne(-4) + NOP * 3), plain)
     assert steps == [
-        (BASE, BASE, 1, 3, START), (BASE + 2, BASE + 2, 1, 1, UNMAPPED), (BASE + 4, BASE + 6, 3, 0, 0),
+        (BASE, BASE, 1, 3, START), (0xDEAD000, 0xDEAD000, 0, UNKNOWN, 0),
+        (BASE + 2, BASE + 2, 1, 1, UNMAPPED), (BASE + 4, BASE + 6, 3, 0, 0),
         (BASE, BASE, 1, 3, UNMAPPED), (BASE, BASE, 1, 3, 0),
     ]  # fmt: skip
-    assert gaps_of(decoder) == [(1, UNMAPPED), (3, UNMAPPED)]
+    assert gaps_of(decoder) == [(2, UNMAPPED), (4, UNMAPPED)]
     first, second = decoder.gaps()
     assert (first[3], second[3]) == (0xDEAD000, BASE + 7)
     assert first[4] > 0
@@ -157,14 +161,96 @@ def test_missing_code_is_a_gap(plain: bool) -> None:
 
 
 @BOTH
-def test_a_wild_jump_that_faults_is_no_error(plain: bool) -> None:
+@pytest.mark.parametrize("target", [0, 0x4141414141, (1 << 64) - 16, BASE + 2])
+def test_a_wild_jump_that_faults_is_a_transfer(target: int, plain: bool) -> None:
     enc = Encoder()
     enc.psb(BASE)
-    enc.tip(0)
-    enc.fup(0)
+    enc.tip(target)
+    enc.fup(target)
     enc.pgd()
     steps, decoder = steps_of(enc.bytes(), space_of(JMP_RAX), plain)
-    assert steps == [(BASE, BASE, 1, 3, START)]
+    assert steps == [(BASE, BASE, 1, 3, START), (target, target, 0, UNKNOWN, 0)]
+    assert decoder.statistics()["errors"] == 0
+    assert decoder.statistics()["unknown"] == 1
+
+
+@BOTH
+def test_a_fault_at_known_code_is_no_wild_jump(plain: bool) -> None:
+    enc = Encoder()
+    enc.psb(BASE)
+    enc.tip(BASE)
+    enc.fup(BASE)
+    enc.pgd()
+    enc.pge(BASE)  # the page was fetched: it goes on
+    enc.tip(BASE)
+    steps, decoder = steps_of(enc.bytes(), space_of(JMP_RAX), plain)
+    assert [(s[0], s[3], s[4]) for s in steps] == [(BASE, 3, START), (BASE, 3, 0), (BASE, 3, 0)]
+    assert decoder.statistics()["unknown"] == 0
+
+
+@BOTH
+def test_a_handler_runs_after_a_wild_jump(plain: bool) -> None:
+    enc = Encoder()
+    enc.psb(BASE)
+    enc.tip(0xDEAD000)
+    enc.fup(0xDEAD000)
+    enc.pgd()
+    enc.pge(BASE)  # a handler of the signal
+    enc.tip(BASE)
+    steps, _ = steps_of(enc.bytes(), space_of(JMP_RAX), plain)
+    assert [(s[0], s[3], s[4]) for s in steps] == [
+        (BASE, 3, START), (0xDEAD000, UNKNOWN, 0), (BASE, 3, ASYNC), (BASE, 3, 0)
+    ]  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize(("flag", "wild"), [(False, True), (True, False)])
+def test_data_that_is_called_and_faults_is_no_code(
+    flag: bool, wild: bool, plain: bool, tmp_path: Path
+) -> None:
+    code, data = tmp_path / "code", tmp_path / "data"
+    code.write_bytes(JMP_RAX)
+    data.write_bytes(RET)
+    space = AddressSpace(64)
+    space.add_file(str(code), 0, 2, BASE)
+    space.add_file(str(data), 0, 1, BASE + 0x1000, executable=flag)
+    enc = Encoder()
+    enc.psb(BASE)
+    enc.tip(BASE + 0x1000)
+    enc.fup(BASE + 0x1000)
+    enc.pgd()
+    steps, _ = steps_of(enc.bytes(), space, plain)
+    assert [(s[0] - BASE, s[3]) for s in steps] == [(0, 3), (0x1000, UNKNOWN)][: 1 + wild]
+
+
+@BOTH
+def test_data_that_runs_is_code(plain: bool, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(JMP_RAX)
+    space = AddressSpace(64)
+    # the map is older than the trace, or the page was made executable
+    space.add_file(str(data), 0, 2, BASE, executable=False)
+    enc = Encoder()
+    enc.psb(BASE)
+    enc.tip(BASE)
+    enc.tip(BASE)
+    steps, _ = steps_of(enc.bytes(), space, plain)
+    assert [(s[0], s[3]) for s in steps] == [(BASE, 3)] * 3
+
+
+@BOTH
+def test_as_many_wild_targets_are_as_many_steps(plain: bool) -> None:
+    count = 1 << 17
+    enc = Encoder()
+    enc.psb(BASE)
+    for number in range(count):
+        enc.tip(0x4100000000 + number)
+        enc.fup(0x4100000000 + number)
+        enc.pgd()
+        enc.pge(BASE)
+    steps, decoder = steps_of(enc.bytes(), space_of(JMP_RAX), plain)
+    assert decoder.statistics()["unknown"] == count
+    assert len(steps) == 2 * count + 1
     assert decoder.statistics()["errors"] == 0
 
 

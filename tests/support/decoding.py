@@ -12,6 +12,8 @@ from pt_program import Step
 
 BASE = 0x400000
 START, OFF, ASYNC, OVERFLOW, LOST, UNMAPPED, CHANGED = range(1, 8)
+# kind of a place without known code
+UNKNOWN = 9
 
 
 class Recorded:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from barnum.paths.kinds import Kind
 from barnum.texts import printable
 
 if TYPE_CHECKING:
     from barnum.paths.decode import Decoding
 
 _PAGES_SHOWN = 10
+_PLACES_SHOWN = 10
 _NO_MODULE = "(in no module)"
 
 
@@ -34,6 +36,7 @@ def summarize(decoding: Decoding) -> str:
         f"blocks        {decoding.steps:,} ({int((times > 0).sum()):,} distinct)",
         f"instructions  {int(instructions.sum()):,}",
         f"unmapped      {statistics['unmapped']:,} times in {len(decoding.unmapped):,} pages",
+        *_unknown(blocks, times),
         "gaps          "
         + (", ".join(f"{count:,} {name}" for name, count in decoding.causes.items()) or "none"),
     ]
@@ -46,6 +49,9 @@ def summarize(decoding: Decoding) -> str:
     lines += ["", f"{'blocks':>15} {'process':>7} {'thread':>9}  stream"]
     for stream in header["streams"]:
         note = f" ({printable(stream['broken'])})" if "broken" in stream else ""
+        if "ends_at" in stream:
+            end = stream["ends_at"]
+            note += f", ends at {end['address']}, where no code is known ({printable(end['place'])})"
         lines.append(
             f"{stream['steps']:>15,} {stream['process']:>7} {stream['thread']:>9}  {stream['file']}{note}"
         )
@@ -55,6 +61,21 @@ def summarize(decoding: Decoding) -> str:
         most = sorted(decoding.unmapped.items(), key=lambda page: (-page[1], page[0]))[:_PAGES_SHOWN]
         lines += ["", "unmapped pages: " + ", ".join(f"{page:x} ({count:,})" for page, count in most)]
     return "\n".join(lines)
+
+
+def _unknown(blocks: Any, times: Any) -> list[str]:
+    """A line on transfers to places without known code, where there are any."""
+    places = np.flatnonzero((blocks.kind == Kind.UNKNOWN) & (times > 0))
+    if not len(places):
+        return []
+    most = places[np.argsort(-times[places], kind="stable")][:_PLACES_SHOWN].tolist()
+    shown = [f"{int(blocks.start[at]):x} in {printable(blocks.modules[blocks.module[at]])}" for at in most]
+    more = ", …" if len(places) > len(most) else ""
+    return [
+        f"unknown       {int(times[places].sum()):,} transfers to {len(places):,} places without known code: "
+        + ", ".join(shown)
+        + more
+    ]
 
 
 def _losses(decoding: Decoding) -> list[str]:

@@ -26,12 +26,17 @@ from barnum.verdicts.features import Run, read_run
 from barnum.verdicts.judgement import refusal_of, refused
 from barnum.verdicts.method import Verdict
 
+# no module is as large, and no reader of JSON would have the number
+_MOST = 1 << 53
+
 
 class CodePlace(msgspec.Struct, frozen=True):
-    """A place in code: the path of its module (None: it lies in none), and the offset in that."""
+    """A place in code: the path of its module (None: it lies in none), and the offset in that. A place
+    without known code, outside of all modules, has the name of its page and its address. An offset that
+    readers of JSON cannot hold is None."""
 
     module: str | None
-    offset: int
+    offset: int | None
 
 
 class CallPlace(msgspec.Struct, frozen=True):
@@ -228,7 +233,8 @@ class TraceJudge(Judge):
     def _place(self, path: PathReader, block: int) -> CodePlace:
         module = int(path.blocks.module[block])
         name = path.blocks.modules[module] if module >= 0 else None
-        return CodePlace(name, int(path.blocks.offset[block]))
+        offset = int(path.blocks.offset[block])
+        return CodePlace(name, offset if offset < _MOST else None)
 
 
 def _opened(place: Path) -> Sample:

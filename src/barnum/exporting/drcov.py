@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from barnum.errors import InputError, ParsedTraceError, SampleError
 from barnum.exporting.exporter import Exporter
-from barnum.paths import Blocks, PathReader, open_path
+from barnum.paths import Blocks, Kind, PathReader, open_path
 from barnum.samples import Process, Sample
 from barnum.texts import printable
 
@@ -87,6 +87,7 @@ def _kept(path: PathReader) -> I64:
             _log.warning("%s: left out %s blocks that %s", path.file, f"{count:,}", why)
             kept[these] = False
 
+    leave_out(blocks.kind == Kind.UNKNOWN, "are places without known code")
     leave_out(blocks.module < 0, "lie in no module")
     leave_out(blocks.offset > np.uint64(_SPACE) - length, "lie beyond 4 GiB of their module")
     leave_out(length == 0, "have no length")

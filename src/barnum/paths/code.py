@@ -33,6 +33,7 @@ class Piece(NamedTuple):
     offset: int
     size: int
     address: int
+    executable: bool = True
 
 
 class Record(NamedTuple):
@@ -112,7 +113,7 @@ def load_code(sample: Sample, process: Process, bin_dir: FilePath) -> Code:
             offset = region.start - module.base
             length = min(region.end - region.start, size - offset)
             if length > 0:
-                pieces.append(Piece(image, offset, length, region.start))
+                pieces.append(Piece(image, offset, length, region.start, region.executable))
     records = _read_records(process.code) if process.code else Records()
     if not pieces and not records:
         raise ImageError(

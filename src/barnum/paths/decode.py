@@ -12,9 +12,10 @@ import numpy as np
 
 from barnum import __version__, _decoder
 from barnum.errors import ImageError, SampleError, TraceError
-from barnum.paths.blocks import I32, U32, U64, Blocks, Chunk, GapDetails
+from barnum.paths.blocks import Blocks, Chunk, GapDetails
 from barnum.paths.code import Code, CodeReader, load_code
-from barnum.paths.kinds import GAPS, Gap
+from barnum.paths.kinds import GAPS, Gap, Kind
+from barnum.paths.modules import Modules
 from barnum.paths.packed import MAX_SIZE, RawTrace
 from barnum.paths.rowwriter import MoreTexts, RowTexts
 from barnum.samples import Process, Sample, Stream
@@ -72,11 +73,13 @@ class Decoding:
         processes = sample.processes(bin_dir, {stream.process for stream in self._streams})
         self._code = _load_codes(sample, processes, bin_dir)
         self._spaces: dict[int, Any] = {}
-        self._modules = _Modules(processes)
+        self._modules = Modules(processes)
         self._statistics: Counter[str] = Counter()
         # by process and address of the page
         self._unmapped: Counter[tuple[int, int]] = Counter()
         self._done: list[dict[str, Any]] = []
+        # of each stream the block of its last step
+        self._last: list[int] = []
         self._gaps: list[GapDetails] = []
         self._details = 0
         self._causes = np.zeros(len(GAPS), np.int64)
@@ -168,13 +171,27 @@ class Decoding:
             "name": self.sample.name,
             "label": self.sample.label,
             "extra_labels": list(self.sample.info.extra_labels),
-            "streams": self._done,
+            "streams": self.streams,
             "statistics": self.statistics,
             "gaps": self.causes,
             "modules_without_image": self.missing,
             "truncated": self.truncated,
             "spawn": self.spawn,
         }
+
+    @property
+    def streams(self) -> list[dict[str, Any]]:
+        """The streams so far, for the header. ``ends_at`` of one whose last transfer led to where no code is
+        known: the name of the place and its address in hex."""
+        blocks = self.blocks
+        streams = []
+        for stream, last in zip(self._done, self._last, strict=True):
+            end = {}
+            if last >= 0 and blocks.kind[last] == Kind.UNKNOWN:
+                place = blocks.modules[blocks.module[last]]
+                end = {"ends_at": {"place": place, "address": f"0x{int(blocks.start[last]):x}"}}
+            streams.append({**stream, **end})
+        return streams
 
     def row_texts(self) -> MoreTexts:
         """Texts of the blocks' last instructions, for the original's rows."""
@@ -199,9 +216,9 @@ class Decoding:
 
     def _blocks_from(self, known: int) -> Blocks:
         arrays = {name: column[known:] for name, column in self.table.arrays().items()}
-        module, offset, hashes = self._modules.find(arrays["space"], arrays["start"])
+        module, offset, bbid = self._modules.find(arrays["space"], arrays["start"], arrays["kind"])
         return Blocks(
-            bbid=(hashes << np.uint64(32)) + offset,
+            bbid=bbid,
             kind=arrays["kind"],
             module=module,
             modules=self._modules.names,
@@ -220,6 +237,7 @@ class Decoding:
         first = self.steps
         row: dict[str, Any] = {"file": stream.path.name, "process": stream.process, "thread": stream.thread}
         self._done.append(row)
+        self._last.append(-1)
         pieces = iter(raw)
         final = False
         try:
@@ -241,6 +259,7 @@ class Decoding:
                         self.truncated = "timeout"
                         break
                     self.steps += len(block)
+                    self._last[-1] = int(block[-1])
                     self._causes += np.bincount(gap[gap != 0], minlength=len(GAPS))
                     if prefix:
                         prefix.follow(self.steps - first)
@@ -388,58 +407,9 @@ def _address_space(code: Code) -> Any:
     space = _decoder.AddressSpace(code.mode)
     try:
         for piece in code.pieces:
-            space.add_file(str(piece.file), piece.offset, piece.size, piece.address)
+            space.add_file(str(piece.file), piece.offset, piece.size, piece.address, piece.executable)
         for record in code.records:
             space.add_bytes(record.data, record.address, record.epoch)
     except (OSError, ValueError) as error:
         raise ImageError(f"an image cannot be mapped: {error}") from None
     return space
-
-
-class _Modules:
-    """Finds the module of an address, for many addresses at once."""
-
-    def __init__(self, processes: Sequence[Process]) -> None:
-        names: dict[str, int] = {}
-        self._tables: dict[int, tuple[U64, U64, I32, U64]] = {}
-        tables: dict[int, tuple[U64, U64, I32, U64]] = {}
-        for process in processes:
-            mapping = process.mapping
-            if id(mapping) not in tables:
-                modules = mapping.modules
-                index = [names.setdefault(module.path, len(names)) for module in modules]
-                tables[id(mapping)] = (
-                    np.array([module.base for module in modules], np.uint64),
-                    np.array([module.end - 1 for module in modules], np.uint64),
-                    np.array(index, np.int32),
-                    np.array([module.hash for module in modules], np.uint64),
-                )
-            self._tables[process.index] = tables[id(mapping)]
-        self._maps = {process.index: process.mapping for process in processes}
-        self.names = tuple(names)
-
-    def path_at(self, process: int, address: int) -> str:
-        """Path of the module at an address, empty where there is none."""
-        module = self._maps[process].find(address)
-        return module.path if module else ""
-
-    def find(self, space: U32, start: U64) -> tuple[I32, U64, U64]:
-        """Module i32[n] (-1: none), offset u64[n] in it and hash u64[n] of its path, by process and address.
-
-        Outside of modules the offset is the address, and the hash 0.
-        """
-        module: I32 = np.full(len(start), -1, np.int32)
-        offset = start.copy()
-        hashes: U64 = np.zeros(len(start), np.uint64)
-        for process in np.unique(space).tolist():
-            bases, lasts, index, path_hashes = self._tables[process]
-            if not len(bases):
-                continue
-            here = np.flatnonzero(space == process)
-            place = np.searchsorted(bases, start[here], side="right") - 1
-            inside = (place >= 0) & (start[here] <= lasts[place])
-            here, place = here[inside], place[inside]
-            module[here] = index[place]
-            offset[here] -= bases[place]
-            hashes[here] = path_hashes[place]
-        return module, offset, hashes

@@ -7,7 +7,10 @@ from enum import IntEnum
 
 
 class Kind(IntEnum):
-    """What ends a block. Codes are those of the decoder and of parsed traces."""
+    """What ends a block. Codes are those of the decoder and of parsed traces.
+
+    UNKNOWN is no block of code: a place that a transfer led to, of which no code is known.
+    """
 
     NONE = 0
     CONDITIONAL = 1
@@ -18,6 +21,7 @@ class Kind(IntEnum):
     RETURN = 6
     FAR = 7
     INDIRECT_FAR = 8
+    UNKNOWN = 9
 
 
 class Gap(IntEnum):
@@ -44,6 +48,7 @@ KINDS: tuple[str, ...] = (
     "return",
     "far",
     "indirect far",
+    "unknown",
 )
 GAPS: tuple[str, ...] = (
     "none",

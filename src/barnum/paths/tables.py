@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from barnum.errors import ParsedTraceError
 from barnum.paths.blocks import Blocks, GapDetails
+from barnum.paths.kinds import KINDS
 from barnum.texts import reason
 
 MAX_TABLE = 1 << 30  # bytes of a table once inflated
@@ -62,7 +63,7 @@ def unpack_blocks(packed: bytes) -> Blocks:
         raise ParsedTraceError("a module without a name")
     names = tuple(module.dictionary.to_pylist())
     numbers = {name: _numbers(table, name) for name in _NUMBERS}
-    if len(table) and numbers["kind"].max() > 8:
+    if len(table) and numbers["kind"].max() >= len(KINDS):
         raise ParsedTraceError("a block of unknown kind")
     texts: dict[str, Any] = {}
     if table.schema.equals(IMPORTED):

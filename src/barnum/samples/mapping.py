@@ -22,6 +22,11 @@ _SHOWN = 300
 _MAPS_LINE = re.compile(
     r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ([r-])([w-])([x-])([ps-]) ([0-9a-f]{1,16}) \S+ \d+ *(.*)", re.ASCII
 )
+# what a map calls executable memory without a name: this and its address
+ANONYMOUS_CODE = "/anon/"
+# pages without a name
+ANONYMOUS = "[anonymous]"
+UNMAPPED = "[unmapped]"
 # Volatility 2's ldrmodules has fixed columns
 _LDR_BASE = slice(30, 48)
 _LDR_PATH = slice(69, None)
@@ -131,14 +136,14 @@ class MemoryMap:
         groups: list[list[Region]] = []
         for region in self.regions:
             if not region.path.startswith("/") and not region.executable:
-                continue  # heap, stack: no code
+                continue  # heap, stack, other data: no code
             last = groups[-1][-1] if groups else None
             if last is not None and last.path == region.path and last.offset <= region.offset:
                 groups[-1].append(region)
             else:
                 groups.append([region])
         return [
-            Module(group[0].path, group[0].start, group[-1].end, _hash(group[0].path), tuple(group))
+            Module(group[0].path, group[0].start, group[-1].end, hash_of(group[0].path), tuple(group))
             for group in groups
         ]
 
@@ -154,7 +159,8 @@ class MemoryMap:
         return [module.base for module in self.modules]
 
 
-def _hash(path: str) -> int:
+def hash_of(path: str) -> int:
+    """Adler-32 of a path in UTF-8: the upper half of the BBIDs in it."""
     return zlib.adler32(path.encode("utf-8", errors="replace"))
 
 
@@ -172,9 +178,7 @@ def _read_maps(lines: list[str]) -> list[Region]:
             continue  # above all addresses of programs; never traced
         executable = fields[5] == "x"
         if not path:
-            if not executable:
-                continue
-            path = f"/anon/{start:x}"
+            path = f"{ANONYMOUS_CODE}{start:x}" if executable else ANONYMOUS
         regions.append(Region(start, end, offset, executable, path))
     return regions
 
