@@ -95,9 +95,26 @@ def write_path(
         "schema": 1,
         "source": calls.format,
         "truncated": "report" if calls.truncated else None,
+        "intact": _intact(calls) if calls.truncated else None,
         **(header or {}),
     }
     return write_parquet(file, _chunks(calls, apart), lambda: Ending(blocks, document, GapDetails.empty()))
+
+
+def _intact(calls: Calls) -> int:
+    """With how many steps the path of the whole report would begin, where the report breaks off.
+
+    Of its first stream what is there is the beginning; others may move when that one goes on. None are known
+    where the rest of the report may show that another process is the one to take: only one that was asked
+    for, that runs the submitted file, or that a report of a single list of calls has, is sure.
+    """
+    (first, *others) = calls.processes
+    alone = calls.format == "sequence" and not others and first.pid < 0 and not first.path
+    if not alone and calls.chosen_by not in ("process", "program"):
+        return 0
+    begins = np.flatnonzero(calls.first)
+    # and the block before it
+    return 1 + int(begins[1] if len(begins) > 1 else len(calls.call))
 
 
 def _chunks(calls: Calls, apart: int | None) -> Iterator[Chunk]:

@@ -45,15 +45,18 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``steps`` of the path; ``cut`` is how many of them the first thread took before the first other process
     was started (None: none was, or it is not known). ``lost`` is the share that recording or decoding lost,
-    ``truncated`` says that a time limit ended decoding, ``unmapped`` how often code had no image. ``status``,
-    ``signal`` and ``timeout`` tell how the program ended and ``children`` how many other processes it
-    started; None where the sample does not say.
+    ``truncated`` says that a time limit ended decoding, or that a report breaks off, ``unmapped`` how often
+    code had no image. ``intact`` is there where something is missing: with so many steps the whole path would
+    begin as well (None: that is not known, or nothing is missing). ``status``, ``signal`` and ``timeout``
+    tell how the program ended and ``children`` how many other processes it started; None where the sample
+    does not say.
     """
 
     steps: int
     cut: int | None = None
     lost: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     truncated: bool = False
+    intact: Annotated[int, msgspec.Meta(ge=0)] | None = None
     unmapped: int | None = None
     status: int | None = None
     signal: int | None = None

@@ -13,7 +13,7 @@ from barnum.errors import SampleError
 from barnum.evaluations.header import SCHEMA, Header, Source
 from barnum.models.model import Model
 from barnum.paths import Learn, PathReader
-from barnum.samples import Sample, read_meta
+from barnum.samples import Meta, Sample, read_meta
 
 _log = logging.getLogger(__name__)
 
@@ -59,17 +59,48 @@ def source_of(path: PathReader, folder: Path) -> Source:
     if meta is not None and share is not None:
         blocks = sum(stream.lost_blocks for stream in meta.streams)
         share = 1 - (1 - share) * (1 - blocks / max(1, blocks + path.rows))
+    truncated = header.get("truncated") is not None
+    spawn = path.spawn
+    if spawn is None and truncated and meta is not None and meta.spawn is not None:
+        spawn = path.rows  # the path breaks off before
     return Source(
         steps=path.rows,
-        cut=None if path.spawn is None else min(path.spawn, path.first_stream),
+        cut=None if spawn is None else min(spawn, path.first_stream),
         lost=share,
-        truncated=header.get("truncated") is not None,
+        truncated=truncated,
+        intact=_intact(path, meta) if truncated or share else None,
         unmapped=unmapped,
         status=meta.exit.status if meta else None,
         signal=meta.exit.signal if meta else None,
         timeout=meta.exit.timeout if meta else None,
         children=meta.children if meta else None,
     )
+
+
+def _intact(path: PathReader, meta: Meta | None) -> int | None:
+    """Number of steps before anything was lost; None where it is not known."""
+    header = path.header
+    if header.get("truncated") == "report":
+        # only its reader knows; see calls/path.py
+        return _count(header.get("intact"))
+    statistics = header.get("statistics")
+    if isinstance(statistics, dict) and statistics.get("bytes_lost") and not len(path.gaps):
+        return None
+    losses = [path.rows, *path.gaps.step.tolist()]
+    stopped = {stream.file for stream in meta.streams if stream.lost_blocks} if meta is not None else set()
+    streams = header.get("streams")
+    if stopped and not isinstance(streams, list):
+        return None
+    end = 0
+    for stream in streams if stopped and streams else []:
+        steps = _count(stream.get("steps")) if isinstance(stream, dict) else None
+        if steps is None:
+            return None
+        end += steps
+        if stream.get("file") in stopped:
+            # what its recorder did not write would stand at its end
+            losses.append(end)
+    return int(min(losses))
 
 
 def _count(value: object) -> int | None:

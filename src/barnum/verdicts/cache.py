@@ -16,7 +16,7 @@ from barnum.files import open_regular
 from barnum.verdicts.features import WINDOWS, Run, read_run
 
 # changes when Run does
-_SCHEMA = 2
+_SCHEMA = 3
 _LARGEST = 1 << 24
 # made once, before several threads read: see evaluations/parquet.py
 _DECODER = msgspec.json.Decoder(Run)
