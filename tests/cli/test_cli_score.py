@@ -181,14 +181,23 @@ def test_what_is_no_detector(made, tmp_path):
     assert score(made / "detector")[0].code == 2
 
 
-def damaged(folder, **changes):
-    """Change the header of a sample's parsed trace."""
+def damaged(folder, lost=None, **changes):
+    """Change the header of a sample's parsed trace, and say that something was lost before a step."""
     import pyarrow.parquet as pq
+
+    from barnum.paths.blocks import GapDetails
+    from barnum.paths.tables import pack_gaps
 
     file = folder / "trace_parsed.parquet"
     table = pq.read_table(file)
     meta = dict(table.schema.metadata or {}) or dict(pq.ParquetFile(file).metadata.metadata)
     meta[b"barnum"] = json.dumps(json.loads(meta[b"barnum"]) | changes).encode()
+    if lost is not None:
+        kinds = (np.uint64, np.uint8, np.uint16, np.uint64, np.uint64, np.uint64)
+        row = (lost, 5, 0, 1000, 0x400000, 60)
+        meta[b"barnum.gaps"] = pack_gaps(
+            GapDetails(*(np.array([one], kind) for one, kind in zip(row, kinds, strict=True)))
+        )
     with pq.ParquetWriter(file, table.schema.with_metadata(None), store_schema=False) as writer:
         writer.write_table(table.replace_schema_metadata(None))
         writer.add_key_value_metadata({key.decode(): value for key, value in meta.items()})
@@ -198,16 +207,55 @@ def damaged(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
+        (
+            {"truncated": "timeout"},
+            "it breaks off: a time limit ended its decoding: give more time; or its report is not whole",
+        ),
+        (
+            {"statistics": {"bytes": 1000, "bytes_lost": 60, "unmapped": 3}, "lost": 2000},
+            "6.0 % of the trace was lost, code without an image was met 3 times (at most 5 % may be)",
+        ),
+    ],
+)
+def test_what_was_not_seen_whole_is_judged_by_how_it_begins(made, tmp_path, changes, why):
+    # the attack begins in the middle, before what is lost
+    bad = write_sample(tmp_path, "bad.doc", "malicious", attack_path(900))
+    whole = score(made / "detector", bad)[1][0]
+    damaged(bad, **changes)
+    ended, [line] = score("--fail-on-anomaly", made / "detector", bad)
+    assert (ended.code, line["verdict"], line["incomplete"]) == (3, "anomalous", why)
+    assert "refused" not in line
+    # of this sample all that was lost is nothing new
+    for name in ("score", "p_value", "threshold", "where"):
+        assert line[name] == whole[name], name
+    assert line["transfers"] == changes.get("lost", 3000) - 1
+    good = damaged(write_sample(tmp_path, "good.doc", "benign", nominal_path(3)), **changes)
+    ended, [line] = score("--fail-on-anomaly", made / "detector", good)
+    assert (ended.code, line["verdict"], line["refused"]) == (22, "refused", why)
+    assert "incomplete" not in line
+    assert line["transfers"] == 2999
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
         ({"truncated": "timeout"}, "a time limit ended its decoding"),
         ({"statistics": {"bytes": 1000, "bytes_lost": 60, "unmapped": 3}}, "6.0 % of the trace was lost"),
+        (
+            {"statistics": {"bytes": 1000, "bytes_lost": 60, "unmapped": 3}, "lost": 1400},
+            "6.0 % of the trace was lost",
+        ),
     ],
 )
 def test_what_was_not_seen_whole_is_not_judged(made, tmp_path, changes, why):
-    half = damaged(write_sample(tmp_path, "half.doc", "malicious", attack_path(900)), **changes)
+    # nothing new comes before the end, where the losses are is not known, the attack comes after them
+    path = nominal_path(3) if "truncated" in changes else attack_path(900)
+    half = damaged(write_sample(tmp_path, "half.doc", "malicious", path), **changes)
     bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(901))
     ended, lines = score(made / "detector", half)
     assert (ended.code, lines[0]["verdict"]) == (0, "refused")
     assert why in lines[0]["refused"]
+    assert "incomplete" not in lines[0]
     # a gate does not let it through
     ended, _ = score("--fail-on-anomaly", made / "detector", half)
     assert ended.code == 22

@@ -56,7 +56,7 @@ def test_whatever_a_report_says_is_text(browser, site, text, number):
     shown = text or "(no name)"
     assert by_script["names"] == [[shown, text]] * 2
     assert (by_script["name"], by_script["sample"]) == (shown, text)
-    assert by_script["notes"] == [text, text]
+    assert by_script["notes"] == [f"Anomalous, though incomplete: {text}"] * bool(text) + [text, text]
     assert by_script["refused"] == f"{text}: {text}"
     assert f"“{text}” alone would call" in by_script["trivial"]
     assert any(title.startswith(f"{text} +0x") for title in by_script["titles"])
@@ -210,3 +210,29 @@ def test_the_page_of_one_script_shows_what_its_modules_show(browser, site, tmp_p
     joined = browser.execute_script(script)
     assert browser.get_log("browser") == []
     assert joined.strip() == modules.strip()
+
+
+def test_an_incomplete_run_says_so_and_what_its_numbers_bound(browser, site):
+    sample = documents.sample(
+        "half.doc",
+        label="malicious",
+        verdict="anomalous",
+        incomplete="30 % was lost",
+        score=24.0,
+        p_value=0.02,
+        judged=40,
+    )
+    look_at(browser, site, documents.report([sample]))
+    facts = browser.execute_script(
+        """return Object.fromEntries([...document.querySelectorAll("dl.facts div")]
+            .map((fact) => [...fact.children].map((node) => node.textContent)))"""
+    )
+    assert facts["Score"].startswith("at least 24.00")
+    assert facts["p-value"] == "at most 0.020"
+    assert facts["Judged"] == (
+        "the first 40 of 100 predictions, before something was lost or another process was started"
+    )
+    (warned,) = browser.find_elements("css selector", "#sample > p.warn")
+    assert warned.text == "Anomalous, though incomplete: 30 % was lost"
+    tags = browser.find_elements("css selector", "span[title='incomplete: 30 % was lost']")
+    assert {tag.text for tag in tags} == {"anomalous"}

@@ -364,6 +364,44 @@ def test_what_was_refused_and_why(folder):
     assert not any(b"s8" in line for line in as_json_lines(report).splitlines())
 
 
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ({"lost": 0.3, "unmapped": 7}, "30.0 % of the trace was lost, code without an image was met 7 times"),
+        ({"truncated": True}, "it breaks off: a time limit ended its decoding"),
+    ],
+)
+def test_what_is_anomalous_though_incomplete_and_why(folder, source, why):
+    position = columns(400, 8)["position"]
+    whole = build(Request(folder=folder))
+    steps = {"steps": int(position[-1]) + 1, "intact": int(position[200])}
+    novelty = {100: 50.0, 300: 70.0}
+    write(folder, "malicious", 8, novelty, source=evaluations.Source(**steps, **source))
+    report = build(Request(folder=folder, windows=2))
+    sample = by_name(report, "malicious-8.doc")
+    assert (sample.verdict, sample.refused, sample.score) == ("anomalous", None, 50.0)
+    assert sample.incomplete.startswith(why)
+    assert sample.p_value == 1 / 47
+    # the rest is shown, but it is not what was judged
+    assert (sample.judged, sample.transfers, sample.novelty_window) == (200, 400, 50.0)
+    assert sample.first_alarm.prediction == 100
+    assert {window.begin: window.above_threshold for window in sample.windows} == {100: True, 300: False}
+    overview = report.overview
+    assert (overview.refused, overview.anomalous) == (0, 2)
+    assert (overview.false_negatives.runs, overview.false_negatives.wrong) == (3, 1)
+    # what takes the scores of whole runs leaves it out
+    assert (overview.roc, overview.calibration) == (whole.overview.roc, whole.overview.calibration)
+    (line,) = [json.loads(line) for line in as_json_lines(report).splitlines() if b'"s8"' in line]
+    assert line["incomplete"] == sample.incomplete
+    assert json.loads(as_json(report))["samples"][-1]["incomplete"] == sample.incomplete
+    # below the threshold, and for a score that does not grow, it is refused
+    for novelty, score in (({100: 3.0, 300: 70.0}, None), ({100: 50.0}, "surprisal")):
+        write(folder, "malicious", 8, novelty, source=evaluations.Source(**steps, **source))
+        sample = by_name(build(Request(folder=folder, score=score, rate=0.2)), "malicious-8.doc")
+        assert (sample.verdict, sample.incomplete, sample.score) == ("refused", None, None)
+        assert sample.refused.startswith(why)
+
+
 def test_nothing_but_refused_runs_has_no_verdicts(tmp_path):
     write(tmp_path / "eval", "benign", 0, source=evaluations.Source(steps=9, lost=0.5))
     report = build(Request(folder=tmp_path / "eval"))

@@ -87,7 +87,7 @@ def full(text, number):
     every |= {"sample": text, "notes": [text, text], "first_alarm": Alarm(prediction=20, position=count)}
     every["curve"] = curve(highest=[number, 0.0, number], news=[(20, number), (90, number)])
     samples = [
-        sample(text, judged=50, verdict="anomalous", windows=windows, **every),
+        sample(text, judged=50, verdict="anomalous", incomplete=text, windows=windows, **every),
         sample(text, verdict="refused", refused=text, label="malicious", windows=windows, **every),
     ]
     overview = Overview(

@@ -138,7 +138,8 @@ def classify(
         score: what conformal goes by: ``novelty``, ``surprisal``, ``adjusted`` or ``combined``.
         false_alarm_rate: share of nominal runs that may be called anomalous.
         cut: judge only what came before another process was started.
-        max_lost: runs of which a larger share was lost are refused.
+        max_lost: runs of which a larger share was lost are refused, unless they begin in a way that is
+            anomalous already (see :class:`barnum.verdicts.method.Classifier`, ``grows``).
         progress: see the text of this module.
 
     Returns:

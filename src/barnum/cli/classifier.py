@@ -68,7 +68,8 @@ _ANOMALOUS = 3
     type=Real(0, 1),
     default=0.05,
     show_default=True,
-    help="Refuse a verdict where more than this share of a trace was lost.",
+    help="Refuse a verdict where more than this share of a trace was lost, unless what came before the first "
+    "loss is anomalous by novelty.",
 )
 @click.option("-s", "--save", "save_to", type=_FILE, help="Write the classifier (JSON).")
 @click.option(
@@ -131,6 +132,9 @@ def command(
     Prints a table (document, true label, score, verdict) and the error rates with their 95 % intervals. No
     run is judged by a threshold that it helped to set: each is left out in turn. With --load the saved
     classifier judges all of them; with --force one threshold does, which the benign runs have set.
+
+    A run that breaks off or lost too much is refused, unless it is anomalous by how it begins and its score,
+    a sum of novelty, can only grow from there: its line says so.
     """
     set_up_logging(logging_level)
     from barnum.evaluations.folder import find_evaluations
@@ -181,10 +185,15 @@ def command(
     _print(judgement, cut)
     if roc_file:
         write_result(roc_file, _as_roc(judgement))
-    if fail_on_anomaly and any(verdict.anomalous for verdict in verdicts):
+    return _exit_code(judgement) if fail_on_anomaly else 0
+
+
+def _exit_code(judgement: Judgement) -> int:
+    if any(verdict.anomalous for verdict in judgement.verdicts):
         return _ANOMALOUS
-    if fail_on_anomaly and (refused := judgement.summary.refused):
-        raise SomeFailedError(f"{refused} of {len(runs)} runs could not be judged; their lines say why")
+    if refused := judgement.summary.refused:
+        count = len(judgement.runs)
+        raise SomeFailedError(f"{refused} of {count} runs could not be judged; their lines say why")
     return 0
 
 
@@ -207,7 +216,7 @@ def _as_roc(judgement: Judgement) -> bytes:
 
     scores: dict[bool, list[float]] = {True: [], False: []}
     for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True):
-        if not verdict.refused:
+        if not (verdict.refused or verdict.incomplete):
             scores[run.malicious].append(verdict.score)
     if not scores[True] or not scores[False]:
         raise EvaluationError("--roc: a ROC curve takes runs of both labels, here is one")
@@ -257,6 +266,8 @@ def _print(judgement: Judgement, cut: bool) -> None:
     for i in order:
         p = verdicts[i].p_value
         why = f": {verdicts[i].refused}" if verdicts[i].refused else ""
+        if verdicts[i].incomplete:
+            why = f", though incomplete: {verdicts[i].incomplete}"
         click.echo(
             f"{names[i]:<{width}}  {runs[i].label:<10}  {verdicts[i].score:>9.{digits}f}  "
             f"{'' if p is None else f'{p:.3f}':>6}  {verdicts[i].word}{why}"
@@ -271,6 +282,11 @@ def _print(judgement: Judgement, cut: bool) -> None:
     if summary.auc is not None:
         auc = summary.auc
         click.echo(f"AUC: {auc.auc:.3f} (95 %: {auc.low:.3f} to {auc.high:.3f})")
+    if incomplete := sum(verdict.incomplete is not None for verdict in verdicts):
+        click.echo(
+            f"incomplete: {incomplete} of {len(runs)} runs, anomalous by how they begin: the score of the "
+            "whole is at least that, its p at most"
+        )
     if summary.refused:
         click.echo(f"refused: {summary.refused} of {len(runs)} runs, which count in no rate")
     for trivial in summary.trivial:

@@ -58,7 +58,7 @@ _MOST_WINDOWS = 100
     type=Real(0, 1),
     default=0.05,
     show_default=True,
-    help="Refuse a verdict where more than this share of a trace was lost.",
+    help="Refuse a verdict where more than this share of a trace was lost: see barnum classifier.",
 )
 @click.option(
     "--traces",

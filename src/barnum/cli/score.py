@@ -73,9 +73,11 @@ def command(
     a sandbox's report, or a folder that holds one, with or without info.txt.
 
     Prints a JSON object a sample, each on a line of its own, as soon as it is judged: sample, name, verdict
-    (nominal, anomalous or refused), score, threshold, p_value, where. A sample that cannot be judged has an
-    error instead; the others are judged all the same, and the exit code is 22. With --fail-on-anomaly it is 3
-    where any is anomalous, else 22 also where a verdict was refused.
+    (nominal, anomalous or refused), score, threshold, p_value, where. A run that breaks off or lost too much
+    is refused, unless it is anomalous by how it begins and the detector goes by novelty, which can only grow
+    from there: then incomplete says why it is not whole. A sample that cannot be judged has an error instead;
+    the others are judged all the same, and the exit code is 22. With --fail-on-anomaly it is 3 where any is
+    anomalous, else 22 also where a verdict was refused.
     """
     set_up_logging(logging_level)
     if process is not None and not process.strip():

@@ -23,7 +23,7 @@ from barnum.paths import Learn, PathReader
 from barnum.paths.opened import Decoded
 from barnum.samples import Sample
 from barnum.verdicts.features import Run, read_run
-from barnum.verdicts.judgement import refusal_of, refused
+from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
 
 # no module is as large, and no reader of JSON would have the number
@@ -64,10 +64,12 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a detector says of a sample.
 
     ``name`` is that of the document; ``verdict`` nominal, anomalous or refused, and ``refused`` says why;
-    ``score`` grows with strangeness, and is anomalous above ``threshold``; ``p_value`` where the method has
-    one; ``method`` and ``by`` say how was judged; ``transfers`` were looked at; ``cut`` says that only those
-    count before another process was started; ``lost`` is the share that recording or decoding lost. Of a
-    report of calls also the ``processes`` whose calls they are, and why these were chosen.
+    ``incomplete`` says why only the beginning of the run was judged, which is anomalous, so that the whole
+    is, whose score is at least this one and whose p-value at most; ``score`` grows with strangeness, and is
+    anomalous above ``threshold``; ``p_value`` where the method has one; ``method`` and ``by`` say how was
+    judged; ``transfers`` were looked at; ``cut`` says that only those count before another process was
+    started; ``lost`` is the share that recording or decoding lost. Of a report of calls also the
+    ``processes`` whose calls they are, and why these were chosen.
     """
 
     name: str | None
@@ -81,6 +83,7 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     cut: bool
     lost: float | None
     refused: str | None = None
+    incomplete: str | None = None
     where: Where | None = None
     processes: tuple[ProcessName, ...] = ()
     chosen_by: str | None = None
@@ -88,7 +91,7 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     def document(self) -> dict[str, Any]:
         """The same as `barnum score` prints it in JSON: what there is nothing to say of is left out."""
         told: dict[str, Any] = msgspec.to_builtins(self)
-        for name in ("refused", "where", "processes", "chosen_by"):
+        for name in ("refused", "incomplete", "where", "processes", "chosen_by"):
             if not told[name]:
                 del told[name]
         if self.where is not None:
@@ -157,10 +160,9 @@ class Judge(ABC):
                 raise EvaluationError(
                     f"{sample.folder}: holds nothing that this detector judges: {self._lacks}"
                 )
-            run = read_run(file, cut=self._cut)
+            run, verdict = self._verdict(file)
         finally:
             file.unlink(missing_ok=True)
-        verdict = self._verdict(run)
         step = run.novelty_position if run.novelty else None
         if surprise is not None:
             step = surprise.step
@@ -179,14 +181,25 @@ class Judge(ABC):
             cut=run.cut,
             lost=None if run.source is None else run.source.lost,
             refused=verdict.refused,
+            incomplete=verdict.incomplete,
             where=where,
         )
 
-    def _verdict(self, run: Run) -> Verdict:
-        refusal = refusal_of(run, self._detector.manifest.max_lost)
+    def _verdict(self, file: Path) -> tuple[Run, Verdict]:
+        """What was judged of a run, by its evaluation, and the verdict on it."""
+        run, classifier = read_run(file, cut=self._cut), self._detector.classifier
+        refusal = self._refusal(run)
         if refusal is None:
-            return self._detector.classifier.judge(run)
-        return refused(self._detector.classifier, run, refusal)
+            return run, classifier.judge(run)
+
+        def read(steps: int) -> Run:
+            return read_run(file, cut=self._cut, steps=steps)
+
+        return judge_incomplete(classifier, run, refusal, self._detector.manifest.max_lost, read)
+
+    def _refusal(self, run: Run) -> str | None:
+        """Why a run is not judged as a whole; None where it is."""
+        return refusal_of(run, self._detector.manifest.max_lost)
 
     def _at(self, path: PathReader, step: int) -> CodePlace | CallPlace | None:
         """The place of a step."""
@@ -302,12 +315,10 @@ class CallJudge(Judge):
             judged, name=report.document or None, processes=known, chosen_by=chosen_by
         )
 
-    def _verdict(self, run: Run) -> Verdict:
-        verdict = super()._verdict(run)
+    def _refusal(self, run: Run) -> str | None:
         if run.source is None or not run.source.truncated:
-            return verdict
-        why = "its report breaks off, so that calls are missing: let the sandbox write it anew"
-        return msgspec.structs.replace(verdict, refused=why)
+            return super()._refusal(run)
+        return "its report breaks off, so that calls are missing: let the sandbox write it anew"
 
     def _place(self, path: PathReader, block: int) -> CallPlace:
         name = path.blocks.modules[int(path.blocks.module[block])]

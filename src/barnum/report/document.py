@@ -118,16 +118,19 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. ``verdict`` is None where nothing could judge it. Features as in ``classifier --json``; what
-    the evaluation does not hold is None. ``judged`` of the ``transfers`` made the verdict and the features:
-    fewer where those after the start of another process were left out. ``notes`` say what is missing and
-    why."""
+    """One run. ``verdict`` is None where nothing could judge it, and ``refused`` says why it is refused.
+    ``incomplete`` says why only the beginning of the run was judged, which is anomalous, so that the whole
+    is: its score is at least ``score``, its p-value at most ``p_value``. Features as in ``classifier
+    --json``; what the evaluation does not hold is None. ``judged`` of the ``transfers`` made the verdict and
+    the features: fewer where those after the start of another process, or after the first loss, were left
+    out. ``notes`` say what is missing and why."""
 
     name: str
     label: str
     sample: str
     verdict: Literal["nominal", "anomalous", "refused"] | None
     refused: str | None
+    incomplete: str | None = None
     score: float | None
     p_value: float | None
     transfers: int

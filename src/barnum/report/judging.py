@@ -91,7 +91,8 @@ def overview(judged: Judged) -> Overview:
         if verdict.refused is None
     ]
     scores = {
-        label: [verdict.score for run, verdict in given if run.malicious == label] for label in (False, True)
+        label: [v.score for run, v in given if run.malicious == label and not v.incomplete]
+        for label in (False, True)
     }
     roc = None
     if summary is not None and summary.auc is not None:
@@ -104,7 +105,9 @@ def overview(judged: Judged) -> Overview:
             malicious=[round(y, 6) for _, y in points],
         )
     p_values = sorted(
-        verdict.p_value for run, verdict in given if verdict.p_value is not None and not run.malicious
+        verdict.p_value
+        for run, verdict in given
+        if verdict.p_value is not None and not run.malicious and not verdict.incomplete
     )
     calibration = None
     if p_values:

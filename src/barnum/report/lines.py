@@ -49,6 +49,7 @@ def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[s
         "label": sample.label,
         "score": sample.score,
         "p_value": sample.p_value,
+        "incomplete": sample.incomplete,
         "first_alarm": msgspec.to_builtins(sample.first_alarm),
     }
     if window is not None:

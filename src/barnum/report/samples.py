@@ -46,7 +46,7 @@ def tasks_of(request: Request, judged: Judged, files: list[Path], budget: Budget
         tasks.append(
             Task(
                 file=file,
-                count=_rows(file) if run.cut else run.transfers,
+                count=_rows(file) if run.cut or _incomplete(judged, index) is not None else run.transfers,
                 judged=run.transfers,
                 window=window_of(run.calibration),
                 threshold=alarm_threshold(judged, index),
@@ -57,6 +57,11 @@ def tasks_of(request: Request, judged: Judged, files: list[Path], budget: Budget
             )
         )
     return tasks
+
+
+def _incomplete(judged: Judged, index: int) -> str | None:
+    """Why only the beginning of a run was judged; None where it was judged as any other."""
+    return None if judged.verdicts is None else judged.verdicts[index].incomplete
 
 
 def _rows(file: Path) -> int:
@@ -123,6 +128,7 @@ def sample_of(
     run = judged.runs[index]
     verdict = judged.verdicts[index] if judged.verdicts is not None else None
     refused = verdict.refused if verdict is not None else None
+    incomplete = _incomplete(judged, index)
     word: Any = None
     if verdict is not None:
         word = "refused" if refused is not None else "anomalous" if verdict.anomalous else "nominal"
@@ -134,6 +140,7 @@ def sample_of(
         sample=storable(run.sample),
         verdict=word,
         refused=None if refused is None else storable(refused),
+        incomplete=None if incomplete is None else storable(incomplete),
         score=finite(verdict.score) if verdict is not None and refused is None else None,
         p_value=finite(verdict.p_value) if verdict is not None and refused is None else None,
         transfers=task.count,

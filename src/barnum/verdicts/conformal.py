@@ -10,7 +10,8 @@ and it is anomalous where p is at most the false alarm rate. If nominal runs are
 share of them is called anomalous (V. Vovk, A. Gammerman, G. Shafer, Algorithmic Learning in a Random World,
 2005). n scores can keep to rates from 1 / (n + 1) on. A held-out benign run is left out of the calibration
 when it is judged itself. A score that is itself learnt from the calibration runs may keep to the rate about,
-and not exactly; it says so (Score.exact).
+and not exactly; it says so (Score.exact). Where a score can only grow with more of the run (Score.grows), p
+of its beginning is an upper bound of p of the whole, so that judging beginnings keeps to the rate as well.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class ConformalClassifier(Classifier):
     @property
     def window_sum(self) -> bool:
         return self._by.window_sum
+
+    @property
+    def grows(self) -> bool:
+        return self._by.grows
 
     @property
     def digits(self) -> int:

@@ -77,11 +77,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return self.label == "malicious"
 
 
-def read_run(file: Path, *, cut: bool = False) -> Run:
+def read_run(file: Path, *, cut: bool = False, steps: int | None = None) -> Run:
     """Read an evaluation file once and sum it up.
 
     ``cut``: only what came before the first other process was started (all of it where none was, or where
-    that is not known); where nothing came before, ``transfers`` is 0 and nothing else is known.
+    that is not known). ``steps``: only what lies within so many steps of the path, from the first on. Where
+    nothing comes before, ``transfers`` is 0 and nothing else is known.
 
     Raises:
         EvaluationError: it is broken, holds no prediction, or values that are negative or not finite.
@@ -90,7 +91,8 @@ def read_run(file: Path, *, cut: bool = False) -> Run:
     header = evaluation.header
     calibration = header.calibration if header else None
     source = header.source if header else None
-    limit = source.cut if cut and source is not None else None
+    first = source.cut if cut and source is not None else None
+    limit = min((end for end in (first, steps) if end is not None), default=None)
     sums = _Sums()
     others: list[_Surprisal | _Novelty] = []
     if "surprisal" in evaluation.columns:
@@ -121,7 +123,7 @@ def read_run(file: Path, *, cut: bool = False) -> Run:
         model=header.model if header else "",
         calibration=calibration,
         source=source,
-        cut=limit is not None,
+        cut=first is not None,
         **features,
     )
 

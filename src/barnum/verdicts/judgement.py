@@ -32,7 +32,8 @@ class Trivial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """How good verdicts are on the runs that were judged; what takes a label that is not there is None."""
+    """How good verdicts are on the runs that were judged; what takes a label that is not there is None. A run
+    that is anomalous though incomplete counts in the rates as found; ``auc`` takes scores of whole runs."""
 
     false_positives: Rate | None
     false_negatives: Rate | None
@@ -42,8 +43,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """``verdicts`` are in the order of ``runs``. ``description`` says in a line how was judged. ``model`` is
-    the identity of the model that scored the runs (empty where their files do not say)."""
+    """``verdicts`` are in the order of ``runs``, which are what was judged: of one that is anomalous though
+    incomplete its beginning. ``description`` says in a line how was judged. ``model`` is the identity of the
+    model that scored the runs (empty where their files do not say)."""
 
     method: str
     description: str
@@ -78,7 +80,8 @@ def judge(
         load: file of a saved classifier.
         force: judge all by one threshold above all benign runs.
         cut: judge what came before the first other process was started.
-        max_lost: runs of which more than this share was lost are refused, and nothing is learnt from them.
+        max_lost: runs of which more than this share was lost are incomplete: nothing is learnt from them, and
+            they are refused unless they begin in a way that is anomalous already.
         workers: files that are read at a time.
         cache: where features of files are kept.
         advance: called after each file.
@@ -87,20 +90,20 @@ def judge(
         EvaluationError: the folder holds no evaluation, one is broken, or they do not suffice for the method.
     """
     loaded = None if load is None else methods.load(load, cut)
-    runs = read_runs(find_evaluations(folder), cut=cut, workers=workers, cache=cache, advance=advance)
+    files = find_evaluations(folder)
+    runs = read_runs(files, cut=cut, workers=workers, cache=cache, advance=advance)
     check_model(folder, runs, evaluation_name)
     refusals = [refusal_of(run, max_lost) for run in runs]
     usable = [run for run, refusal in zip(runs, refusals, strict=True) if refusal is None]
-    if not usable:
-        raise EvaluationError(
-            f"{folder}: no run can be judged: {refusals[0]} ({runs[0].sample}, as an example)"
-        )
+    nothing = f"{folder}: no run can be judged: {refusals[0]} ({runs[0].sample}, as an example)"
+    if not usable and loaded is None:
+        raise EvaluationError(nothing)
     if loaded is not None:
         classifier, model = loaded
         if model is not None and model != runs[0].model:
+            why = "" if model and runs[0].model else " (those in gz name none)"
             raise EvaluationError(
-                f"{load}: was learnt from evaluations of another model than those in {folder}"
-                + ("" if model and runs[0].model else " (those in gz name none)")
+                f"{load}: was learnt from evaluations of another model than those in {folder}{why}"
             )
         judged = None
     else:
@@ -109,20 +112,26 @@ def judge(
         chosen = methods.by_name(method or own, rate, score)
         classifier = chosen.fit(usable)
         judged = None if force else chosen.held_out(usable)
+    incomplete = [(file, run, why) for file, run, why in zip(files, runs, refusals, strict=True) if why]
     if force:
         classifier = classifier.without_false_positives(usable)
+        if found := [run for run, v in _judge_each(classifier, incomplete, max_lost, cut) if v.anomalous]:
+            classifier = classifier.without_false_positives(found)
     if judged is None:
         judged = [classifier.judge(run) for run in usable]
-    verdicts: list[Verdict] = []
-    rest = iter(judged)
-    for run, refusal in zip(runs, refusals, strict=True):
-        if refusal is None:
-            verdicts.append(next(rest))
-        else:
-            verdicts.append(refused(classifier, run, refusal))
+    whole = iter(zip(usable, judged, strict=True))
+    others = iter(_judge_each(classifier, incomplete, max_lost, cut))
+    answers = [next(others if why else whole) for why in refusals]
+    verdicts = [verdict for _, verdict in answers]
+    if all(verdict.refused for verdict in verdicts):
+        raise EvaluationError(nothing)
+    return _judgement(classifier, [run for run, _ in answers], verdicts, forced=force)
+
+
+def _judgement(classifier: Classifier, runs: list[Run], verdicts: list[Verdict], forced: bool) -> Judgement:
     return Judgement(
         method=classifier.name,
-        description=classifier.describe() + (", set above all benign runs here" if force else ""),
+        description=classifier.describe() + (", set above all benign runs here" if forced else ""),
         model=runs[0].model,
         runs=runs,
         verdicts=verdicts,
@@ -241,11 +250,54 @@ def refused(classifier: Classifier, run: Run, why: str) -> Verdict:
     return Verdict(anomalous=False, score=score, refused=why)
 
 
+def judge_incomplete(
+    classifier: Classifier, run: Run, why: str, max_lost: float, read: Callable[[int], Run]
+) -> tuple[Run, Verdict]:
+    """The verdict on a run that is not to be judged as a whole, for the reason ``why``, and what was judged.
+
+    It is refused, unless it begins in a way that is anomalous already and the classifier's score can only
+    grow from there. Of a run that lost at most ``max_lost``, all that is there is its beginning; of any
+    other, what came before the first loss. Of the rest nothing is sure: there is no transfer over a gap, but
+    a loss brings others together that lay apart.
+
+    Args:
+        read: sums up so many steps of the path, from the first on.
+    """
+    verdict = refused(classifier, run, why)
+    source = run.source
+    if not classifier.grows or source is None or source.intact is None or not run.transfers:
+        return run, verdict
+    # no beginning has a larger score than what is there
+    if verdict.score > classifier.threshold:
+        borne = source.lost is not None and source.lost <= max_lost
+        part = run if borne or source.intact >= source.steps else read(source.intact)
+        judged = classifier.judge(part) if part.transfers else verdict
+        if judged.anomalous:
+            return part, msgspec.structs.replace(judged, incomplete=why)
+    return run, verdict
+
+
+def _judge_each(
+    classifier: Classifier, incomplete: Sequence[tuple[Path, Run, str]], max_lost: float, cut: bool
+) -> list[tuple[Run, Verdict]]:
+    """The same of several runs: their evaluations, what these sum up to, and why they are incomplete."""
+
+    def judged(file: Path, run: Run, why: str) -> tuple[Run, Verdict]:
+        def read(steps: int) -> Run:
+            # the calibration may be long: it is kept once
+            return msgspec.structs.replace(read_run(file, cut=cut, steps=steps), calibration=run.calibration)
+
+        return judge_incomplete(classifier, run, why, max_lost, read)
+
+    return [judged(*each) for each in incomplete]
+
+
 def summary_of(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> Summary:
     """Error rates, AUC and what trivial detectors do."""
     judged = [(run, verdict) for run, verdict in zip(runs, verdicts, strict=True) if verdict.refused is None]
     scores = {
-        label: [verdict.score for run, verdict in judged if run.malicious == label] for label in (False, True)
+        label: [v.score for run, v in judged if run.malicious == label and not v.incomplete]
+        for label in (False, True)
     }
     return Summary(
         **_errors([(run, verdict.anomalous) for run, verdict in judged]),

@@ -58,7 +58,8 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogisticClassifier(Classifier):
-    """Weights of features."""
+    """Weights of features. Most of these are shares and means, and weights may be negative: the score does
+    not grow with the run."""
 
     name = "logistic"
 

@@ -21,12 +21,14 @@ _MAX_FOLDS = 50
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Judgement of one run. ``score`` grows with strangeness; ``p_value`` where the method has one. Where
     ``refused`` says why, the run was not judged: it is neither nominal nor anomalous, and the score says
-    little."""
+    little. Where ``incomplete`` says why, only the beginning of the run was judged: as it is anomalous, the
+    whole is, whose score is at least this one and whose p-value at most this one (see Classifier.grows)."""
 
     anomalous: bool
     score: float
     p_value: float | None = None
     refused: str | None = None
+    incomplete: str | None = None
 
     @property
     def word(self) -> str:
@@ -59,6 +61,13 @@ class Classifier(ABC):
     def window_sum(self) -> bool:
         """Whether its score is the largest sum of novelty within a window, so that every window above the
         threshold is anomalous by itself."""
+        return False
+
+    @property
+    def grows(self) -> bool:
+        """Whether the score of a run is at least that of each of its beginnings, so that a run of which no
+        more than the beginning is known is anomalous where that is. Not so of means and shares, which fall
+        when something usual follows, nor of what is made of them."""
         return False
 
     @property

@@ -24,7 +24,8 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SvmClassifier(Classifier):
-    """A line: ``weights`` of x and y, and ``bias``; anomalous above ``threshold``."""
+    """A line: ``weights`` of x and y, and ``bias``; anomalous above ``threshold``. A share and a mean do not
+    grow with the run."""
 
     name = "svm"
 

@@ -22,5 +22,6 @@ export function verdictTag(sample) {
     node.append(" ", el("span", { class: "mark", title: "not what the label says" }, "≠ label"));
   }
   if (sample.refused) node.title = sample.refused;
+  if (sample.incomplete) node.title = `incomplete: ${sample.incomplete}`;
   return node;
 }

@@ -24,12 +24,13 @@ function factsOf({ classifier, window }, sample) {
   const facts = [
     ["Label", sample.label],
     ["Sample", el("span", { class: "mono" }, sample.sample)],
-    ["Score", known(sample.score, (score) => score.toFixed(2) + by)],
-    ["p-value", known(sample.p_value, (p) => p.toFixed(3))],
+    ["Score", known(sample.score, (score) => (sample.incomplete ? "at least " : "") + score.toFixed(2) + by)],
+    ["p-value", known(sample.p_value, (p) => (sample.incomplete ? "at most " : "") + p.toFixed(3))],
     ["First alarm", alarmText(sample)],
     ["Wrong predictions", `${percent(sample.wrong)} of ${count(judged)}`],
     ["Judged", judged < transfers
-      ? `the first ${count(judged)} of ${count(transfers)} predictions, before another process was started`
+      ? `the first ${count(judged)} of ${count(transfers)} predictions, before ${
+        sample.incomplete ? "something was lost or " : ""}another process was started`
       : null],
     ["Their mean confidence", sample.wrong_confidence.toFixed(3)],
     ["Mean surprisal", known(sample.surprisal, (nats) => `${nats.toFixed(3)} nats`)],
@@ -68,6 +69,7 @@ export class RunView {
       el("h2", { id: "sample-title" }, nameOf(sample), " ", sample.verdict ? verdictTag(sample) : null),
       factsOf(report, sample),
       ...(sample.refused ? [warning(`Refused: ${sample.refused}`)] : []),
+      ...(sample.incomplete ? [warning(`Anomalous, though incomplete: ${sample.incomplete}`)] : []),
       ...sample.notes.map(warning),
       heading(`${what} along the trace`),
       plot.node,

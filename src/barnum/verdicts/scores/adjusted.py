@@ -25,7 +25,8 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Adjusted(Score):
-    """See the module's text.
+    """See the module's text. It does not grow with the run: mean surprisal does not, and what it is compared
+    with depends on how long the run is.
 
     The false alarm rate is kept to about, not exactly: how to adjust is learnt from all calibration runs,
     each of which is adjusted without its fold, and a new run with all of them (cross-validated scores; R. F.
@@ -35,6 +36,7 @@ class Adjusted(Score):
     name = "adjusted"
     text = "mean surprisal, compared with that of nominal runs of the same length and variety"
     measures = ("surprisal",)
+    grows = False
 
     def __init__(self, adjustment: adjust.Adjustment) -> None:
         self._adjustment = adjustment

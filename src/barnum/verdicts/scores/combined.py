@@ -44,11 +44,13 @@ class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Combined(Score):
-    """See the module's text. As with Adjusted, the false alarm rate is kept to about."""
+    """See the module's text. As with Adjusted, the false alarm rate is kept to about, and the score does not
+    grow with the run: novelty does, but adjusted surprisal may fall by more."""
 
     name = "combined"
     text = "novelty and adjusted surprisal together"
     measures = ("novelty", "surprisal")
+    grows = False
 
     def __init__(self, window: int, adjustment: adjust.Adjustment, ways: Ways) -> None:
         """``window``: novelty is summed within so many transfers."""

@@ -33,6 +33,8 @@ class Score(ABC):
     - ``digits``: decimals in which values are listed.
     - ``window_sum``: whether it is the largest sum of novelty within a window, so that every window above the
       threshold is anomalous by itself.
+    - ``grows``: whether the score of a run is at least that of each of its beginnings: what comes later can
+      only add to what came before. See Classifier.
     - ``remedy``: what gives training runs to calibrate by, where there are none.
     """
 
@@ -41,6 +43,7 @@ class Score(ABC):
     measures: ClassVar[tuple[Measure, ...]] = ("novelty",)
     digits: ClassVar[int] = 2
     window_sum: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
     remedy: ClassVar[str] = "learn calls with --folds"
 
     @classmethod

@@ -1,4 +1,10 @@
-"""The largest sum of novelty within a window: what training never saw (see sequences/novelty.py)."""
+"""The largest sum of novelty within a window: what training never saw (see sequences/novelty.py).
+
+It grows with the run: the novelty of a transfer depends on the transfers before it alone, and what comes
+later only brings further windows. That holds for beginnings of a run, not for other parts of it. Where
+something is missing in the middle, transfers that lie far apart come into one window, and what is first of
+its kind in the part need not be so in the run: the sum may be larger than that of the whole.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +29,7 @@ class Novelty(Score):
     name = "novelty"
     text = "novelty"
     window_sum = True
+    grows = True
     remedy = "learn from more than one sample"
 
     def __init__(self, window: int = WINDOW) -> None:

@@ -1,4 +1,7 @@
-"""Mean surprisal of a transfer: how badly the model predicted the run as a whole."""
+"""Mean surprisal of a transfer: how badly the model predicted the run as a whole.
+
+It does not grow with the run: a mean falls when something usual follows.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ class Surprisal(Score):
     text = "mean surprisal"
     measures = ("surprisal",)
     digits = 4
+    grows = False
 
     @classmethod
     def learn(cls, runs: Sequence[Run]) -> Calibrated:
