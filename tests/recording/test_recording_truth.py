@@ -90,7 +90,10 @@ def decoded(sample: Sample, number: int) -> np.ndarray:
     for half in halves[::-1]:
         rows["start"][half] = rows["start"][half - 1]
         rows["count"][half] += rows["count"][half - 1]
-    rows = np.delete(rows, halves - 1)
+    # where no code is, no block ran
+    rows = np.delete(
+        rows, np.concatenate([halves - 1, np.flatnonzero(arrays["kind"][steps] == Kind.UNKNOWN)])
+    )
     assert decoding.statistics["errors"] == 0
     assert not decoding.unmapped
     return rows
@@ -310,6 +313,17 @@ def test_crashes(build: Callable[..., Path], tmp_path: Path, what: str, bits: in
     sample = record(tmp_path, program, what)
     check(sample, streams=1)
     assert ended(sample) == CRASHES[what]
+    # where it jumped to
+    decoding = Decoding(sample, tmp_path / "extract")
+    last = [int(chunk.block[-1]) for chunk in decoding.chunks()][-1]
+    blocks = decoding.blocks
+    end = decoding.streams[0].get("ends_at")
+    assert (blocks.kind[last] == Kind.UNKNOWN) == (end is not None) == (what in ("jump", "data"))
+    if what == "jump":
+        assert end == {"place": "[unmapped]", "address": "0x1230000"}
+    elif what == "data":
+        assert end is not None
+        assert (end["place"], end["address"]) == (str(program), hex(blocks.start[last]))
 
 
 def test_thread_that_runs_while_another_crashes(build: Callable[..., Path], tmp_path: Path) -> None:
