@@ -5,7 +5,7 @@ normal control flow looks like, and says of a new run how surprising it was, whe
 where.
 
     >>> import barnum
-    >>> samples = barnum.record(["pdftotext", "{}", "out.txt"], "documents")
+    >>> samples = barnum.record(["pdftotext", "{}", "out.txt"], "documents", label="benign")
     >>> samples = barnum.preprocess("traces")
     >>> learned = barnum.learn("traces", network="rote", train_size=40, test_size=20)
     >>> judgement = barnum.classify(learned.evaluations)

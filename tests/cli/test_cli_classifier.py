@@ -276,6 +276,58 @@ def test_where_all_runs_are_refused_one_line_says_so(tmp_path):
         run(tmp_path / "all")
 
 
+def test_runs_of_unknown_label_are_listed_and_count_in_no_rate(folder, tmp_path):
+    files = ["-c", tmp_path / "v.csv", "-r", tmp_path / "roc.csv"]
+    rates = run(folder, *files).split("\n\n")[-1].splitlines()
+    roc = (tmp_path / "roc.csv").read_bytes()
+    for i, novelty in ((20, 40.0), (21, 0.0), (22, 0.0)):
+        write(folder, "unknown", i, novelty, source=Source(steps=1, lost=0.5) if i == 22 else None)
+    output = run(folder, *files, "--json", tmp_path / "v.json", "-p", tmp_path / "v.png")
+    rows = [line.split() for line in output.splitlines() if ".doc" in line]
+    # after the others
+    assert [row[0] for row in rows[-3:]] == [f"unknown-{i}.doc" for i in (20, 21, 22)]
+    assert [row[1] for row in rows[-3:]] == ["unknown"] * 3
+    assert [row[4] for row in rows[-3:-1]] == ["anomalous", "nominal"]
+    assert rows[-1][3] == "refused:"
+    said = output.split("\n\n")[-1].splitlines()
+    added = [
+        "unknown label: 1 of 2 runs called anomalous, which count in no rate",
+        "refused: 1 of 15 runs, which count in no rate",
+    ]
+    assert [line for line in said if line not in added] == rates
+    assert [line for line in said if line in added] == added
+    assert (tmp_path / "roc.csv").read_bytes() == roc
+    table = {row["name"]: row for row in csv.DictReader((tmp_path / "v.csv").read_text().splitlines())}
+    assert {table[f"unknown-s{i}"]["true_label"] for i in (20, 21, 22)} == {""}
+    assert [table[f"unknown-s{i}"]["pred_label"] for i in (20, 21, 22)] == ["1", "0", ""]
+    document = json.loads((tmp_path / "v.json").read_text())
+    assert [row["verdict"] for row in document["runs"] if row["label"] == "unknown"] == [
+        "anomalous",
+        "nominal",
+        "refused",
+    ]
+    run(folder, "--fail-on-anomaly", code=3)
+    for file in [*folder.glob("benign-*"), *folder.glob("malicious-*")]:
+        file.unlink()
+    assert "unknown label: 1 of 2 runs" in run(folder, "-p", tmp_path / "v.png")
+    with pytest.raises(EvaluationError, match="takes runs of both labels"):
+        run(folder, "-r", tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("method", ["svm", "logistic"])
+def test_runs_of_unknown_label_by_the_originals_features(originals, tmp_path, method):
+    before = run(originals, "--method", method, "-i").split("\n\n")[-1]
+    for i in (30, 31):
+        write(originals, "unknown", i, 0.0, wrong=0.1 if i == 30 else 0.9, format="gz")
+    output = run(originals, "--method", method, "-p", tmp_path / "v.png")
+    assert [line.split()[-1] for line in output.splitlines() if line.startswith(("s30 ", "s31 "))] == [
+        "anomalous",
+        "nominal",
+    ]
+    line = "unknown label: 1 of 2 runs called anomalous, which count in no rate\n"
+    assert output.split("\n\n")[-1].replace(line, "") == before
+
+
 @pytest.mark.parametrize("method", ["conformal", "svm", "logistic"])
 def test_pictures_and_curves(folder, tmp_path, method):
     picture, curve = tmp_path / "v.png", tmp_path / "v.csv"

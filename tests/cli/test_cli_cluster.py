@@ -311,6 +311,29 @@ def test_only_runs_labelled_malicious_are_grouped_unless_asked(folder):
     assert "1 point, 0 clusters, 1 noise" in run(folder, "--all")
 
 
+def test_runs_of_unknown_label_are_grouped_when_asked_and_else_no_others_either(folder, tmp_path):
+    before = run(folder, "--json", tmp_path / "before.json")
+    for number in range(30, 36):
+        write(folder, "unknown", number, 0)
+    output = run(folder, "--json", tmp_path / "c.json", "-c", tmp_path / "c.csv")
+    line = "of unknown label, 6 runs (--all groups them): " + ", ".join(
+        f"unknown-{i}.doc" for i in range(30, 36)
+    )
+    assert [each for each in output.splitlines() if each != line] == before.splitlines()
+    assert line in output
+    found, known = (json.loads((tmp_path / name).read_text()) for name in ("c.json", "before.json"))
+    assert [row["label"] for row in found.pop("unknown")] == ["unknown"] * 6
+    assert known.pop("unknown") == []
+    assert found == known
+    assert "unknown" not in (tmp_path / "c.csv").read_text()
+    assert "18 points" in run(folder, "--all", "--json", tmp_path / "all.json", "--force")
+    assert json.loads((tmp_path / "all.json").read_text())["unknown"] == []
+    for file in [*folder.glob("benign-*"), *folder.glob("malicious-*")]:
+        file.unlink()
+    with pytest.raises(EvaluationError, match=r"no run labelled malicious.*--all"):
+        run(folder)
+
+
 def test_a_folder_where_nothing_went_wrong(folder, tmp_path):
     for file in folder.iterdir():
         if file.name != "malicious-s11.parquet":

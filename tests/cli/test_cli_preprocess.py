@@ -182,7 +182,7 @@ def test_some_that_fail_do_not_harm_the_others(tree):
     assert b"5 samples: 3 finished" in done.stdout
     assert b"2 failed" in done.stdout
     assert b"2 of 5 samples failed" in done.stderr
-    assert b"neither 'benign' nor 'malicious'" in done.stderr
+    assert b"none of 'benign', 'malicious', 'unknown'" in done.stderr
 
 
 BROKEN = {

@@ -99,6 +99,45 @@ def test_its_evaluations_serve_all_that_follows(learnt, tree, tmp_path):
     assert [json.loads(line)["verdict"] for line in scored.out.splitlines()] == ["anomalous", "nominal"]
 
 
+def test_runs_of_unknown_label_are_left_out_unless_sets_name_them(tmp_path):
+    root = write_tree(tmp_path / "traces", 20, 3)
+    words = ("--train-size", "14", "--test-size", "6", "-r", "0.667")
+    assert prob(*words, "--save", tmp_path / "before", "--eval-dir", tmp_path / "e", root).code == 0
+    unknown = [write_sample(root, f"new-{i}.doc", "unknown", nominal_path(70 + i)) for i in range(3)]
+    unknown.append(write_sample(root, "strange.doc", "unknown", attack_path(900)))
+    sets = tmp_path / "sets"
+    again = prob(*words, "--save", tmp_path / "after", "--eval-dir", tmp_path / "again", "-o", sets, root)
+    assert again.code == 0, again.err
+    assert again.err.count("left out: 4 of 27 samples, whose label is unknown") == 1
+    assert (tmp_path / "after").read_bytes() == (tmp_path / "before").read_bytes()
+    assert sorted(file.name for file in (tmp_path / "again").iterdir()) == sorted(
+        file.name for file in (tmp_path / "e").iterdir()
+    )
+    judged = barnum("classifier", tmp_path / "again")
+    # as new runs come, they are named and evaluated by the model that is there
+    sets.write_text(sets.read_text().partition("[b_train]")[0] + "[u_test]\n" + "\n".join(map(str, unknown)))
+    used = ("--load", tmp_path / "after", "--skip-train", "-i", sets, "-o", tmp_path / "same")
+    ended = prob(*used, "--eval-dir", tmp_path / "again", root)
+    assert ended.code == 0, ended.err
+    assert "evaluation: 4 samples" in ended.out and "test:" not in ended.out
+    assert (tmp_path / "same").read_text().split()[-5:] == ["[u_test]", *map(str, unknown)]
+    both = barnum("classifier", tmp_path / "again")
+    lines = both.out.splitlines()
+    assert [line for line in lines if line.startswith("unknown label: 1 of 4 runs called anomalous")]
+    assert [line.split()[1::3] for line in lines if line.startswith("strange.doc")] == [
+        ["unknown", "anomalous"]
+    ]
+    rates = judged.out.split("\n\n")[-1].splitlines()
+    assert rates == [
+        line for line in both.out.split("\n\n")[-1].splitlines() if not line.startswith("unknown")
+    ]
+    for section in ("b_test", "m_test"):
+        sets.write_text(f"[{section}]\n{unknown[0]}\n")
+        ended = prob(*used, "--force", "--eval-dir", tmp_path / "no", root)
+        assert ended.code == 21
+        assert "but labelled unknown" in ended.error
+
+
 def test_names_of_folders_are_no_urls_and_may_be_any_bytes(learnt, tree, tmp_path, monkeypatch):
     folder, _ = learnt
     monkeypatch.chdir(tmp_path)

@@ -67,6 +67,16 @@ def test_a_sample_is_judged_in_one_step(made, tmp_path):
     assert "where" not in lines[1]
 
 
+def test_a_run_is_judged_whatever_its_label(made, tmp_path):
+    for path in (attack_path(900), nominal_path(3)):
+        lines = []
+        for label in ("unknown", "benign", "malicious"):
+            folder = write_sample(tmp_path / f"{label}-{len(path)}-{path[1500]}", "new.doc", label, path)
+            _, [line] = score(made / "detector", folder)
+            lines.append({name: value for name, value in line.items() if name != "folder"})
+        assert lines[0] == lines[1] == lines[2]
+
+
 def test_the_exit_code_tells_a_pipeline(made, tmp_path):
     bad = write_sample(tmp_path, "new.doc", "malicious", attack_path(900))
     good = write_sample(tmp_path, "same.doc", "benign", nominal_path(3))

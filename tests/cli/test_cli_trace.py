@@ -152,6 +152,22 @@ def test_the_other_label_is_refused(tmp_path):
     assert samples(tmp_path)[0].label == "benign"
 
 
+def test_without_a_label_it_is_unknown(tmp_path):
+    file = document(tmp_path)
+    trace(tmp_path, file, "--", "cat", "{}")
+    assert samples(tmp_path)[0].label == "unknown"
+    # what is known now contradicts what is there; to know nothing contradicts no label
+    done = trace(tmp_path, "--benign", file, "--", "cat", "{}")
+    assert done.returncode == 16
+    assert "is recorded as unknown already" in done.stderr
+    (info,) = (tmp_path / "traces").glob("*/info.txt")
+    info.write_text(info.read_text().replace("unknown", "malicious"))
+    done = trace(tmp_path, file, "--", "cat", "{}")
+    assert done.returncode == 0
+    assert "recorded 0, skipped 1" in done.stdout
+    assert samples(tmp_path)[0].label == "malicious"
+
+
 def test_folder_stands_for_its_files(tmp_path):
     folder = tmp_path / "documents"
     (folder / "inner").mkdir(parents=True)
@@ -517,8 +533,7 @@ def test_full_disk_keeps_what_is_finished(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["IN", "--", "cat", "{}"], "either --benign or --malicious"),
-        (["--benign", "--malicious", "IN", "--", "cat", "{}"], "either --benign or --malicious"),
+        (["--benign", "--malicious", "IN", "--", "cat", "{}"], "--benign and --malicious exclude each other"),
         (["--benign", "--", "cat", "{}"], "at least one INPUT"),
         (["--benign", "IN"], "name the program after a --"),
         (["--benign", "IN", "--"], "name the program after a --"),

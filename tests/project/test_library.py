@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -14,8 +15,8 @@ import pytest
 
 import barnum
 from barnum.errors import OptionsError, OutputExistsError, SampleError, SetsError
+from learning import attack_path, nominal_path, write_sample, write_tree
 from learning import barnum as run
-from learning import write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "docs" / "from-documents-to-a-verdict.ipynb"
@@ -105,6 +106,29 @@ def test_from_samples_to_a_verdict(tree, learned, tmp_path):
     assert {name: said[name] for name in found} == found
     with pytest.raises(OutputExistsError):
         barnum.pack(tmp_path / "detector", learned.model, judgement)
+
+
+def test_runs_of_unknown_label_are_evaluated_and_judged(tree, learned, tmp_path):
+    root = tmp_path / "traces"
+    write_sample(root, "good.doc", "unknown", nominal_path(80))
+    write_sample(root, "bad.doc", "unknown", attack_path(900))
+    shutil.copytree(learned.evaluations, tmp_path / "eval")
+    before = barnum.classify(tmp_path / "eval")
+    written = barnum.evaluate(learned.model, barnum.find_samples(root), tmp_path / "eval")
+    assert {each.label for each in written} == {"unknown"}
+    after = barnum.classify(tmp_path / "eval")
+    assert after.summary == before.summary
+    assert after.classifier.state() == before.classifier.state()
+    words = {r.name: v.word for r, v in zip(after.runs, after.verdicts, strict=True) if r.label == "unknown"}
+    assert words == {"good.doc": "nominal", "bad.doc": "anomalous"}
+    with pytest.raises(SetsError, match="has 0 usable benign samples"):
+        barnum.learn(root, network="rote", train_size=1, test_size=0)
+
+
+def test_a_recording_takes_a_label_that_there_is(tmp_path):
+    assert inspect.signature(barnum.record).parameters["label"].default == "unknown"
+    with pytest.raises(OptionsError, match="'harmless' is none of 'benign', 'malicious', 'unknown'"):
+        barnum.record(["cat", "{}"], [], tmp_path / "traces", label="harmless")
 
 
 def test_learning_says_what_a_command_says(tree, learned, tmp_path):

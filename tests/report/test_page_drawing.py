@@ -106,6 +106,22 @@ def test_a_run_of_a_single_prediction(browser, site):
     assert one(browser, ".plotbar .range").text == "all 1 predictions"
 
 
+def test_runs_of_unknown_label_are_in_the_table_and_in_no_chart(browser, site):
+    known = [documents.sample(f"{label}.doc", label=label, wrong=0.5) for label in ("benign", "malicious")]
+    unknown = [documents.sample(f"{i}.doc", label="unknown", wrong=0.1) for i in range(3)]
+    look_at(browser, site, documents.report([*known, *unknown]))
+    assert "runs: 1 benign, 1 malicious, 3 unknown" in one(browser, "#tiles").text
+    assert "2 runs" in one(browser, "#charts svg").get_attribute("aria-label")
+    browser.execute_script(
+        """const choice = document.getElementById("by-label");
+        choice.value = "unknown";
+        choice.dispatchEvent(new Event("change"));"""
+    )
+    assert len(all_by(browser, "#table td.name")) == 3
+    look_at(browser, site, documents.report(unknown))
+    assert not all_by(browser, "#charts svg")
+
+
 def test_a_report_without_runs(browser, site):
     site.report = documents.report()
     open_address(browser, f"{site.address}/page")

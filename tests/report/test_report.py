@@ -75,6 +75,26 @@ def test_verdicts_and_how_good_they_are(folder):
     assert [sample.verdict for sample in report.samples].count("anomalous") == 1
 
 
+def test_runs_of_unknown_label_are_shown_and_count_in_nothing(folder):
+    before = build(Request(folder=folder))
+    write(folder, "unknown", 8, {100: 50.0})
+    write(folder, "unknown", 9, {})
+    report = build(Request(folder=folder))
+    assert report.overview == msgspec.structs.replace(before.overview, runs=10, anomalous=2, unknown=2)
+    verdicts = {sample.name: sample.verdict for sample in report.samples if sample.label == "unknown"}
+    assert verdicts == {"unknown-8.doc": "anomalous", "unknown-9.doc": "nominal"}
+    assert any(note.startswith("The label of 2 of 10 runs is unknown") for note in report.notes)
+    assert not any("unknown: they" in note for note in before.notes)
+    line = json.loads(as_json_lines(report).splitlines()[-1])
+    assert (line["document"], line["label"]) == ("unknown-8.doc", "unknown")
+    for file in [*folder.glob("benign-*"), *folder.glob("malicious-*")]:
+        file.unlink()
+    alone = build(Request(folder=folder)).overview
+    assert (alone.benign, alone.malicious, alone.unknown, alone.anomalous) == (0, 0, 2, 1)
+    assert (alone.roc, alone.calibration, alone.trivial) == (None, None, [])
+    assert (alone.false_positives, alone.false_negatives) == (None, None)
+
+
 def test_windows_by_novelty_then_by_surprisal_and_the_first_alarm(folder):
     report = build(Request(folder=folder, windows=4))
     sample = by_name(report, "malicious-6.doc")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from barnum.errors import ImageError, InputError, MappingError, SampleError, SetsError
 from barnum.paths.decode import Decoding
 from barnum.samples import (
+    LABELS,
     Engine,
     Image,
     Info,
@@ -30,6 +31,7 @@ from barnum.samples import (
     write_meta,
     write_sets,
 )
+from barnum.samples.choice import Chosen, Sizes, check, choose
 
 MAPS = """\
 400000-401000 r--p 00000000 fe:00 12 /opt/my program/bin (x)
@@ -133,10 +135,10 @@ def test_info_may_begin_with_a_byte_order_mark(tmp_path, start):
 
 def test_a_wrong_label_is_shown_in_short_and_never_that_of_a_link(tmp_path):
     (tmp_path / "target").write_text("root\nsecret" + "x" * 1000)
-    with pytest.raises(SampleError, match=r"label 'secretx{93}…' is neither"):
+    with pytest.raises(SampleError, match=r"label 'secretx{93}…' is none of"):
         read_info(tmp_path / "target")
     (tmp_path / "info.txt").symlink_to(tmp_path / "target")
-    with pytest.raises(SampleError, match=r"info\.txt: label is neither 'benign' nor 'malicious': correct"):
+    with pytest.raises(SampleError, match=r"info\.txt: label is none of 'benign', .*: correct"):
         read_info(tmp_path / "info.txt")
 
 
@@ -151,10 +153,52 @@ def test_a_name_with_a_newline_cannot_set_the_label(tmp_path):
     assert read_info(tmp_path / "info.txt") == Info("x?malicious", "benign")
 
 
-def test_a_label_that_is_neither_is_named(tmp_path):
+def test_a_label_that_is_none_is_named(tmp_path):
     (tmp_path / "info.txt").write_text("x.pdf\nharmless\n")
-    with pytest.raises(SampleError, match="'harmless' is neither"):
+    with pytest.raises(SampleError, match="'harmless' is none of 'benign', 'malicious', 'unknown'"):
         read_info(tmp_path / "info.txt")
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_an_unknown_run_is_neither_benign_nor_malicious(tmp_path, label):
+    sample = Sample.open(make_sample(tmp_path / "a", label))
+    assert (sample.label, sample.benign, sample.malicious) == (label, label == "benign", label == "malicious")
+
+
+def test_samples_of_unknown_label_are_never_drawn(tmp_path):
+    labels = ["unknown", "benign", "unknown", "malicious", "benign", "unknown"]
+    samples = [Sample.open(make_sample(tmp_path / str(i), label)) for i, label in enumerate(labels)]
+    known = [sample for sample in samples if sample.label != "unknown"]
+    for seed in range(5):
+        drawn = choose(tmp_path, samples, Sizes(1, 1, 1), seed)
+        assert drawn == choose(tmp_path, known, Sizes(1, 1, 1), seed)
+        assert not drawn.u_test
+    for sizes in (Sizes(2, 1, 1), Sizes(1, 1, 2)):
+        with pytest.raises(SetsError, match=r"has (2 usable benign|1 usable malicious)"):
+            choose(tmp_path, samples, sizes, 0)
+
+
+def test_each_label_has_its_place_in_sets(tmp_path):
+    samples = {label: Sample.open(make_sample(tmp_path / label, label)) for label in LABELS}
+    for place, own in (
+        ("train", "benign"),
+        ("b_test", "benign"),
+        ("m_test", "malicious"),
+        ("u_test", "unknown"),
+    ):
+        for label, sample in samples.items():
+            chosen = Chosen(**({"train": [], "b_test": [], "m_test": []} | {place: [sample]}))
+            if label == own:
+                check(tmp_path, chosen, learns=False)
+                continue
+            with pytest.raises(SetsError, match=f"{label} is among the {own} but labelled {label}"):
+                check(tmp_path, chosen, learns=False)
+
+
+def test_what_was_learnt_is_not_evaluated_as_unknown(tmp_path):
+    sample = Sample.open(make_sample(tmp_path / "a", "unknown"))
+    with pytest.raises(SetsError, match="a is both learnt and held out"):
+        check(tmp_path, Chosen([], [], [], [sample]), learns=False, learnt=frozenset(["a"]))
 
 
 def test_folders_that_lack_parts_are_skipped_with_a_warning(tmp_path, caplog):
@@ -339,6 +383,13 @@ def test_images_come_from_the_bin_dir_alone(tmp_path):
 def test_sets_are_read_as_written(tmp_path):
     folders = [make_sample(tmp_path / "traces" / name) for name in "abc"]
     sets = Sets(*((folder.resolve(),) for folder in folders))
+    write_sets(tmp_path / "sets.txt", sets)
+    assert read_sets(tmp_path / "sets.txt", tmp_path / "traces") == sets
+    # readers of earlier versions, and the original's, know no other sections
+    assert "u_test" not in (tmp_path / "sets.txt").read_text()
+    sets = msgspec.structs.replace(
+        sets, u_test=(make_sample(tmp_path / "traces" / "d", "unknown").resolve(),)
+    )
     write_sets(tmp_path / "sets.txt", sets)
     assert read_sets(tmp_path / "sets.txt", tmp_path / "traces") == sets
 

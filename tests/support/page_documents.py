@@ -51,6 +51,7 @@ def report(samples=(), **changes):
     overview = Overview(
         runs=len(samples), benign=labels.count("benign"), malicious=labels.count("malicious"), anomalous=0,
         refused=0, false_positives=None, false_negatives=None, trivial=[], roc=None, calibration=None,
+        unknown=labels.count("unknown"),
     )  # fmt: skip
     fields = {"version": "1", "evaluations": "eval", "model": "m", "window": 50, "classifier": None}
     fields |= {"overview": overview, "notes": ["none"], "places": [Place(block="0x1")]}

@@ -54,7 +54,7 @@ def test_copies_have_their_own_names(tmp_path, file):
     assert RunCache().read_run(copy).sample == "bb"
     plain = gz(tmp_path)
     RunCache().read_run(plain)
-    for name in ("malicious-cc.gz", "benign-dd.gz"):
+    for name in ("malicious-cc.gz", "unknown-cc.gz", "benign-dd.gz"):
         copy = Path(shutil.copy(plain, tmp_path / name))
         found = RunCache().read_run(copy)
         assert found == read_run(copy)

@@ -52,7 +52,7 @@ class Mistaken(Classifier):
         return Verdict(anomalous=run.wrong > self.most, score=run.wrong)
 
     def without_false_positives(self, runs):
-        return Mistaken(max([self.most, *(run.wrong for run in runs if not run.malicious)]))
+        return Mistaken(max([self.most, *(run.wrong for run in runs if run.benign)]))
 
     def state(self):
         return {"most": self.most}
@@ -62,7 +62,7 @@ class LearnMistaken(Method):
     name = "mistaken"
 
     def fit(self, runs):
-        return Mistaken(max(run.wrong for run in runs if not run.malicious))
+        return Mistaken(max(run.wrong for run in runs if run.benign))
 
     def restore(self, state):
         return Mistaken(msgspec.convert(state["most"], float))
@@ -114,7 +114,7 @@ def test_a_score_of_ones_own_judges(doubt, folder, tmp_path):
     assert (found.classifier.score, found.classifier.digits) == ("doubt", 3)
     for judged, verdict in zip(found.runs, found.verdicts, strict=True):
         assert verdict.score == 1 - judged.confidence
-        others = [1 - other.confidence for other in found.runs if not other.malicious and other is not judged]
+        others = [1 - other.confidence for other in found.runs if other.benign and other is not judged]
         at_least = sum(score >= verdict.score for score in others)
         assert verdict.p_value == pytest.approx((1 + at_least) / (1 + len(others)))
     saved = tmp_path / "c.json"

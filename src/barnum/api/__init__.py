@@ -1,6 +1,6 @@
 """The functions of ``import barnum``: from documents to a verdict, and to the place of the anomaly.
 
-    barnum.record(["gs", "-dBATCH", "{}"], "documents")      recordings, one a document
+    barnum.record(["gs", "-dBATCH", "{}"], "documents", label="benign")    recordings, one a document
     barnum.preprocess("traces")                               the path of blocks of each
     learned = barnum.learn("traces", network="rote")          what is normal, and evaluations of held-out runs
     classifier = barnum.classify(learned.evaluations)         verdicts, with a promised false-alarm rate

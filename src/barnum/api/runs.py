@@ -12,7 +12,8 @@ from barnum.api.common import File, Progress, cores, listener_of, name_of
 from barnum.api.opening import find_samples, open_sample
 from barnum.errors import BarnumError, OptionsError, SomeFailedError
 from barnum.paths import Path as WholePath
-from barnum.samples import Sample
+from barnum.samples import LABELS, Sample
+from barnum.texts import quoted
 
 
 def record(
@@ -20,7 +21,7 @@ def record(
     inputs: File | Iterable[File],
     output: File = "traces",
     *,
-    label: Literal["benign", "malicious"] = "benign",
+    label: Literal["benign", "malicious", "unknown"] = "unknown",
     bin_dir: File = "extract",
     jobs: int = 1,
     timeout: float | None = None,
@@ -33,8 +34,9 @@ def record(
 
     ``command`` are the program and its arguments, in which ``{}`` stands for the path of the input; a folder
     among the ``inputs`` stands for the files in it. Samples are made in ``output``, images of the programs in
-    ``bin_dir``; an input that is recorded already is not recorded again. ``timeout`` in seconds ends a run.
-    The program runs with your rights, on your files.
+    ``bin_dir``; an input that is recorded already is not recorded again. ``label`` is what is known of the
+    inputs: nothing is learnt from runs whose label is unknown, and no error rate counts them. ``timeout`` in
+    seconds ends a run. The program runs with your rights, on your files.
 
     ``source`` is what records, ``options`` are its own: the emulator's is ``cpu``, a model of QEMU, which the
     program sees as its processor.
@@ -44,7 +46,7 @@ def record(
 
     Raises:
         EngineError: the source cannot record on this machine.
-        OptionsError: the source or an option of it is unknown, or no word of the command holds ``{}``.
+        OptionsError: there is no such source, option of it or label, or no word of the command holds ``{}``.
         ProgramError: the program cannot be run.
         SomeFailedError: some inputs could not be recorded; the others are.
     """
@@ -60,6 +62,8 @@ def record(
 
     if not any(PLACEHOLDER in word for word in command):
         raise OptionsError("no argument of the program holds {}, which stands for the input")
+    if label not in LABELS:
+        raise OptionsError(f"label {quoted(str(label))} is none of {', '.join(map(repr, LABELS))}")
     named = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     files = list_inputs([Path(file) for file in named])
     settings = Settings(

@@ -14,7 +14,7 @@ from barnum.calls.readers import report_names
 from barnum.errors import SampleError
 from barnum.files import read_bounded
 from barnum.paths import OpenPath, PathReader, open_path
-from barnum.samples import BENIGN, Info, Sample
+from barnum.samples import UNKNOWN, Info, Sample
 
 _LARGEST_INFO = 1 << 20
 # processes of a report that are kept
@@ -36,7 +36,7 @@ class ToJudge(Sample):
         Raises:
             SampleError: ``place`` is neither, or cannot be read.
         """
-        super().__init__(place, Info("", BENIGN), report_names())
+        super().__init__(place, Info("", UNKNOWN), report_names())
         self._file: Path | None = None
         try:
             if not place.is_dir():
@@ -49,7 +49,7 @@ class ToJudge(Sample):
             info = place / "info.txt"
             if info.exists() and not info.is_symlink():
                 text = read_bounded(info, _LARGEST_INFO, SampleError).decode("utf-8-sig", errors="replace")
-                self.info = Info("".join(text.splitlines()[:1]).strip()[:LONGEST_NAME], BENIGN)
+                self.info = Info("".join(text.splitlines()[:1]).strip()[:LONGEST_NAME], UNKNOWN)
         except OSError as error:
             raise SampleError(f"{place}: cannot be read ({error.strerror or error})") from None
 

@@ -14,6 +14,7 @@ import click
 
 from barnum.cli.common import Named, Real, check_judging, progress, set_up_logging
 from barnum.errors import OutputExistsError, SomeFailedError
+from barnum.evaluations.header import LABELS
 from barnum.texts import shortened, storable
 from barnum.verdicts.methods import METHODS
 from barnum.verdicts.scores import SCORES
@@ -131,7 +132,8 @@ def command(
 
     Prints a table (document, true label, score, verdict) and the error rates with their 95 % intervals. No
     run is judged by a threshold that it helped to set: each is left out in turn. With --load the saved
-    classifier judges all of them; with --force one threshold does, which the benign runs have set.
+    classifier judges all of them; with --force one threshold does, which the benign runs have set. Runs whose
+    label is unknown are judged, too, but nothing is learnt from them and no rate counts them.
 
     A run that breaks off or lost too much is refused, unless it is anomalous by how it begins and its score,
     a sum of novelty, can only grow from there: its line says so.
@@ -199,14 +201,15 @@ def _exit_code(judgement: Judgement) -> int:
 
 def _as_csv(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> bytes:
     """The original's columns; ``avg_accuracy`` holds the share that was wrong, as it did there. A run that
-    was refused has no predicted label."""
+    was refused has no predicted label, and one whose label is unknown no true one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["true_label", "pred_label", "avg_accuracy", "avg_confidence", "name"])
     for run, verdict in zip(runs, verdicts, strict=True):
         name = f"{run.label}-{run.sample}"
         predicted = "" if verdict.refused else int(verdict.anomalous)
-        writer.writerow([int(run.malicious), predicted, run.wrong, run.wrong_confidence, name])
+        true = int(run.malicious) if run.benign or run.malicious else ""
+        writer.writerow([true, predicted, run.wrong, run.wrong_confidence, name])
     return text.getvalue().encode(errors="replace")
 
 
@@ -214,13 +217,13 @@ def _as_roc(judgement: Judgement) -> bytes:
     from barnum.errors import EvaluationError
     from barnum.verdicts.statistics import roc_of
 
-    scores: dict[bool, list[float]] = {True: [], False: []}
+    scores: dict[str, list[float]] = {"benign": [], "malicious": [], "unknown": []}
     for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True):
         if not (verdict.refused or verdict.incomplete):
-            scores[run.malicious].append(verdict.score)
-    if not scores[True] or not scores[False]:
-        raise EvaluationError("--roc: a ROC curve takes runs of both labels, here is one")
-    rows = [f"{false!r},{true!r}\n" for false, true in roc_of(scores[False], scores[True])]
+            scores[run.label].append(verdict.score)
+    if not scores["benign"] or not scores["malicious"]:
+        raise EvaluationError("--roc: a ROC curve takes runs of both labels, here are none of one")
+    rows = [f"{false!r},{true!r}\n" for false, true in roc_of(scores["benign"], scores["malicious"])]
     return ("fp,tp\n" + "".join(rows)).encode()
 
 
@@ -262,7 +265,8 @@ def _print(judgement: Judgement, cut: bool) -> None:
     width = max(len("document"), *map(len, names))
     click.echo(f"\n{'document':<{width}}  {'true label':<10}  {'score':>9}  {'p':>6}  verdict")
     digits = judgement.classifier.digits
-    order = sorted(range(len(runs)), key=lambda i: (runs[i].malicious, -verdicts[i].score, names[i]))
+    place = {label: number for number, label in enumerate(LABELS)}
+    order = sorted(range(len(runs)), key=lambda i: (place[runs[i].label], -verdicts[i].score, names[i]))
     for i in order:
         p = verdicts[i].p_value
         why = f": {verdicts[i].refused}" if verdicts[i].refused else ""
@@ -286,6 +290,15 @@ def _print(judgement: Judgement, cut: bool) -> None:
         click.echo(
             f"incomplete: {incomplete} of {len(runs)} runs, anomalous by how they begin: the score of the "
             "whole is at least that, its p at most"
+        )
+    unknown = [
+        verdict.anomalous
+        for run, verdict in zip(runs, verdicts, strict=True)
+        if not (run.benign or run.malicious or verdict.refused)
+    ]
+    if unknown:
+        click.echo(
+            f"unknown label: {sum(unknown)} of {len(unknown)} runs called anomalous, which count in no rate"
         )
     if summary.refused:
         click.echo(f"refused: {summary.refused} of {len(runs)} runs, which count in no rate")

@@ -64,7 +64,12 @@ _MOST_CLASSES = 1 << 16
     help="Distance within which runs are neighbours, dbscan only.  [default: by place 0.4 (Hellinger), by "
     "predicted 0.03 (Euclidean)]",
 )
-@click.option("--all", "everything", is_flag=True, help="Group all runs, not those labelled malicious only.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Group all runs, not those labelled malicious only; those of unknown label, too.",
+)
 @click.option(
     "--traces",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

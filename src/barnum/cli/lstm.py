@@ -71,7 +71,12 @@ options_of_choice = _options(
         help="Malicious samples.",
     ),
     click.option("-o", "--output-sets", type=_FILE, help="Write which samples were chosen."),
-    click.option("-i", "--input-sets", type=_THERE, help="Use the samples of this file instead of choosing."),
+    click.option(
+        "-i",
+        "--input-sets",
+        type=_THERE,
+        help="Use the samples of this file instead of choosing; [u_test] names those of unknown label.",
+    ),
 )
 _what = _options(
     click.option("--disable-ret", is_flag=True, help="Do not learn returns."),

@@ -45,7 +45,12 @@ _POSITIVE = click.IntRange(1, (1 << 31) - 1)
     help="… and the share of them that is benign.",
 )
 @click.option("-o", "--output-sets", type=_FILE, help="Write which samples were chosen.")
-@click.option("-i", "--input-sets", type=_THERE, help="Use the samples of this file instead of choosing.")
+@click.option(
+    "-i",
+    "--input-sets",
+    type=_THERE,
+    help="Use the samples of this file instead of choosing; [u_test] names those of unknown label.",
+)
 @click.option(
     "-s",
     "--sequence-len",

@@ -63,8 +63,13 @@ def _own_options() -> list[click.Parameter]:
 
 
 @click.command(cls=_Command, short_help="Record runs of a program on documents as Intel PT.")
-@click.option("--benign", is_flag=True, help="Label the runs as nominal.")
-@click.option("--malicious", is_flag=True, help="Label the runs as attacks.")
+@click.option("--benign", is_flag=True, help="Label the runs as nominal, to be learnt from.")
+@click.option(
+    "--malicious",
+    is_flag=True,
+    help="Label the runs as attacks. Without either their label is unknown: they can be judged, but nothing "
+    "is learnt from them, and no error rate counts them.",
+)
 @click.option("-e", "--extra-label", "extra_labels", multiple=True, help="A further line for info.txt.")
 @click.option(
     "-o",
@@ -154,13 +159,14 @@ def command(
     {} in an argument stands for the path of the input; an INPUT that is a folder stands for the files in it.
     The program runs without a shell, with an empty standard input, and its standard output is thrown away;
     the end of its standard error is kept in meta.json. Each run becomes a folder in the output, named by the
-    SHA-256 of the input's content; an input that is recorded already is skipped.
+    SHA-256 of the input's content; an input that is recorded already is skipped. Its label is line 2 of
+    info.txt there, and may be corrected later.
 
     The program runs with your rights, on your files: record attacks in a virtual machine.
     """
     program: tuple[str, ...] = ctx.meta.get(_PROGRAM, ())
-    if benign == malicious:
-        raise click.UsageError("say either --benign or --malicious: what the runs are")
+    if benign and malicious:
+        raise click.UsageError("--benign and --malicious exclude each other: give one, or none if not known")
     if not inputs:
         raise click.UsageError("name at least one INPUT before the --")
     if not program:
@@ -176,7 +182,7 @@ def command(
     files = list_inputs(list(inputs))
     settings = Settings(
         command=program,
-        label="malicious" if malicious else "benign",
+        label="malicious" if malicious else "benign" if benign else "unknown",
         extra_labels=extra_labels,
         output=output.absolute(),
         bin_dir=bin_dir.absolute(),

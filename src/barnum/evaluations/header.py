@@ -11,11 +11,11 @@ import msgspec
 from barnum.errors import EvaluationError
 
 SCHEMA = 1
-LABELS = ("benign", "malicious")
+LABELS = ("benign", "malicious", "unknown")
 # also the suffixes of the files
 FORMATS = ("parquet", "gz")
 
-_NAME = re.compile(r"(benign|malicious)-(.+)\.(?:parquet|gz)", re.DOTALL)
+_NAME = re.compile(rf"({'|'.join(LABELS)})-(.+)\.(?:parquet|gz)", re.DOTALL)
 
 
 class LeftOut(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

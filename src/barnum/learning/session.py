@@ -23,7 +23,7 @@ from barnum.models.scoring import mean_of
 from barnum.models.source import header_of
 from barnum.paths import Learn, OpenPath, PathReader
 from barnum.progress import Listener
-from barnum.samples import Sample, Sets, find_samples, open_samples, read_sets
+from barnum.samples import UNKNOWN, Sample, Sets, find_samples, open_samples, read_sets
 from barnum.samples.choice import Chosen, Sizes, check, choose
 
 _log = logging.getLogger(__name__)
@@ -102,11 +102,19 @@ class Session(ABC, Generic[_Settings]):
         settings = self._settings
         if settings.input_sets:
             return read_sets(settings.input_sets, settings.root)
-        usable = [sample for sample in self._found() if self._usable(sample)]
+        found = self._found()
+        labelled = [sample for sample in found if sample.label != UNKNOWN]
+        if len(labelled) < len(found):
+            _log.warning(
+                "left out: %d of %d samples, whose label is unknown; [u_test] of --input-sets takes them",
+                len(found) - len(labelled),
+                len(found),
+            )
+        usable = [sample for sample in labelled if self._usable(sample)]
         sizes = self._sizes(learns)
         if settings.skip_eval:
             # they are evaluated, and nothing else: without that fewer will do
-            there = sum(not sample.benign for sample in usable)
+            there = sum(sample.malicious for sample in usable)
             sizes = Sizes(sizes.train, sizes.benign, min(sizes.malicious, there), sizes.options)
         return choose(settings.root, usable, sizes, settings.seed, learnt_by(model), seen)
 
@@ -114,11 +122,12 @@ class Session(ABC, Generic[_Settings]):
         self, sets: Sets, model: Model | None, learns: bool, seen: frozenset[str] = frozenset()
     ) -> Chosen:
         """The samples of the sets, checked; see samples.choice.check()."""
-        train, b_test, m_test = (
-            [sample for sample in self._found_in(list(folders)) if self._usable(sample)]
-            for folders in (sets.b_train, sets.b_test, sets.m_test)
+        chosen = Chosen(
+            *(
+                [sample for sample in self._found_in(list(folders)) if self._usable(sample)]
+                for folders in (sets.b_train, sets.b_test, sets.m_test, sets.u_test)
+            )
         )
-        chosen = Chosen(train, b_test, m_test)
         where = self._settings.input_sets or self._settings.root
         check(where, chosen, learns=learns, learnt=learnt_by(model), seen=seen)
         return chosen

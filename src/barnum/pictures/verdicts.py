@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from barnum.verdicts.judgement import Judgement
 
 _LOOKS = {
-    False: {"marker": "o", "facecolors": "none", "edgecolors": "tab:blue", "label": "benign"},
-    True: {"marker": "x", "color": "tab:red", "label": "malicious"},
+    "benign": {"marker": "o", "facecolors": "none", "edgecolors": "tab:blue", "label": "benign"},
+    "malicious": {"marker": "x", "color": "tab:red", "label": "malicious"},
+    "unknown": {"marker": "^", "facecolors": "none", "edgecolors": "tab:gray", "label": "unknown"},
 }
 
 
 def draw_verdicts(judgement: Judgement) -> bytes:
     """A PNG. For a line by the original's two features: these, both in [0, 1], benign runs as blue circles,
-    malicious ones as red crosses, and the boundary dashed. For other methods: the scores of each label,
-    ascending, and the threshold dashed."""
+    malicious ones as red crosses, those of unknown label as grey triangles, and the boundary dashed. For
+    other methods: the scores of each label, ascending, and the threshold dashed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -38,11 +39,11 @@ def draw_verdicts(judgement: Judgement) -> bytes:
 
 
 def _line(axes: Any, judgement: Judgement, line: SvmClassifier) -> None:
-    for malicious, look in _LOOKS.items():
+    for label, look in _LOOKS.items():
         runs = [
             run
             for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True)
-            if run.malicious == malicious and not verdict.refused
+            if run.label == label and not verdict.refused
         ]
         if runs:
             axes.scatter([run.wrong for run in runs], [run.wrong_confidence for run in runs], **look)
@@ -62,11 +63,11 @@ def _line(axes: Any, judgement: Judgement, line: SvmClassifier) -> None:
 
 
 def _scores(axes: Any, judgement: Judgement) -> None:
-    for malicious, look in _LOOKS.items():
+    for label, look in _LOOKS.items():
         scores = sorted(
             verdict.score
             for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True)
-            if run.malicious == malicious and not verdict.refused
+            if run.label == label and not verdict.refused
         )
         if scores:
             axes.scatter(scores, [(i + 0.5) / len(scores) for i in range(len(scores))], **look)

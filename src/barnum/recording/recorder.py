@@ -21,7 +21,7 @@ from barnum.recording.images import ImageStore
 from barnum.recording.inputs import hash_input
 from barnum.recording.program import Program, find_program
 from barnum.recording.run import Ended, Interrupted, Runs
-from barnum.samples import Info, Sample
+from barnum.samples import UNKNOWN, Info, Sample
 from barnum.texts import printable, shortened, storable
 
 PLACEHOLDER = "{}"
@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         command: program and arguments; in each of them ``{}`` stands for the path of the input.
-        label: ``benign`` or ``malicious``.
+        label: ``benign``, ``malicious`` or ``unknown``.
         extra_labels: further lines for info.txt.
         output: folder of the samples.
         bin_dir: folder of the images.
@@ -166,7 +166,7 @@ class Recorder:
         """Whether the sample exists and is to be kept.
 
         Raises:
-            OutputExistsError: it has the other label, or is no complete sample.
+            OutputExistsError: it has another label than the one that is known now, or is no complete sample.
         """
         if self.settings.force or not os.path.lexists(final):
             return False
@@ -174,7 +174,7 @@ class Recorder:
             sample = Sample.open(final)
         except SampleError as error:
             raise OutputExistsError(f"{error}; --force replaces it") from None
-        if sample.label != self.settings.label:
+        if self.settings.label not in (UNKNOWN, sample.label):
             raise OutputExistsError(
                 f"{printable(sample.name)}: is recorded as {sample.label} already ({final}); "
                 f"--force makes it {self.settings.label}"

@@ -58,6 +58,7 @@ def as_json(result: Clustering) -> bytes:
         "clusters": clusters,
         "runs": [{**_run(run), "cluster": label, "core": core} for run, label, core in rows],
         "left_out": [_run(run) for run in result.left_out],
+        "unknown": [_run(run) for run in result.unknown],
     }
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 

@@ -35,6 +35,9 @@ def _summary(result: Clustering) -> Iterator[str]:
         what = "wrong prediction" if request.by == "predicted" else "anomalous transfer"
         left_out = result.left_out
         yield f"left out, {_counted(len(left_out), 'run')} without any {what}: {_listed(left_out)}"
+    if result.unknown:
+        unknown = result.unknown
+        yield f"of unknown label, {_counted(len(unknown), 'run')} (--all groups them): {_listed(unknown)}"
     if request.traces and groups.clusters and any(run.sited for run in result.runs):
         without = [run for run in result.runs if not run.sited]
         if without:

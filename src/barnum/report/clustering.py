@@ -54,9 +54,10 @@ class Clustering:
     """The groups of a folder's runs.
 
     Attributes:
-        runs: all runs of the folder.
+        runs: all runs of the folder but for ``unknown``.
         grouped: those that were grouped, n of them; ``points`` and ``groups`` have a row for each.
         left_out: those that have nothing by which they could be grouped.
+        unknown: those whose label is unknown, where not all are grouped.
         shared: of each cluster the transfers that make it one.
         names: names of blocks.
     """
@@ -65,6 +66,7 @@ class Clustering:
     runs: list[Anomalies]
     grouped: list[Anomalies]
     left_out: list[Anomalies]
+    unknown: list[Anomalies]
     points: Points
     groups: Groups
     shared: list[list[Shared]]

@@ -52,14 +52,16 @@ def cluster(request: ClusterRequest, runs: Sequence[Anomalies], names: Mapping[i
 
     Args:
         runs: all of the folder, and ``names`` of modules and calls, as
-            :func:`barnum.report.cluster_places.read_all` gives them.
+            :func:`barnum.report.cluster_places.read_all` gives them. Unless all are grouped, those whose
+            label is unknown are neither grouped nor among the others.
 
     Raises:
         EvaluationError: none is labelled malicious and only those are wanted, they do not belong together, or
             by place and an evaluation names no places.
     """
-    runs = list(runs)
     check_model(request.folder, runs, lambda run: run.file)
+    unknown = [] if request.everything else [run for run in runs if not run.labelled]
+    runs = [run for run in runs if request.everything or run.labelled]
     wanted = [run for run in runs if request.everything or run.malicious]
     if not wanted:
         raise EvaluationError(
@@ -76,6 +78,7 @@ def cluster(request: ClusterRequest, runs: Sequence[Anomalies], names: Mapping[i
         runs=runs,
         grouped=grouped,
         left_out=[run for run in wanted if not run.has_vector(request.by)],
+        unknown=unknown,
         points=points,
         groups=groups,
         shared=shared,

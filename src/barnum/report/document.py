@@ -180,7 +180,8 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """All runs together; error rates, with their 0.95 intervals, where there are verdicts on runs of that
-    label. ``trivial`` is how detectors do that look at how the program ended alone."""
+    label. ``trivial`` is how detectors do that look at how the program ended alone. Runs whose label is
+    ``unknown`` count in ``runs``, ``anomalous`` and ``refused``, and in nothing else."""
 
     runs: int
     benign: int
@@ -192,6 +193,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     trivial: list[Trivial]
     roc: Roc | None
     calibration: CalibrationReport | None
+    unknown: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

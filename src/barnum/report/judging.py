@@ -11,7 +11,7 @@ from barnum.errors import EvaluationError
 from barnum.report.document import CalibrationReport, Classifier, Overview, Roc, finite
 from barnum.report.request import Request
 from barnum.texts import storable
-from barnum.verdicts.features import Run
+from barnum.verdicts.features import Run, labelled
 from barnum.verdicts.judgement import Summary, check_model, evaluation_name, judge, read_runs
 from barnum.verdicts.method import Measure, Verdict
 from barnum.verdicts.statistics import roc_of
@@ -84,19 +84,17 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
 def overview(judged: Judged) -> Overview:
     """How many runs there are, and how good the verdicts are."""
     runs, summary = judged.runs, judged.summary
-    malicious = sum(run.malicious for run in runs)
     given = [
         (run, verdict)
         for run, verdict in zip(runs, judged.verdicts or [], strict=judged.verdicts is not None)
         if verdict.refused is None
     ]
-    scores = {
-        label: [v.score for run, v in given if run.malicious == label and not v.incomplete]
-        for label in (False, True)
-    }
     roc = None
     if summary is not None and summary.auc is not None:
-        points = roc_of(scores[False], scores[True])
+        points = roc_of(
+            [v.score for run, v in given if run.benign and not v.incomplete],
+            [v.score for run, v in given if run.malicious and not v.incomplete],
+        )
         roc = Roc(
             auc=summary.auc.auc,
             low=summary.auc.low,
@@ -107,7 +105,7 @@ def overview(judged: Judged) -> Overview:
     p_values = sorted(
         verdict.p_value
         for run, verdict in given
-        if verdict.p_value is not None and not run.malicious and not verdict.incomplete
+        if verdict.p_value is not None and run.benign and not verdict.incomplete
     )
     calibration = None
     if p_values:
@@ -115,8 +113,9 @@ def overview(judged: Judged) -> Overview:
         calibration = CalibrationReport(scores=len(known.scores) if known else 0, p_values=p_values)
     return Overview(
         runs=len(runs),
-        benign=len(runs) - malicious,
-        malicious=malicious,
+        benign=sum(run.benign for run in runs),
+        malicious=sum(run.malicious for run in runs),
+        unknown=len(runs) - len(labelled(runs)),
         anomalous=sum(verdict.anomalous for _, verdict in given),
         refused=summary.refused if summary is not None else 0,
         false_positives=summary.false_positives if summary is not None else None,

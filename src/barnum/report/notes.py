@@ -9,6 +9,7 @@ from barnum.report.document import SampleReport
 from barnum.report.judging import Judged
 from barnum.report.request import Request
 from barnum.report.scan import Budget
+from barnum.verdicts.features import labelled
 from barnum.verdicts.scores import SCORES
 
 
@@ -18,6 +19,12 @@ def notes_of(
     """Sentences on a whole report; ``calls``: all runs are made of calls."""
     if judged.why is not None:
         yield f"There are no verdicts: {judged.why}."
+    unlabelled = len(judged.runs) - len(labelled(judged.runs))
+    if unlabelled:
+        yield (
+            f"The label of {unlabelled:,} of {len(judged.runs):,} runs is unknown: they count in no error "
+            "rate and no chart, and calibrate nothing."
+        )
     yield from _left_out(samples, budget)
     yield from _choice_of_windows(judged, samples[0])
     if calls:

@@ -1,7 +1,7 @@
 """Sample folders, memory maps, labels and sets of samples."""
 
 from barnum.samples.folder import Process, Sample, Stream, find_samples, open_samples
-from barnum.samples.info import BENIGN, LABELS, MALICIOUS, Info, read_info, write_info
+from barnum.samples.info import BENIGN, LABELS, MALICIOUS, UNKNOWN, Info, read_info, write_info
 from barnum.samples.mapping import MemoryMap, Module, Region
 from barnum.samples.meta import (
     Engine,
@@ -20,6 +20,7 @@ __all__ = [
     "BENIGN",
     "LABELS",
     "MALICIOUS",
+    "UNKNOWN",
     "Engine",
     "ExitStatus",
     "Image",

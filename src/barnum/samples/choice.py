@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from barnum.errors import SetsError
 from barnum.samples.folder import Sample
+from barnum.samples.info import BENIGN, MALICIOUS, UNKNOWN
 from barnum.samples.sets import Sets
 from barnum.texts import printable
 
@@ -40,7 +41,7 @@ def choose(
     learnt: frozenset[str] = frozenset(),
     seen: frozenset[str] = frozenset(),
 ) -> Sets:
-    """Draw samples at random.
+    """Draw samples at random; those of unknown label are left out.
 
     Args:
         root: folder of the samples, for messages.
@@ -54,7 +55,7 @@ def choose(
         SetsError: there are too few.
     """
     benign = [s.folder for s in samples if s.benign and s.folder.name not in learnt]
-    malicious = [s.folder for s in samples if not s.benign]
+    malicious = [s.folder for s in samples if s.malicious]
     beside = " besides those that the model has learnt" if learnt else ""
     if len(benign) < sizes.train + sizes.benign:
         raise SetsError(
@@ -86,16 +87,17 @@ def choose(
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Opened samples: benign ones to learn (``train``), benign (``b_test``) and malicious (``m_test``) ones
-    that are held out."""
+    that are held out, and those whose label is unknown (``u_test``)."""
 
     train: list[Sample]
     b_test: list[Sample]
     m_test: list[Sample]
+    u_test: list[Sample] = field(default_factory=list)
 
     @property
     def judged(self) -> list[Sample]:
         """All that are held out."""
-        return self.b_test + self.m_test
+        return self.b_test + self.m_test + self.u_test
 
 
 def check(
@@ -121,18 +123,19 @@ def check(
     Raises:
         SetsError: the choice cannot be used.
     """
-    for sample in chosen.train + chosen.b_test:
-        if not sample.benign:
-            raise SetsError(f"{where}: {sample.folder.name} is among the benign but labelled malicious")
-    for sample in chosen.m_test:
-        if sample.benign:
-            raise SetsError(f"{where}: {sample.folder.name} is among the malicious but labelled benign")
+    places = ((BENIGN, chosen.train + chosen.b_test), (MALICIOUS, chosen.m_test), (UNKNOWN, chosen.u_test))
+    for label, samples in places:
+        for sample in samples:
+            if sample.label != label:
+                raise SetsError(
+                    f"{where}: {sample.folder.name} is among the {label} but labelled {sample.label}"
+                )
     known = {sample.folder.name for sample in chosen.train} if learns else set()
     again = sorted(known & learnt)
     if again:
         raise SetsError(f"{where}: {again[0]} was learnt by the model already: take it out")
     known |= learnt | seen
-    twice = sorted(known & {sample.folder.name for sample in chosen.b_test})
+    twice = sorted(known & {sample.folder.name for sample in chosen.b_test + chosen.u_test})
     if twice:
         raise SetsError(f"{where}: {twice[0]} is both learnt and held out: take it out of one of them")
     if learns and not chosen.train:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import ImageError, MappingError, SampleError
-from barnum.samples.info import BENIGN, Info, read_info
+from barnum.samples.info import BENIGN, MALICIOUS, Info, read_info
 from barnum.samples.mapping import MemoryMap, Module
 from barnum.samples.meta import MAX_STREAMS, Meta, read_meta
 from barnum.texts import quoted
@@ -93,13 +93,18 @@ class Sample:
 
     @property
     def label(self) -> str:
-        """``benign`` or ``malicious``."""
+        """``benign``, ``malicious`` or ``unknown``."""
         return self.info.label
 
     @property
     def benign(self) -> bool:
         """Whether the label says that the run is nominal."""
         return self.info.label == BENIGN
+
+    @property
+    def malicious(self) -> bool:
+        """Whether the label says that the run is an attack."""
+        return self.info.label == MALICIOUS
 
     @cached_property
     def meta(self) -> Meta | None:

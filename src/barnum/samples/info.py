@@ -12,7 +12,8 @@ from barnum.texts import printable, quoted
 
 BENIGN = "benign"
 MALICIOUS = "malicious"
-LABELS = (BENIGN, MALICIOUS)
+UNKNOWN = "unknown"
+LABELS = (BENIGN, MALICIOUS, UNKNOWN)
 
 _LIMIT = 1 << 20
 # characters of a wrong label that a message shows
@@ -42,7 +43,7 @@ def read_info(file: Path) -> Info:
     if label not in LABELS:
         # the content of a file that a link leads to is not shown
         said = "label" if file.is_symlink() else f"label {quoted(label, _SHOWN)}"
-        raise SampleError(f"{file}: {said} is neither 'benign' nor 'malicious': correct line 2")
+        raise SampleError(f"{file}: {said} is none of {', '.join(map(repr, LABELS))}: correct line 2")
     return Info(lines[0].strip(), label, tuple(line.strip() for line in lines[2:] if line.strip()))
 
 

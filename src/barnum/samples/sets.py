@@ -1,4 +1,4 @@
-"""Sets files: which samples were learnt and which were held out."""
+"""Sets files: which samples were learnt, which were held out, and which of unknown label are judged."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from barnum.texts import printable
 
 _log = logging.getLogger(__name__)
 _LIMIT = 256 << 20
-_SECTIONS = ("b_train", "b_test", "m_test")
+_SECTIONS = ("b_train", "b_test", "m_test", "u_test")
 
 
 class Sets(msgspec.Struct, frozen=True):
-    """Sample folders: benign ones to learn, benign ones that are held out, malicious ones."""
+    """Sample folders: benign ones to learn, benign ones that are held out, malicious ones, and those whose
+    label is unknown."""
 
     b_train: tuple[Path, ...]
     b_test: tuple[Path, ...]
     m_test: tuple[Path, ...]
+    u_test: tuple[Path, ...] = ()
 
 
 def read_sets(file: Path, root: Path) -> Sets:
-    """Read a sets file: sections ``[b_train]``, ``[b_test]``, ``[m_test]``, a sample folder on each line.
+    """Read a sets file: sections ``[b_train]``, ``[b_test]``, ``[m_test]``, ``[u_test]``, a sample folder on
+    each line.
 
     Relative folders are taken from ``root``. Those outside ``root``, missing ones, and those that are named
     twice in a section are skipped with a warning.
@@ -76,9 +79,12 @@ def write_sets(file: Path, sets: Sets) -> None:
 
 
 def sets_content(sets: Sets) -> bytes:
-    """The content of a sets file."""
+    """The content of a sets file; ``u_test``, which Barnum-Learner does not know, is left out where it is
+    empty."""
     lines = []
     for section in _SECTIONS:
+        if section == "u_test" and not sets.u_test:
+            continue
         lines.append(f"[{section}]")
         lines.extend(str(folder.resolve()) for folder in getattr(sets, section))
     return ("\n".join(lines) + "\n").encode("utf-8", errors="surrogateescape")

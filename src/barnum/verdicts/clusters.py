@@ -85,6 +85,11 @@ class Anomalies:
         return self.label == "malicious"
 
     @property
+    def labelled(self) -> bool:
+        """Whether the label is known."""
+        return self.label != "unknown"
+
+    @property
     def classes(self) -> bool:
         """Whether targets are classes, which lie in no module, and not blocks."""
         return bool((self.target >> _MODULE == 0).any())

@@ -110,7 +110,7 @@ class ConformalClassifier(Classifier):
 
     def without_false_positives(self, runs: Sequence[Run]) -> ConformalClassifier:
         # of runs that took part already the score is there, or one that is not above all
-        benign = [self._by.of(run) for run in runs if not run.malicious]
+        benign = [self._by.of(run) for run in runs if run.benign]
         calibration = [*self.scores, *(score for score in benign if score > self._scores[-1])]
         return ConformalClassifier(calibration, 1 / (len(calibration) + 1), self._by)
 
@@ -158,16 +158,16 @@ class Conformal(Method):
     def held_out(self, runs: Sequence[Run]) -> list[Verdict]:
         calibrated = self._calibrated(runs)
         classifier = self._fitted(calibrated)
-        if len(classifier.scores) == 1 and not all(run.malicious for run in runs):
+        if len(classifier.scores) == 1 and any(run.benign for run in runs):
             raise too_few(self._score)
         held_out = iter(calibrated.held_out)
         verdicts = []
         for run in runs:
-            if run.malicious:
-                verdicts.append(classifier.judge(run))
-            else:
+            if run.benign:
                 score = next(held_out)
                 verdicts.append(classifier.without(score).verdict(score))
+            else:
+                verdicts.append(classifier.judge(run))
         return verdicts
 
     def restore(self, state: dict[str, Any]) -> Classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.surprisal_windows is None else self.surprisal_windows[1]
 
     @property
+    def benign(self) -> bool:
+        """Whether the label says so. A run whose label is unknown is neither benign nor malicious."""
+        return self.label == "benign"
+
+    @property
     def malicious(self) -> bool:
         """Whether the label says so."""
         return self.label == "malicious"
+
+
+def labelled(runs: Sequence[Run]) -> list[Run]:
+    """Those whose label is known, in their order."""
+    return [run for run in runs if run.benign or run.malicious]
 
 
 def read_run(file: Path, *, cut: bool = False, steps: int | None = None) -> Run:

@@ -15,7 +15,7 @@ from barnum.evaluations.folder import find_evaluations
 from barnum.evaluations.header import Calibration
 from barnum.verdicts import methods
 from barnum.verdicts.cache import RunCache
-from barnum.verdicts.features import Run, read_run
+from barnum.verdicts.features import Run, labelled, read_run
 from barnum.verdicts.method import Classifier, Verdict
 from barnum.verdicts.statistics import Auc, Rate, auc_of, rate_of
 
@@ -32,8 +32,9 @@ class Trivial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """How good verdicts are on the runs that were judged; what takes a label that is not there is None. A run
-    that is anomalous though incomplete counts in the rates as found; ``auc`` takes scores of whole runs."""
+    """How good verdicts are on the runs that were judged; what takes a label that is not there is None. Runs
+    whose label is unknown count in ``refused`` alone. A run that is anomalous though incomplete counts in the
+    rates as found; ``auc`` takes scores of whole runs."""
 
     false_positives: Rate | None
     false_negatives: Rate | None
@@ -105,23 +106,30 @@ def judge(
             raise EvaluationError(
                 f"{load}: was learnt from evaluations of another model than those in {folder}{why}"
             )
-        judged = None
+        held_out: list[Verdict] = []
     else:
         # a rate and a score are conformal's
         own = "conformal" if rate or score else default_method(usable)
         chosen = methods.by_name(method or own, rate, score)
-        classifier = chosen.fit(usable)
-        judged = None if force else chosen.held_out(usable)
+        known = labelled(usable)
+        # of runs whose label is unknown the headers may tell of nominal ones, and of nothing else
+        classifier = chosen.fit(known or usable)
+        held_out = chosen.held_out(known) if known and not force else []
     incomplete = [(file, run, why) for file, run, why in zip(files, runs, refusals, strict=True) if why]
     if force:
-        classifier = classifier.without_false_positives(usable)
+        classifier = classifier.without_false_positives(labelled(usable))
         if found := [run for run, v in _judge_each(classifier, incomplete, max_lost, cut) if v.anomalous]:
-            classifier = classifier.without_false_positives(found)
-    if judged is None:
-        judged = [classifier.judge(run) for run in usable]
-    whole = iter(zip(usable, judged, strict=True))
+            classifier = classifier.without_false_positives(labelled(found))
+    left_out = iter(held_out)
     others = iter(_judge_each(classifier, incomplete, max_lost, cut))
-    answers = [next(others if why else whole) for why in refusals]
+    answers = []
+    for run, refusal in zip(runs, refusals, strict=True):
+        if refusal is not None:
+            answers.append(next(others))
+        elif held_out and (run.benign or run.malicious):
+            answers.append((run, next(left_out)))
+        else:
+            answers.append((run, classifier.judge(run)))
     verdicts = [verdict for _, verdict in answers]
     if all(verdict.refused for verdict in verdicts):
         raise EvaluationError(nothing)
@@ -145,7 +153,7 @@ def default_method(runs: Sequence[Run]) -> str:
     learns from both labels, if both are there."""
     if all(run.novelty_window is not None for run in runs):
         return "conformal"
-    both = len({run.malicious for run in runs}) == 2
+    both = len({run.label for run in labelled(runs)}) == 2
     return "logistic" if both else "conformal"
 
 
@@ -295,15 +303,13 @@ def _judge_each(
 def summary_of(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> Summary:
     """Error rates, AUC and what trivial detectors do."""
     judged = [(run, verdict) for run, verdict in zip(runs, verdicts, strict=True) if verdict.refused is None]
-    scores = {
-        label: [v.score for run, v in judged if run.malicious == label and not v.incomplete]
-        for label in (False, True)
-    }
+    benign = [verdict.score for run, verdict in judged if run.benign and not verdict.incomplete]
+    malicious = [verdict.score for run, verdict in judged if run.malicious and not verdict.incomplete]
     return Summary(
         **_errors([(run, verdict.anomalous) for run, verdict in judged]),
-        auc=auc_of(scores[False], scores[True]) if scores[False] and scores[True] else None,
+        auc=auc_of(benign, malicious) if benign and malicious else None,
         refused=len(runs) - len(judged),
-        trivial=_trivial([run for run, _ in judged]),
+        trivial=_trivial(labelled([run for run, _ in judged])),
     )
 
 
@@ -321,7 +327,7 @@ def _trivial(runs: Sequence[Run]) -> list[Trivial]:
 
 
 def _errors(answers: Sequence[tuple[Run, bool]]) -> dict[str, Rate | None]:
-    benign = [anomalous for run, anomalous in answers if not run.malicious]
+    benign = [anomalous for run, anomalous in answers if run.benign]
     malicious = [anomalous for run, anomalous in answers if run.malicious]
     return {
         "false_positives": rate_of(sum(benign), len(benign)) if benign else None,

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from barnum.errors import EvaluationError
-from barnum.verdicts.features import Run
+from barnum.verdicts.features import Run, labelled
 from barnum.verdicts.method import Classifier, Method, Verdict
 
 
@@ -81,7 +81,7 @@ class LogisticClassifier(Classifier):
         return Verdict(anomalous=score > self.threshold, score=score)
 
     def without_false_positives(self, runs: Sequence[Run]) -> LogisticClassifier:
-        highest = max((self._score(run) for run in runs if not run.malicious), default=self.threshold)
+        highest = max((self._score(run) for run in runs if run.benign), default=self.threshold)
         return LogisticClassifier(
             msgspec.structs.replace(self._learnt, threshold=max(self.threshold, highest))
         )
@@ -112,7 +112,8 @@ class Logistic(Method):
     name = "logistic"
 
     def fit(self, runs: Sequence[Run]) -> Classifier:
-        labels = np.array([run.malicious for run in runs])
+        runs = labelled(runs)
+        labels = np.array([run.malicious for run in runs], bool)
         if not labels.any() or labels.all():
             raise EvaluationError(
                 "logistic: needs runs of both labels, and one more of each to judge them by others: "

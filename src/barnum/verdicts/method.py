@@ -125,7 +125,8 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self, runs: Sequence[Run]) -> Classifier:
-        """Learn from runs.
+        """Learn from runs. Of one whose label is unknown nothing is learnt but what its header tells of
+        training.
 
         Raises:
             EvaluationError: they do not suffice.

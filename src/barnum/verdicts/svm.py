@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from barnum.errors import EvaluationError
-from barnum.verdicts.features import Run
+from barnum.verdicts.features import Run, labelled
 from barnum.verdicts.method import Classifier, Method, Verdict
 
 
@@ -50,7 +50,7 @@ class SvmClassifier(Classifier):
         return Verdict(anomalous=score > self.threshold, score=score)
 
     def without_false_positives(self, runs: Sequence[Run]) -> SvmClassifier:
-        highest = max((self._score(run) for run in runs if not run.malicious), default=self.threshold)
+        highest = max((self._score(run) for run in runs if run.benign), default=self.threshold)
         return SvmClassifier(self.weights, self.bias, max(self.threshold, highest))
 
     def state(self) -> dict[str, Any]:
@@ -66,7 +66,8 @@ class Svm(Method):
     name = "svm"
 
     def fit(self, runs: Sequence[Run]) -> Classifier:
-        labels = np.array([run.malicious for run in runs])
+        runs = labelled(runs)
+        labels = np.array([run.malicious for run in runs], bool)
         if not labels.any() or labels.all():
             raise EvaluationError(
                 "svm: needs runs of both labels, and one more of each to judge them by others: "

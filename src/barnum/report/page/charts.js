@@ -24,7 +24,8 @@ function unitChart(title, label, labels) {
 }
 
 // what a chart of the distribution shows: scores, or mistakes where no run has a score
-function shownValues({ samples, classifier }) {
+function shownValues({ samples: all, classifier }) {
+  const samples = all.filter((sample) => sample.label !== "unknown");
   const judged = samples.filter((sample) => sample.score !== null);
   const scored = judged.length > 0;
   const value = (sample) => (scored ? sample.score : sample.wrong);

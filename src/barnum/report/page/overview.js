@@ -15,12 +15,13 @@ function rateTile(rate, label) {
 }
 
 function tilesOf({ overview, classifier, samples }) {
-  const { runs, benign, malicious, anomalous, refused, roc } = overview;
+  const { runs, benign, malicious, unknown, anomalous, refused, roc } = overview;
   const wrongAlarms = overview.false_positives;
   const missed = overview.false_negatives;
   const area = roc && `area under the ROC curve (${interval(roc, (at) => at.toFixed(3))})`;
   const predictions = samples.reduce((sum, sample) => sum + sample.transfers, 0);
-  const labels = `${count(benign)} benign, ${count(malicious)} malicious`;
+  const others = unknown ? `, ${count(unknown)} unknown` : "";
+  const labels = `${count(benign)} benign, ${count(malicious)} malicious${others}`;
   return [
     tile(count(runs), `${runs === 1 ? "run" : "runs"}: ${labels}`),
     classifier ? tile(count(anomalous), "called anomalous", anomalous > 0) : null,
@@ -56,7 +57,7 @@ export function drawOverview(report) {
   const { overview, samples } = report;
   byId("tiles").append(...tilesOf(report));
   const charts = byId("charts");
-  charts.append(distributionChart(report));
+  if (overview.benign || overview.malicious) charts.append(distributionChart(report));
   if (overview.roc) charts.append(rocChart(overview));
   if (overview.calibration) charts.append(calibrationChart(overview.calibration));
   if (overview.trivial.length) {

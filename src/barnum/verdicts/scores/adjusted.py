@@ -43,7 +43,7 @@ class Adjusted(Score):
 
     @classmethod
     def learn(cls, runs: Sequence[Run]) -> Calibrated:
-        benign = [run for run in runs if not run.malicious]
+        benign = [run for run in runs if run.benign]
         for run in benign:
             surprisal_of(run)
         training = left_out_of(runs[0])

@@ -60,7 +60,7 @@ class Combined(Score):
 
     @classmethod
     def learn(cls, runs: Sequence[Run]) -> Calibrated:
-        benign = [run for run in runs if not run.malicious]
+        benign = [run for run in runs if run.benign]
         held_out = [_checked(run) for run in benign]
         calibration = calibration_of(runs[0])
         # of training runs that were not judged in folds novelty alone is known

@@ -55,7 +55,7 @@ class Score(ABC):
             EvaluationError: an evaluation lacks what the score is made of, or there are too few runs.
         """
         score = cls()
-        return Calibrated(score, [], [score.of(run) for run in runs if not run.malicious])
+        return Calibrated(score, [], [score.of(run) for run in runs if run.benign])
 
     @classmethod
     def restore(cls, window: int, state: dict[str, Any]) -> Score:

@@ -38,7 +38,7 @@ class Novelty(Score):
 
     @classmethod
     def learn(cls, runs: Sequence[Run]) -> Calibrated:
-        held_out = [novelty_of(run) for run in runs if not run.malicious]
+        held_out = [novelty_of(run) for run in runs if run.benign]
         calibration = calibration_of(runs[0])
         return Calibrated(cls(calibration.window), list(calibration.scores), held_out)
 

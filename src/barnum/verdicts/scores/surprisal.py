@@ -22,7 +22,7 @@ class Surprisal(Score):
 
     @classmethod
     def learn(cls, runs: Sequence[Run]) -> Calibrated:
-        held_out = [surprisal_of(run) for run in runs if not run.malicious]
+        held_out = [surprisal_of(run) for run in runs if run.benign]
         return Calibrated(cls(), [run.surprisal for run in left_out_of(runs[0])], held_out)
 
     def of(self, run: Run) -> float:
