@@ -176,6 +176,7 @@ def _record(bare, folder: Path) -> None:
     where = ("-o", folder / "traces", "--bin-dir", folder / "extract")
     bare("trace", "--benign", "--start", "exec", *where, document, "--", "/bin/cat", "{}")
     [sample] = (folder / "traces").iterdir()
+    assert "one.txt" in bare("list", folder / "traces").stdout
     summary = bare("decode", "--bin-dir", folder / "extract", sample).stdout
     assert "blocks" in summary
     bare("preprocess", folder / "traces", folder / "extract")

@@ -18,6 +18,7 @@ from barnum.texts import printable, shortened
 # name → one line of help; the command itself is ``command`` in ``barnum.cli.<name>``.
 _COMMANDS = {
     "trace": "Record runs of a program on documents as Intel PT.",
+    "list": "List the samples of a folder, and what is there of each.",
     "decode": "Print what a recorded run executed.",
     "preprocess": "Turn recorded runs into paths of basic blocks.",
     "lstm": "Learn nominal control flow and evaluate runs against it.",

@@ -2,6 +2,7 @@
 
 from barnum.samples.folder import Process, Sample, Stream, find_samples, open_samples
 from barnum.samples.info import BENIGN, LABELS, MALICIOUS, UNKNOWN, Info, read_info, write_info
+from barnum.samples.listing import Listed, list_samples
 from barnum.samples.mapping import MemoryMap, Module, Region
 from barnum.samples.meta import (
     Engine,
@@ -25,6 +26,7 @@ __all__ = [
     "ExitStatus",
     "Image",
     "Info",
+    "Listed",
     "MemoryMap",
     "Meta",
     "Module",
@@ -37,6 +39,7 @@ __all__ = [
     "Stream",
     "StreamMeta",
     "find_samples",
+    "list_samples",
     "open_samples",
     "read_info",
     "read_meta",

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,254}")
 _LONGEST_NAME = 255  # bytes
 _PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
+# at the end of the name of a recording that is under way
+PART = ".part"
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -270,21 +272,24 @@ def find_samples(
     Raises:
         SampleError: ``root`` is no folder, or cannot be read.
     """
+    return open_samples(
+        [folder for folder in folders_of(root) if not folder.name.endswith(PART)], broken, reports
+    )
+
+
+def folders_of(root: Path) -> list[Path]:
+    """The folders right below one, by name, but for hidden ones: samples, and recordings that are under way
+    (``.part``).
+
+    Raises:
+        SampleError: root is no folder, or cannot be read.
+    """
     if not root.is_dir():
         raise SampleError(f"{root}: no such folder")
     try:
-        entries = sorted(root.iterdir())
+        return sorted(entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir())
     except OSError as error:
         raise SampleError(f"{root}: cannot be read ({error.strerror or error})") from None
-    return open_samples(
-        [
-            entry
-            for entry in entries
-            if not entry.name.startswith(".") and not entry.name.endswith(".part") and entry.is_dir()
-        ],
-        broken,
-        reports,
-    )
 
 
 def _lacks_parts(folder: Path) -> bool:
