@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from barnum.progress import CallbackListener, Listener
-from barnum.samples import Sample
+from barnum.samples import Sample, folder_named
 
 File = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
@@ -23,5 +24,13 @@ def cores() -> int:
 
 
 def name_of(place: File | Sample) -> str:
-    """The folder of a sample, or the name of a file, as a string."""
-    return str(place.folder if isinstance(place, Sample) else os.fspath(place))
+    """The folder of a sample, or the name of a file, as a string; TREE/DOCUMENT stands for the sample in TREE
+    whose document has that name.
+
+    Raises:
+        SampleError: several have it.
+    """
+    if isinstance(place, Sample):
+        return str(place.folder)
+    found = folder_named(Path(place))
+    return os.fspath(place) if found == Path(place) else str(found)

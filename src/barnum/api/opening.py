@@ -11,16 +11,17 @@ from barnum.errors import SampleError
 from barnum.evaluations import Evaluation
 from barnum.models.model import Model
 from barnum.paths import PathReader
-from barnum.samples import Sample
+from barnum.samples import Sample, folder_named
 
 
 def open_sample(folder: File) -> Sample:
-    """Open the folder of one recorded run, or of one report of a sandbox.
+    """Open the folder of one recorded run, or of one report of a sandbox. Where nothing is there, the folder
+    beside it whose document has that name: ``open_sample("traces/report.pdf")``.
 
     Raises:
-        SampleError: it is neither.
+        SampleError: it is neither, or several documents have that name.
     """
-    place = Path(folder)
+    place = folder_named(Path(folder))
     try:
         return Sample.open(place)
     except SampleError:
@@ -61,7 +62,7 @@ def open_path(place: File | Sample) -> PathReader:
     """
     from barnum import paths
 
-    file = place.parsed if isinstance(place, Sample) else Path(place)
+    file = place.parsed if isinstance(place, Sample) else folder_named(Path(place))
     if file is not None and file.is_dir():
         file = open_sample(file).parsed
     if file is None:

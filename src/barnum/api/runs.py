@@ -120,8 +120,9 @@ def preprocess(
     from barnum.paths.batch import Batch
     from barnum.paths.preprocess import Request, parsed_name
 
-    single = isinstance(place, Sample) or (Path(place) / "info.txt").is_file()
-    folders = [Path(name_of(place))] if single else [sample.folder for sample in find_samples(name_of(place))]
+    named = Path(name_of(place))
+    single = isinstance(place, Sample) or (named / "info.txt").is_file()
+    folders = [named] if single else [sample.folder for sample in find_samples(named)]
     requests = [
         Request(
             folder=str(folder),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -88,6 +90,22 @@ class Named(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"{value!r} is not one of {', '.join(map(repr, self._names))}.", param, ctx)
         return str(value)
 
+
+class _SampleFolder(click.Path):
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from barnum.samples.named import folder_named
+
+        place = Path(os.fsdecode(value))
+        found = folder_named(place)
+        return super().convert(value if found == place else found, param, ctx)
+
+
+SAMPLE = _SampleFolder()
+"""Type of an argument that takes the folder of a sample, or of several; also TREE/DOCUMENT, for the only
+sample in the folder TREE whose document has that name."""
 
 SECONDS = _Seconds()
 """Type of an option that takes a time in seconds: a finite number above 0."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import SIZE, logging_option, set_up_logging
+from barnum.cli.common import SAMPLE, SIZE, logging_option, set_up_logging
 from barnum.errors import ImageError, TraceError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _parse_cpu(
     help="Bytes that a stream may have, decompressed.",
 )
 @logging_option
-@click.argument("sample", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("sample", type=SAMPLE)
 def command(
     blocks: bool,
     instructions: bool,
@@ -76,6 +76,7 @@ def command(
 ) -> None:
     """Print what the recorded run in folder SAMPLE executed.
 
+    SAMPLE may also be TREE/DOCUMENT, for the sample in the folder TREE whose document has that name.
     A gap in the trace prints nothing; --summary counts the gaps by cause.
     """
     if blocks + instructions + summary > 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from barnum.cli.common import Named, logging_option, set_up_logging, usage_errors
+from barnum.cli.common import SAMPLE, Named, logging_option, set_up_logging, usage_errors
 from barnum.exporting import EXPORTERS
 
 
@@ -35,14 +35,15 @@ from barnum.exporting import EXPORTERS
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
 @logging_option
-@click.argument("sample", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("sample", type=SAMPLE)
 def command(name: str, bin_dir: Path, output: Path, force: bool, logging_level: int, sample: Path) -> None:
     """Write the recorded run in folder SAMPLE in a format of other tools.
 
     \b
       barnum export --format drcov -o run.drcov traces/SAMPLE
 
-    What the format has no place for is left out; a warning says how much.
+    SAMPLE may also be TREE/DOCUMENT, for the sample in the folder TREE whose document has that name. What the
+    format has no place for is left out; a warning says how much.
     """
     set_up_logging(logging_level)
     from barnum.exporting import export_sample

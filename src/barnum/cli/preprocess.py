@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from barnum.cli.common import (
+    SAMPLE,
     SECONDS,
     SIZE,
     ended_like_an_interrupt,
@@ -64,7 +65,7 @@ _log = logging.getLogger("barnum.preprocess")
     help="Bytes that a stream may have, decompressed.",
 )
 @logging_option
-@click.argument("trace_directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("trace_directory", type=SAMPLE)
 @click.argument("bin_directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def command(
     force: bool,
@@ -80,7 +81,8 @@ def command(
 ) -> None:
     """Turn recorded runs into paths of basic blocks.
 
-    TRACE_DIRECTORY is one sample or a folder of samples; BIN_DIRECTORY holds the images of their modules.
+    TRACE_DIRECTORY is one sample or a folder of samples, or TREE/DOCUMENT, for the sample in the folder TREE
+    whose document has that name; BIN_DIRECTORY holds the images of their modules.
     Each sample gets a trace_parsed.parquet (or .gz). Several machines may work on one tree: a sample whose
     result is there, or is being made by another, is skipped (refused where it is the only one). What a
     process of this machine left unfinished is made again.

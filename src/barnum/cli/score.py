@@ -70,7 +70,8 @@ def command(
     """Judge samples by the detector in the folder MODEL, which barnum pack has written.
 
     SAMPLE is the folder of a recorded trace; where the detector was learnt from calls (barnum syscall), it is
-    a sandbox's report, or a folder that holds one, with or without info.txt.
+    a sandbox's report, or a folder that holds one, with or without info.txt. It may also be TREE/DOCUMENT,
+    for the sample in the folder TREE whose document has that name.
 
     Prints a JSON object a sample, each on a line of its own, as soon as it is judged: sample, name, verdict
     (nominal, anomalous or refused), score, threshold, p_value, where. A run that breaks off or lost too much
@@ -83,6 +84,7 @@ def command(
     if process is not None and not process.strip():
         raise click.UsageError("--process is empty: give a program's name or pid:NUMBER, or leave it out")
     from barnum.detector import judge_with, load_detector
+    from barnum.samples import folder_named
 
     detector = load_detector(model, cut)
     failed, refused, anomalous = 0, 0, False
@@ -94,14 +96,16 @@ def command(
         ) as judge,
     ):
         for place in samples:
+            folder = place
             try:
-                judged = judge.judge(place).document()
+                folder = folder_named(place)
+                judged = judge.judge(folder).document()
             except (InputError, OSError) as error:
                 failed += 1
                 judged = {"error": str(error)}
             anomalous = anomalous or judged.get("verdict") == "anomalous"
             refused += judged.get("verdict") == "refused"
-            _say({"sample": _name(place), "folder": str(place), **judged})
+            _say({"sample": _name(folder), "folder": str(place), **judged})
     if fail_on_anomaly and anomalous:
         return _ANOMALOUS
     if failed or (fail_on_anomaly and refused):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import set_up_logging
+from barnum.cli.common import SAMPLE, set_up_logging
 from barnum.cli.sequence_options import learn_of, sequence_options
 from barnum.errors import SampleError, TraceError
 
@@ -20,7 +20,7 @@ _log = logging.getLogger("barnum.stats")
 
 @click.command("stats")
 @sequence_options
-@click.argument("trace_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("trace_dir", type=SAMPLE)
 @click.argument("output", metavar="OUTPUT.csv", type=click.Path(dir_okay=False, path_type=Path))
 def command(
     parse_ret: bool,
@@ -35,9 +35,10 @@ def command(
 ) -> None:
     """Count how many distinct targets the sequences of blocks in a trace lead to.
 
-    TRACE_DIR is one preprocessed sample. OUTPUT.csv gets a row for each length from 1 to --sequence-length:
-    how many distinct sequences of that length have 1, 2, … 100 (or more) distinct targets. Where the row of a
-    length holds nearly all in its first column, that much context tells what comes next.
+    TRACE_DIR is one preprocessed sample, or TREE/DOCUMENT, for the sample in the folder TREE whose document
+    has that name. OUTPUT.csv gets a row for each length from 1 to --sequence-length: how many distinct
+    sequences of that length have 1, 2, … 100 (or more) distinct targets. Where the row of a length holds
+    nearly all in its first column, that much context tells what comes next.
     """
     set_up_logging(logging_level)
     learn = learn_of(parse_ret, parse_icall, parse_ijmp)

@@ -15,6 +15,7 @@ from barnum.samples.meta import (
     read_meta,
     write_meta,
 )
+from barnum.samples.named import folder_named
 from barnum.samples.sets import Sets, read_sets, sets_content, write_sets
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Stream",
     "StreamMeta",
     "find_samples",
+    "folder_named",
     "list_samples",
     "open_samples",
     "read_info",

@@ -15,7 +15,7 @@ MALICIOUS = "malicious"
 UNKNOWN = "unknown"
 LABELS = (BENIGN, MALICIOUS, UNKNOWN)
 
-_LIMIT = 1 << 20
+LARGEST_INFO = 1 << 20
 # characters of a wrong label that a message shows
 _SHOWN = 100
 
@@ -35,7 +35,7 @@ def read_info(file: Path) -> Info:
         SampleError: the file cannot be read, has no second line, or its label is not one of LABELS.
     """
     # editors of Windows begin a text with a byte order mark
-    text = read_bounded(file, _LIMIT, SampleError).decode("utf-8-sig", errors="replace")
+    text = read_bounded(file, LARGEST_INFO, SampleError).decode("utf-8-sig", errors="replace")
     lines = text.splitlines()
     if len(lines) < 2:
         raise SampleError(f"{file}: must have the input's name in line 1 and its label in line 2")
