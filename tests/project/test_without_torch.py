@@ -166,7 +166,8 @@ def test_every_command_but_networks_runs(bare, tree, reports, tmp_path):
     listed = bare("--help").stdout.partition("Commands")[2].splitlines()[1:]
     commands = {line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "}
     assert len(commands) > 10
-    assert commands - bare.ran == {"lstm"}
+    # another test runs networks, before this one or after it
+    assert commands - bare.ran <= {"lstm"}
 
 
 def _record(bare, folder: Path) -> None:

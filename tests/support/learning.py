@@ -306,7 +306,7 @@ class Processes:
             os.kill(self.pid, number)
         return self.end()
 
-    def end(self, seconds: float = 120) -> Ended:
+    def end(self, seconds: float = 600) -> Ended:
         """How it ended; negative numbers of signals are codes, too."""
         code = int(self._line(seconds))
         self.pid = 0
