@@ -204,8 +204,7 @@ void Walker::set_gap(Gap gap) {
 }
 
 void Walker::detail(Gap cause, uint64_t address) {
-    if (details_.size() < kMaxDetails)
-        details_.push_back({statistics_.blocks + has_part(), cause, where_, address, 0});
+    if (details_.size() < kMaxDetails) details_.push_back({statistics_.blocks + has_part(), cause, where_, address, 0});
 }
 
 void Walker::lose(Gap cause, uint64_t address) {

@@ -188,7 +188,7 @@ private:
     bool async_ = false;   // it went off between two instructions, at off_ip_
     bool code_changed_ = false;
     uint64_t off_ip_ = 0;
-    CodeBlock part_;  // what ran of the block at ip_ when it was interrupted; empty: nothing
+    CodeBlock part_;             // what ran of the block at ip_ when it was interrupted; empty: nothing
     bool part_unknown_ = false;  // nothing ran, and nothing can: the transfer to ip_ is the last that is known
     Gap part_gap_ = Gap::none;
 
