@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -235,7 +235,7 @@ def _mixed(corpus: Corpus, tokens: Tokens, longest: int, settings: Settings) -> 
         train=total / seconds,
         epochs=None,
         score=max(_judge(evaluator, longer).speed for _ in range(settings.rounds)),
-        parameters=learner.contexts + sum(parameter.numel() for parameter in _parameters(model)),
+        parameters=learner.contexts + _parameters(model),
         note=f"causal and rote, contexts up to {longest}; {weighing.transfers:,} transfers to weigh them",
     )
 
@@ -320,9 +320,6 @@ def _learn(spec: Spec, corpus: Corpus, device: torch.device) -> _Learnt:
     learner.read(samples, THREADS, len(samples), lambda _: None)
     model, epochs = learner.fit(THREADS, Hooks(lambda _name, _total: nullcontext(lambda _: None)))
     seconds = time.perf_counter() - began
-    # it comes back on the CPU
-    assert isinstance(model.network, torch.nn.Module)
-    model.network.to(device)
     kept, total = total_of(learner.coverage)
     share = "" if kept == total else f"only {kept:,} transfers, "
     note = f"{share}{len(epochs)} epoch{'s' * (len(epochs) > 1)}"
@@ -346,14 +343,14 @@ def _row(learner: str, learnt: _Learnt, judged: list[_Judged], score: float, not
         train=learnt.transfers / learnt.seconds,
         epochs=learnt.transfers / learnt.epoch_seconds,
         score=score,
-        parameters=sum(parameter.numel() for parameter in _parameters(learnt.model)),
+        parameters=_parameters(learnt.model),
         note=learnt.note + note,
     )
 
 
-def _parameters(model: Model) -> Iterator[torch.nn.Parameter]:
-    assert isinstance(model.network, torch.nn.Module)
-    return model.network.parameters()
+def _parameters(model: Model) -> int:
+    """Numbers of the network."""
+    return sum(array.size for array in model.network.arrays().values())
 
 
 _HEADING = (
