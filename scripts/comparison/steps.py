@@ -409,7 +409,7 @@ def _others(threads: int) -> list[Step]:
                 f"""
                 lstm -p --disable-ret {t} -i few.txt --use-model keras/lstm.json --use-weights keras/lstm.h5 \
                 --eval-dir keras/eval traces
-                classifier --method logistic --csv keras/verdicts.csv keras/eval
+                19: classifier --method logistic --csv keras/verdicts.csv keras/eval
                 """
             ),
             needs=("preprocess",),
