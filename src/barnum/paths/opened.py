@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from barnum.errors import BarnumError, SampleError
+from barnum.errors import BarnumError, ImageError, SampleError
 from barnum.paths import OpenPath, PathReader, open_path
 from barnum.samples import Sample
 
@@ -74,6 +74,10 @@ class Decoded:
         file = self._file(sample)
         if file.exists():
             return file
+        if self._bin_dir is None:
+            raise ImageError(
+                f"{sample.folder}: decoding it takes its images: name their folder, or preprocess the sample"
+            )
         half = file.with_suffix(".part")
         request = Request(
             folder=str(sample.folder), bin_dir=str(self._bin_dir), output=str(half), timeout=self._timeout
