@@ -286,6 +286,11 @@ def test_a_folder_may_hold_either_format_but_a_sample_once(tmp_path):
     (tmp_path / "benign-aa.gz").touch()
     with pytest.raises(EvaluationError, match=r"holds both benign-aa\.gz and benign-aa\.parquet"):
         evaluations.find_evaluations(tmp_path)
+    (tmp_path / "benign-aa.gz").unlink()
+    # its label was another when it was evaluated
+    (tmp_path / "unknown-cc.gz").touch()
+    with pytest.raises(EvaluationError, match=r"holds both malicious-cc\.gz and unknown-cc\.gz"):
+        evaluations.find_evaluations(tmp_path)
 
 
 def test_content_tells_the_format_not_the_name(tmp_path):

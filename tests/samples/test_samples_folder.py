@@ -195,10 +195,15 @@ def test_each_label_has_its_place_in_sets(tmp_path):
                 check(tmp_path, chosen, learns=False)
 
 
-def test_what_was_learnt_is_not_evaluated_as_unknown(tmp_path):
-    sample = Sample.open(make_sample(tmp_path / "a", "unknown"))
+@pytest.mark.parametrize("label", LABELS)
+def test_what_was_learnt_is_not_held_out_whatever_its_label_is_now(tmp_path, label):
+    sample = Sample.open(make_sample(tmp_path / "a", label))
+    places = [[sample] if label == own else [] for own in ("benign", "malicious", "unknown")]
     with pytest.raises(SetsError, match="a is both learnt and held out"):
-        check(tmp_path, Chosen([], [], [], [sample]), learns=False, learnt=frozenset(["a"]))
+        check(tmp_path, Chosen([], *places), learns=False, learnt=frozenset(["a"]))
+    if label == "malicious":
+        with pytest.raises(SetsError, match="has 0 usable malicious samples"):
+            choose(tmp_path, [sample], Sizes(0, 0, 1, ("--a", "--b")), 0, learnt=frozenset(["a"]))
 
 
 def test_folders_that_lack_parts_are_skipped_with_a_warning(tmp_path, caplog):

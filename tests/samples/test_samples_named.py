@@ -48,6 +48,15 @@ def test_the_only_one_of_that_name_is_found(tree):
         assert folder_named(place) == place
 
 
+def test_a_folder_that_is_not_there_is_no_other(tree):
+    """Who names a document chooses its name, but not the hash of another."""
+    gone = "ab" * 32
+    info = folder_of(tree, "a letter.pdf") / "info.txt"
+    info.write_text(f"{gone}\nbenign\n")
+    assert folder_named(tree / gone) == tree / gone
+    assert folder_named(tree / gone.upper()) == tree / gone.upper()
+
+
 def test_several_of_a_name_are_listed(tree, tmp_path):
     folders = [entry.name for entry in tree.iterdir() if "twice" in (entry / "info.txt").read_text()]
     with pytest.raises(SampleError, match="2 samples have that name") as error:

@@ -55,15 +55,15 @@ def find_evaluations(folder: Path) -> list[Path]:
     """Evaluation files of a folder, by name.
 
     Raises:
-        EvaluationError: there is no such folder; or it holds no evaluation, another file, or a sample in both
-            formats.
+        EvaluationError: there is no such folder; or it holds no evaluation, another file, or a sample twice
+            (in both formats, or with a label that it has no more).
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such folder")
     files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
-    by_sample: dict[tuple[str, str], Path] = {}
+    by_sample: dict[str, Path] = {}
     for file in files:
-        other = by_sample.setdefault(split_name(file), file)
+        other = by_sample.setdefault(split_name(file)[1], file)
         if other != file:
             raise EvaluationError(
                 f"{folder}: holds both {other.name} and {file.name}, which are one sample: remove one of them"

@@ -23,7 +23,7 @@ from barnum.models.scoring import mean_of
 from barnum.models.source import header_of
 from barnum.paths import Learn, OpenPath, PathReader
 from barnum.progress import Listener
-from barnum.samples import UNKNOWN, Sample, Sets, find_samples, open_samples, read_sets
+from barnum.samples import LABELS, UNKNOWN, Sample, Sets, find_samples, open_samples, read_sets
 from barnum.samples.choice import Chosen, Sizes, check, choose
 
 _log = logging.getLogger(__name__)
@@ -158,8 +158,10 @@ class Session(ABC, Generic[_Settings]):
             return Path(mkdtemp(prefix="barnum-eval-"))
         if folder.exists():
             wanted = {
-                evaluations.file_name(sample.label, sample.folder.name, form)
+                evaluations.file_name(label, sample.folder.name, form)
                 for sample in samples
+                # it may have had another when it was evaluated
+                for label in LABELS
                 for form in evaluations.FORMATS
             }
             for file in sorted(folder.iterdir()):

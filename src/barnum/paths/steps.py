@@ -108,7 +108,8 @@ class _Thrift:
             count = head >> 4
             for _ in range(self.varint() if count == 15 else count):
                 self._byte_left()
-                self.skip(head & 15, depth + 1)
+                # true and false take a byte here, so that each turn takes one at least
+                self.skip(3 if head & 15 in (1, 2) else head & 15, depth + 1)
         elif kind == _STRUCT:
             while self._data[self._at]:
                 _, inner = self.field(0)

@@ -177,7 +177,7 @@ class Recorder:
         if self.settings.label not in (UNKNOWN, sample.label):
             raise OutputExistsError(
                 f"{printable(sample.name)}: is recorded as {sample.label} already ({final}); "
-                f"--force makes it {self.settings.label}"
+                f"correct line 2 of its info.txt, or record it anew as {self.settings.label} with --force"
             )
         return True
 

@@ -48,14 +48,14 @@ def choose(
         samples: the samples to draw from.
         sizes: how many are wanted.
         seed: of the random numbers; equal seeds draw equal samples.
-        learnt: folder names of samples that the model has learnt already: benign ones are left out.
+        learnt: folder names of samples that the model has learnt already, which are left out.
         seen: folder names of samples that may be learnt, but not held out.
 
     Raises:
         SetsError: there are too few.
     """
     benign = [s.folder for s in samples if s.benign and s.folder.name not in learnt]
-    malicious = [s.folder for s in samples if s.malicious]
+    malicious = [s.folder for s in samples if s.malicious and s.folder.name not in learnt]
     beside = " besides those that the model has learnt" if learnt else ""
     if len(benign) < sizes.train + sizes.benign:
         raise SetsError(
@@ -135,7 +135,7 @@ def check(
     if again:
         raise SetsError(f"{where}: {again[0]} was learnt by the model already: take it out")
     known |= learnt | seen
-    twice = sorted(known & {sample.folder.name for sample in chosen.b_test + chosen.u_test})
+    twice = sorted(known & {sample.folder.name for sample in chosen.judged})
     if twice:
         raise SetsError(f"{where}: {twice[0]} is both learnt and held out: take it out of one of them")
     if learns and not chosen.train:

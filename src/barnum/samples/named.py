@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from barnum.errors import SampleError
@@ -11,6 +12,7 @@ from barnum.samples.folder import PART, folders_of
 from barnum.samples.info import LARGEST_INFO
 from barnum.texts import printable, storable
 
+_HASH = re.compile("[0-9a-fA-F]{64}")
 # folders that a message lists
 _LISTED = 8
 
@@ -25,7 +27,8 @@ def folder_named(place: Path) -> Path:
     Raises:
         SampleError: there are several; the message lists them.
     """
-    if os.path.lexists(place):
+    # a folder's name that is not there must not become another sample, whatever its document is called
+    if os.path.lexists(place) or _HASH.fullmatch(place.name):
         return place
     # as it is written into info.txt
     wanted = {place.name, printable(storable(place.name)).strip()} - {""}
