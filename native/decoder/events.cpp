@@ -127,6 +127,9 @@ Walker::Settled Walker::settle_disabled(Output& out) {
     if (node.flow == Flow::unready && !ready(node)) return Settled::lost;
     switch (node.real_flow) {
         case Flow::broken:
+            // what ran there is not known, but that the program went there is
+            if (node.count == 0 && gap_ == Gap::none) emit_unknown(out);
+            return Settled::lost;
         case Flow::unready:
             return Settled::lost;
         case Flow::jump:

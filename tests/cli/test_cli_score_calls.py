@@ -380,18 +380,11 @@ def test_a_report_that_breaks_off_is_judged_by_how_it_begins(made, tmp_path):
     content = report_of("x.doc", calls_of(504, evil=3, jumps=0))
     whole = score(made / "detector", write(tmp_path / "whole.json", content))[1][0]
     half = write(tmp_path / "half.json", content[: len(content) * 9 // 10])
-    # the rest might show that another process is meant, but for one that is named
-    named = ("--process", "reader.exe", made / "detector")
-    ended, (line,) = score("--fail-on-anomaly", *named, half)
-    assert (ended.code, line["verdict"], line["score"]) == (3, "anomalous", whole["score"])
+    # the rest might show that another process is meant
     why = "its report breaks off, so that calls are missing: let the sandbox write it anew"
-    assert (line["incomplete"], line["chosen_by"]) == (why, "process")
-    assert line["where"] == whole["where"] and line["transfers"] < whole["transfers"]
-    assert "refused" not in line
-    quiet = report_of("x.doc", calls_of(504, jumps=0))
-    half = write(tmp_path / "half.json", quiet[: len(quiet) * 9 // 10])
-    ended, (line,) = score("--fail-on-anomaly", *named, half)
-    assert (ended.code, line["verdict"], line["refused"]) == (22, "refused", why)
+    for named in ((), ("--process", "reader.exe")):
+        ended, (line,) = score("--fail-on-anomaly", *named, made / "detector", half)
+        assert (ended.code, line["verdict"], line["refused"]) == (22, "refused", why)
     # a list of calls has one process alone; half a name at its end is none
     names = "\n".join(calls_of(504, evil=3, jumps=0))
     packed = gzip.compress(names.encode(), 0)

@@ -204,6 +204,22 @@ def test_a_handler_runs_after_a_wild_jump(plain: bool) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("left_to", [None, 0x7000000])
+@pytest.mark.parametrize("ends", [False, True])
+def test_unknown_code_that_calls_the_kernel_is_a_step(ends: bool, left_to: int | None, plain: bool) -> None:
+    enc = Encoder()
+    enc.psb(BASE)
+    enc.tip(0xDEAD000)
+    enc.pgd(left_to)
+    if not ends:
+        enc.pge(BASE)
+        enc.tip(BASE)
+    steps, _ = steps_of(enc.bytes(), space_of(JMP_RAX), plain)
+    wanted = [(BASE, 3, START), (0xDEAD000, UNKNOWN, 0), (BASE, 3, LOST), (BASE, 3, 0)]
+    assert [(s[0], s[3], s[4]) for s in steps] == wanted[: 2 if ends else 4]
+
+
+@BOTH
 @pytest.mark.parametrize(("flag", "wild"), [(False, True), (True, False)])
 def test_data_that_is_called_and_faults_is_no_code(
     flag: bool, wild: bool, plain: bool, tmp_path: Path

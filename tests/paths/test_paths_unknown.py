@@ -22,6 +22,7 @@ MAP = """\
 600000-601000 rw-p 00000000 00:00 0 [heap]
 700000-701000 rw-p 00000000 00:00 0
 800000-801000 r-xp 00000000 00:00 0
+7fff0000-7fff1000 rwxp 00000000 00:00 0 [stack:7]
 7ffff000-7ffff800 rw-p 00000000 00:00 0 [stack]
 """
 # address, and what it is called, with the offset there
@@ -33,6 +34,7 @@ PLACES = {
     0x601000: ("[unmapped]", 0x601000),
     0x700123: ("[anonymous]", 0x700123),
     0x800123: ("[anonymous]", 0x800123),
+    0x7FFF0010: ("[stack:7]", 0x7FFF0010),
     0x7FFFF010: ("[stack]", 0x7FFFF010),
     0x4141414141: ("[unmapped]", 0x4141414141),
     0xFFFF_8000_0000_0000: ("[unmapped]", 0xFFFF_8000_0000_0000),

@@ -104,13 +104,12 @@ def write_path(
 def _intact(calls: Calls) -> int:
     """With how many steps the path of the whole report would begin, where the report breaks off.
 
-    Of its first stream what is there is the beginning; others may move when that one goes on. None are known
-    where the rest of the report may show that another process is the one to take: only one that was asked
-    for, that runs the submitted file, or that a report of a single list of calls has, is sure.
+    The rest of a report may show that another process is the one to take, or one that comes before; only a
+    plain list of calls has no other.
     """
     (first, *others) = calls.processes
     alone = calls.format == "sequence" and not others and first.pid < 0 and not first.path
-    if not alone and calls.chosen_by not in ("process", "program"):
+    if not alone:
         return 0
     begins = np.flatnonzero(calls.first)
     # and the block before it

@@ -12,7 +12,7 @@ from barnum import __version__
 from barnum.errors import SampleError
 from barnum.evaluations.header import SCHEMA, Header, Source
 from barnum.models.model import Model
-from barnum.paths import Learn, PathReader
+from barnum.paths import Gap, Learn, PathReader
 from barnum.samples import Meta, Sample, read_meta
 
 _log = logging.getLogger(__name__)
@@ -86,6 +86,9 @@ def _intact(path: PathReader, meta: Meta | None) -> int | None:
     statistics = header.get("statistics")
     if isinstance(statistics, dict) and statistics.get("bytes_lost") and not len(path.gaps):
         return None
+    # packets that are damaged or missing may be noticed late, and lead astray before
+    if (path.gaps.cause == Gap.LOST).any():
+        return None
     losses = [path.rows, *path.gaps.step.tolist()]
     stopped = {stream.file for stream in meta.streams if stream.lost_blocks} if meta is not None else set()
     streams = header.get("streams")
@@ -97,7 +100,10 @@ def _intact(path: PathReader, meta: Meta | None) -> int | None:
         if steps is None:
             return None
         end += steps
-        if stream.get("file") in stopped:
+        name = stream.get("file")
+        if not isinstance(name, str):
+            return None
+        if name in stopped:
             # what its recorder did not write would stand at its end
             losses.append(end)
     return int(min(losses))

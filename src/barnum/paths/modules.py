@@ -80,7 +80,11 @@ class Modules:
             offset[here] -= table.base[place]
         unknown = kind == Kind.UNKNOWN
         if unknown.any():
-            file = np.array([not name.startswith(ANONYMOUS_CODE) for name in self._names] + [False])
+            # [vdso] is the same everywhere, as a file is
+            file = np.array(
+                [not name.startswith((ANONYMOUS_CODE, "[")) or name == "[vdso]" for name in self._names]
+                + [False]
+            )
             unknown &= ~file[module]
             for number in np.unique(process[unknown]).tolist():
                 here = np.flatnonzero(unknown & (process == number))
