@@ -191,8 +191,9 @@ def test_what_is_no_detector(made, tmp_path):
     assert score(made / "detector")[0].code == 2
 
 
-def damaged(folder, lost=None, **changes):
-    """Change the header of a sample's parsed trace, and say that something was lost before a step."""
+def damaged(folder, lost=None, cause=6, **changes):
+    """Change the header of a sample's parsed trace, and say that something was lost before a step; cause 6: by
+    code without an image."""
     import pyarrow.parquet as pq
 
     from barnum.paths.blocks import GapDetails
@@ -204,7 +205,7 @@ def damaged(folder, lost=None, **changes):
     meta[b"barnum"] = json.dumps(json.loads(meta[b"barnum"]) | changes).encode()
     if lost is not None:
         kinds = (np.uint64, np.uint8, np.uint16, np.uint64, np.uint64, np.uint64)
-        row = (lost, 5, 0, 1000, 0x400000, 60)
+        row = (lost, cause, 0, 1000, 0x400000, 60)
         meta[b"barnum.gaps"] = pack_gaps(
             GapDetails(*(np.array([one], kind) for one, kind in zip(row, kinds, strict=True)))
         )
@@ -253,6 +254,11 @@ def test_what_was_not_seen_whole_is_judged_by_how_it_begins(made, tmp_path, chan
         ({"statistics": {"bytes": 1000, "bytes_lost": 60, "unmapped": 3}}, "6.0 % of the trace was lost"),
         (
             {"statistics": {"bytes": 1000, "bytes_lost": 60, "unmapped": 3}, "lost": 1400},
+            "6.0 % of the trace was lost",
+        ),
+        # a loss that may have been noticed late
+        (
+            {"statistics": {"bytes": 1000, "bytes_lost": 60}, "lost": 2000, "cause": 5},
             "6.0 % of the trace was lost",
         ),
     ],
