@@ -192,8 +192,8 @@ def test_what_is_no_detector(made, tmp_path):
 
 
 def damaged(folder, lost=None, cause=6, **changes):
-    """Change the header of a sample's parsed trace, and say that something was lost before a step; cause 6: by
-    code without an image."""
+    """Change the header of a sample's parsed trace, and say that something was lost before a step: by code
+    without an image, or for another cause."""
     import pyarrow.parquet as pq
 
     from barnum.paths.blocks import GapDetails
