@@ -62,15 +62,19 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+def write_runs(folder):
+    """Eight benign runs and four malicious ones, of which one brings nothing new."""
+    folder.mkdir()
+    for i in range(8):
+        write(folder, "benign", i, float(i % 5))
+    for i in range(8, 12):
+        write(folder, "malicious", i, 30.0 if i < 11 else 0.0, wrong=0.6)
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path):
-    made = tmp_path / "eval"
-    made.mkdir()
-    for i in range(8):
-        write(made, "benign", i, float(i % 5))
-    for i in range(8, 12):
-        write(made, "malicious", i, 30.0 if i < 11 else 0.0, wrong=0.6)
-    return made
+    return write_runs(tmp_path / "eval")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli_classifier import CALIBRATION, line_of, run
+from test_cli_classifier import CALIBRATION, line_of, run, write_runs
 from test_cli_classifier import write as write_one
 from test_evaluations_files import columns, header
 
@@ -53,20 +53,9 @@ REASONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def folder(tmp_path):
-    made = tmp_path / "eval"
-    made.mkdir()
-    for i in range(8):
-        write_one(made, "benign", i, float(i % 5))
-    for i in range(8, 12):
-        write_one(made, "malicious", i, 30.0 if i < 11 else 0.0, wrong=0.6)
-    return made
+    return write_runs(tmp_path / "eval")
 
 
 def write(folder, label, number, novelty, **source):

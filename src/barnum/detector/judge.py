@@ -20,14 +20,12 @@ from barnum.evaluations.windows import Surprise, surprisal_window, window_of
 from barnum.models.evaluate import Evaluator
 from barnum.models.source import header_of
 from barnum.paths import Learn, PathReader
+from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.paths.opened import Decoded
 from barnum.samples import Sample
 from barnum.verdicts.features import Run, read_run
 from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
-
-# no module is as large, and no reader of JSON would have the number
-_MOST = 1 << 53
 
 
 class CodePlace(msgspec.Struct, frozen=True):
@@ -247,7 +245,7 @@ class TraceJudge(Judge):
         module = int(path.blocks.module[block])
         name = path.blocks.modules[module] if module >= 0 else None
         offset = int(path.blocks.offset[block])
-        return CodePlace(name, offset if offset < _MOST else None)
+        return CodePlace(name, offset if offset < OFFSET_LIMIT else None)
 
 
 def _opened(place: Path) -> Sample:

@@ -15,6 +15,8 @@ U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
+# no module is as large, and no reader of JSON would have the number
+OFFSET_LIMIT = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from barnum.errors import ImageError, InputError, SampleError
 from barnum.paths import KINDS, Blocks, PathReader, iter_transfers, open_path
+from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.paths.code import CodeReader, load_code
 from barnum.paths.texts import Texts
 from barnum.report.document import Place
@@ -26,7 +27,6 @@ MOST_CLASSES = 1 << 26
 # blocks are straight runs of code; what claims to be longer is not disassembled
 _LONGEST_BLOCK = 1 << 16
 # integers that every reader of JSON has
-_MOST = 1 << 53
 _MAPS = ("mapping.txt.gz", "mapping.txt")
 
 
@@ -76,7 +76,7 @@ class Located:
         return Place(
             block=hex_of(int(self.blocks.bbid[block])),
             module=self.blocks.modules[module] if module >= 0 else None,
-            offset=offset if offset < _MOST else None,
+            offset=offset if offset < OFFSET_LIMIT else None,
         )
 
     def kind(self, block: int) -> str:
@@ -271,8 +271,7 @@ def _read_texts(sample: Sample, bin_dir: Path, found: Located) -> None:
             if last is not None:
                 found.texts[block] = last[0]
                 offset = int(blocks.offset[block]) + last[1]
-                # no module is as large, and no reader of JSON would have the number
-                if offset < _MOST:
+                if offset < OFFSET_LIMIT:
                     found.branches[block] = offset
 
 
