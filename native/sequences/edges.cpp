@@ -136,7 +136,7 @@ void EdgeCounter::count(const BlockTable& blocks, const EdgePart& part, size_t b
         if (i + AHEAD < end) pair_numbers_.prefetch(both(part.source[i + AHEAD], part.target[i + AHEAD]));
         const uint64_t key = both(part.source[i], part.target[i]);
         const uint32_t number = pair_numbers_(key);
-        if (number == pairs_.size()) new_pair(blocks, part.source[i], part.target[i], key);
+        if (number == pairs_.size()) new_pair(blocks, part, i, key);
         Pair& pair = pairs_[number];
         if (pair.count++ == 0) {
             pair.first = total_;
@@ -148,13 +148,16 @@ void EdgeCounter::count(const BlockTable& blocks, const EdgePart& part, size_t b
     }
 }
 
-void EdgeCounter::new_pair(const BlockTable& blocks, uint32_t source, uint32_t target, uint64_t key) {
+void EdgeCounter::new_pair(const BlockTable& blocks, const EdgePart& part, size_t at, uint64_t key) {
+    const uint32_t source = part.source[at], target = part.target[at];
     const uint32_t site = site_numbers_(blocks.site[source]);
     if (site == sites_.size()) sites_.push_back(blocks.site[source]);
     const uint32_t reached = target_numbers_(blocks.target[target]);
     if (reached == targets_.size()) targets_.push_back(blocks.target[target]);
     const uint32_t edge = edge_numbers_(both(site, reached));
-    if (edge == edges_.size()) edges_.push_back({site, reached});
+    if (edge == edges_.size()) {
+        edges_.push_back({site, reached, part.position != nullptr ? part.position[at] : 0});
+    }
     pairs_.push_back({key, 0, 0, edge, blocks.kind[source]});
 }
 
@@ -263,6 +266,8 @@ void EdgeCounter::sorted_edges(RunCounts& counts, const std::vector<uint32_t>& r
     std::vector<size_t> begin = begins(stretches_, rows);
     EdgeColumns& parts = counts.edges_of_stretches;
     parts = EdgeColumns(begin.back());
+    counts.steps.resize(edges_.size());
+    for (size_t i = 0; i < edges_.size(); ++i) counts.steps[rank[i]] = edges_[i].step;
     // all that was counted is in a stretch
     EdgeColumns& whole = counts.whole;
     whole = EdgeColumns(edges_.size());

@@ -77,6 +77,7 @@ struct EdgePart {
     const bool* first;     // nothing leads over this transfer
     const int32_t* entry;  // the block by which the kernel was entered before it, or less than 0
     size_t size;
+    const uint64_t* position = nullptr;  // the step of the path at which it ends, where that is to be kept
 };
 
 // rows of edges, sorted by (site, target)
@@ -107,6 +108,7 @@ struct RunCounts {
     std::vector<int64_t> transfers;
     std::vector<int64_t> edges;
     std::vector<int64_t> entered;
+    std::vector<uint64_t> steps;  // of each edge of the whole: at which step it ended first
 };
 
 // Memory grows with what is distinct, not with the length of the run.
@@ -129,6 +131,7 @@ private:
     struct Edge {
         uint32_t site;
         uint32_t target;
+        uint64_t step;
     };
     struct Way {
         uint32_t edge;
@@ -152,7 +155,7 @@ private:
     };
 
     void count(const BlockTable& blocks, const EdgePart& part, size_t begin, size_t end);
-    void new_pair(const BlockTable& blocks, uint32_t source, uint32_t target, uint64_t key);
+    void new_pair(const BlockTable& blocks, const EdgePart& part, size_t at, uint64_t key);
     void enter(uint64_t token);
     void take();
     void halve();

@@ -1,15 +1,18 @@
 // What learning counts in barnum._sequences: contexts, distinct transfers, rounds of loops.
 #include "learning_module.hpp"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "../common/arrays.hpp"
 #include "contexts.hpp"
 #include "edges.hpp"
 #include "loops.hpp"
+#include "transfers.hpp"
 
 namespace nb = nanobind;
 
@@ -59,7 +62,8 @@ nb::tuple look_up(const barnum::Contexts& self, InArray<int32_t> site, InArray<u
 }
 
 void add_edges(barnum::EdgeCounter& self, InArray<uint64_t> sites, InArray<uint64_t> targets, InArray<uint8_t> kinds,
-               InArray<uint32_t> source, InArray<uint32_t> target, InArray<bool> first, InArray<int32_t> entry) {
+               InArray<uint32_t> source, InArray<uint32_t> target, InArray<bool> first, InArray<int32_t> entry,
+               std::optional<InArray<uint64_t>> position) {
     const size_t blocks = sites.shape(0), size = source.shape(0);
     if (targets.shape(0) != blocks || kinds.shape(0) != blocks) {
         throw nb::value_error("sites, targets and kinds are of different lengths");
@@ -67,9 +71,10 @@ void add_edges(barnum::EdgeCounter& self, InArray<uint64_t> sites, InArray<uint6
     if (target.shape(0) != size || first.shape(0) != size || entry.shape(0) != size) {
         throw nb::value_error("source, target, first and entry are of different lengths");
     }
+    if (position && position->shape(0) != size) throw nb::value_error("position is of another length");
     nb::gil_scoped_release release;
     self.add({sites.data(), targets.data(), kinds.data(), blocks},
-             {source.data(), target.data(), first.data(), entry.data(), size});
+             {source.data(), target.data(), first.data(), entry.data(), size, position ? position->data() : nullptr});
 }
 
 nb::tuple edges_done(barnum::EdgeCounter& self) {
@@ -87,7 +92,19 @@ nb::tuple edges_done(barnum::EdgeCounter& self) {
     };
     return nb::make_tuple(edges(counts.whole), ways(counts.ways), edges(counts.edges_of_stretches),
                           ways(counts.ways_of_stretches), moved(counts.transfers), moved(counts.edges),
-                          moved(counts.entered));
+                          moved(counts.entered), moved(counts.steps));
+}
+
+nb::tuple filtered(barnum::TransferFilter& self, InArray<uint8_t> roles, InArray<uint32_t> block,
+                   InArray<uint8_t> gap) {
+    if (gap.shape(0) != block.shape(0)) throw nb::value_error("block and gap are of different lengths");
+    barnum::TransferColumns found;
+    {
+        nb::gil_scoped_release release;
+        found = self.add(roles.data(), roles.shape(0), block.data(), gap.data(), block.shape(0));
+    }
+    return nb::make_tuple(moved(found.source), moved(found.target), moved(found.position), moved(found.first),
+                          moved(found.entry));
 }
 
 }  // namespace
@@ -133,8 +150,17 @@ void bind_learning(nb::module_& module) {
     nb::class_<barnum::EdgeCounter>(module, "EdgeCounter")
         .def(nb::init<>())
         .def("add", &add_edges, nb::arg("sites"), nb::arg("targets"), nb::arg("kinds"), nb::arg("source"),
-             nb::arg("target"), nb::arg("first"), nb::arg("entry"))
+             nb::arg("target"), nb::arg("first"), nb::arg("entry"), nb::arg("position") = nb::none())
         .def("done", &edges_done);
+    nb::class_<barnum::TransferFilter>(module, "TransferFilter")
+        .def(
+            "__init__",
+            [](barnum::TransferFilter* self, InArray<bool> restart) {
+                if (restart.shape(0) != 256) throw nb::value_error("restart tells of 256 causes of gaps");
+                new (self) barnum::TransferFilter(restart.data());
+            },
+            nb::arg("restart"))
+        .def("add", &filtered, nb::arg("roles"), nb::arg("block"), nb::arg("gap"));
     module.def(
         "distinct",
         [](InArray<uint64_t> values) {

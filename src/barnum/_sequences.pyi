@@ -44,20 +44,40 @@ class EdgeCounter:
         target: NDArray[np.uint32],
         first: NDArray[np.bool_],
         entry: NDArray[np.int32],
+        position: NDArray[np.uint64] | None = None,
     ) -> None:
         """The next m transfers: blocks ``source`` and ``target`` u32[m] of a table with the tokens ``sites``
         and ``targets`` u64[k] and the ``kinds`` u8[k]; ``first`` bool[m]: nothing leads over this one;
-        ``entry`` i32[m]: the block by which the kernel was entered before it, or less than 0. All parts
-        number the same blocks. Releases the interpreter's lock.
+        ``entry`` i32[m]: the block by which the kernel was entered before it, or less than 0; ``position``
+        u64[m]: the step of the path at which it ends, where that is to be told. All parts number the same
+        blocks. Releases the interpreter's lock.
 
         Raises:
             ValueError: arrays are of different lengths.
             IndexError: a transfer names a block that is not in the table. Nothing of the part is counted.
         """
-    def done(self) -> tuple[_Edges, _Ways, _Edges, _Ways, _I64, _I64, _I64]:
+    def done(self) -> tuple[_Edges, _Ways, _Edges, _Ways, _I64, _I64, _I64, _U64]:
         """After the last part: edges (site, target, kind, count, first) of the whole run and its ways (site,
         target, entry, first); both of its s stretches, one after the other; and of each stretch i64[s] how
-        many transfers, edges and ways it has. Sorted by (site, target), ways by (site, target, entry)."""
+        many transfers, edges and ways it has. Sorted by (site, target), ways by (site, target, entry).
+        At last u64[e], of each edge of the whole run, ``position`` of the first time."""
+
+class TransferFilter:
+    """Finds the learnt transfers of a path, chunk by chunk."""
+
+    def __init__(self, restart: NDArray[np.bool_]) -> None:
+        """``restart`` bool[256]: causes of gaps after which the history says nothing about what follows."""
+    def add(
+        self, roles: NDArray[np.uint8], block: NDArray[np.uint32], gap: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], _U64, NDArray[np.uint8], NDArray[np.int32]]:
+        """The m transfers that end in the next n steps of the path, ``block`` u32[n] behind ``gap`` u8[n], as
+        in paths.Transfers: source u32[m], target u32[m], position u64[m], first u8[m], entry i32[m].
+        ``roles`` u8[k] are those of Learn.roles(). Releases the interpreter's lock.
+
+        Raises:
+            ValueError: ``block`` and ``gap`` are of different lengths.
+            IndexError: a step names a block without a role.
+        """
 
 def distinct(values: _U64) -> tuple[_U64, _I64]:
     """Distinct values u64[d], ascending, and the place among them of each value, i64[n]: what

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from barnum._sequences import TransferFilter as _Filter
 from barnum.paths.blocks import U32, U64, Blocks, Bool, Chunk
 from barnum.paths.kinds import Gap, Kind
 
@@ -94,6 +95,18 @@ class Transfers:
     def __len__(self) -> int:
         return len(self.source)
 
+    def part(self, begin: int, end: int) -> Transfers:
+        """The transfers ``begin : end``."""
+        rows = slice(begin, end)
+        return Transfers(
+            self.blocks,
+            self.source[rows],
+            self.target[rows],
+            self.position[rows],
+            self.first[rows],
+            self.entry[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -117,13 +130,55 @@ def iter_transfers(path: Source, learn: Learn | None = None, limit: int | None =
 
     ``learn`` says which kinds are learnt (default: Learn()); at most ``limit`` transfers are given in all.
     """
-    for part in _iter_parts(path, learn, limit, 1):
-        yield part.transfers
+    found = TransferFilter(learn)
+    left = limit
+    for chunk in path.chunks():
+        if not len(chunk.block):
+            continue
+        part = found.add(path.blocks if found.outgrown(chunk) else None, chunk)
+        if left is not None:
+            part = part.part(0, left)
+            left -= len(part)
+        yield part
+        if left == 0:
+            return
+
+
+class TransferFilter:
+    """Finds the learnt transfers of one path, chunk by chunk."""
+
+    def __init__(self, learn: Learn | None = None) -> None:
+        """``learn`` says which kinds are learnt (default: Learn())."""
+        restart = np.zeros(256, np.bool_)
+        restart[list(RESTARTS)] = True
+        self._native = _Filter(restart)
+        self._learn = learn or Learn()
+        self._blocks: Blocks | None = None
+        self._roles: U8 = np.zeros(0, np.uint8)
+
+    def outgrown(self, chunk: Chunk) -> bool:
+        """Whether the chunk names a block that is not in the table which was given last: where a path is
+        being decoded, its table grows."""
+        return len(chunk.block) > 0 and int(chunk.block.max()) >= len(self._roles)
+
+    def add(self, blocks: Blocks | None, chunk: Chunk) -> Transfers:
+        """The transfers that end in the next steps of the path.
+
+        Args:
+            blocks: the table of blocks, where it is another one than before; None: it is the same.
+            chunk: the next steps.
+        """
+        if blocks is not None and blocks is not self._blocks:
+            self._blocks = blocks
+            self._roles = self._learn.roles(blocks)
+        assert self._blocks is not None
+        source, target, position, first, entry = self._native.add(self._roles, chunk.block, chunk.gap)
+        return Transfers(self._blocks, source, target, position, first.view(np.bool_), entry)
 
 
 def iter_windows(path: Source, learn: Learn | None = None, length: int = 32) -> Iterator[Windows]:
     """The same parts as iter_transfers() gives, with the steps for windows of ``length`` steps, 1 or more."""
-    return _iter_parts(path, learn, None, length)
+    return _iter_parts(path, learn, length)
 
 
 def gather(windows: Windows, token: NDArray[np.integer], length: int, pad: int, rows: slice) -> I64:
@@ -148,7 +203,7 @@ def gather(windows: Windows, token: NDArray[np.integer], length: int, pad: int, 
     return gathered
 
 
-def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int) -> Iterator[Windows]:
+def _iter_parts(path: Source, learn: Learn | None, keep: int) -> Iterator[Windows]:
     """One part for each chunk. Each begins with the last ``keep`` steps of the part before."""
     blocks = path.blocks
     learn = learn or Learn()
@@ -159,7 +214,6 @@ def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int)
     pending = True  # whether there was a restart since the last transfer
     entered = -1  # the last block by which the kernel was entered since the last transfer
     position = 0  # of the chunk in the path
-    left = limit
     for chunk in path.chunks():
         if not len(chunk.block):
             continue
@@ -176,9 +230,6 @@ def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int)
         gaps = np.flatnonzero(gap)
         joined[gaps] = False
         at = np.flatnonzero(joined)
-        if left is not None:
-            at = at[:left]
-            left -= len(at)
         first = np.zeros(len(at), np.bool_)
         # a restart is marked at the first transfer after it
         carriers = np.searchsorted(at, gaps[restart[gap[gaps]]])
@@ -205,8 +256,6 @@ def _iter_parts(path: Source, learn: Learn | None, limit: int | None, keep: int)
         )
         last = block[-keep:]
         position += len(chunk.block)
-        if left == 0:
-            return
 
 
 def transfers(path: Source, learn: Learn | None = None, limit: int | None = None) -> Transfers:

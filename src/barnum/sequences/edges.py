@@ -103,7 +103,7 @@ class EdgeCounter:
 
     def done(self) -> RunEdges:
         """The counts, after the last part."""
-        whole, ways, edges, entries, *sizes = self._counts.done()
+        whole, ways, edges, entries, *sizes, _ = self._counts.done()
         site, target, kind, count, first = edges
         way_site, way_target, entry, way_first = entries
         stretches, stretch_entries, row, way = [], [], 0, 0
