@@ -10,7 +10,7 @@ import msgspec
 
 from barnum.errors import BarnumError, InputError, OutputError, OutputExistsError, TraceError
 from barnum.paths.claims import Claim
-from barnum.paths.preprocess import Request, Result
+from barnum.paths.preprocess import Request, Result, preprocess
 from barnum.paths.supervisor import run_each
 
 _log = logging.getLogger("barnum.preprocess")
@@ -25,14 +25,23 @@ class Batch:
         skipped: number of samples whose result exists already, or is being made by another process.
     """
 
-    def __init__(self, *, force: bool = False, keep_partial: bool = True, single: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        force: bool = False,
+        keep_partial: bool = True,
+        single: bool = False,
+        work: Callable[[Request], Result] = preprocess,
+    ) -> None:
         """Prepare a batch.
 
         Args:
             force: replace results that exist.
             keep_partial: keep what was decoded until the time limit; otherwise it is an error.
             single: there is one sample only; to skip it is an error.
+            work: what makes a result; a function at the top level of a module.
         """
+        self._work = work
         self._force = force
         self._keep_partial = keep_partial
         self._single = single
@@ -61,7 +70,11 @@ class Batch:
         """
         try:
             for request, outcome in run_each(
-                self._claimed(requests, advance), jobs, keep_partial=self._keep_partial, set_up=set_up
+                self._claimed(requests, advance),
+                jobs,
+                keep_partial=self._keep_partial,
+                work=self._work,
+                set_up=set_up,
             ):
                 self._end(self._claims.pop(request.output), outcome)
                 advance()

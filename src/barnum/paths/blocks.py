@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +50,16 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self.bbid)
+
+    def part(self, begin: int, end: int) -> Blocks:
+        """The blocks ``begin : end``."""
+        rows = slice(begin, end)
+        columns = {
+            each.name: column[rows]
+            for each in fields(self)
+            if each.name != "modules" and (column := getattr(self, each.name)) is not None
+        }
+        return replace(self, **columns)
 
 
 class Chunk(NamedTuple):

@@ -15,6 +15,8 @@ import secrets
 from pathlib import Path as FilePath
 
 from barnum.errors import OutputError, OutputExistsError
+from barnum.paths.preprocess import beside
+from barnum.samples.folder import DIGEST
 from barnum.samples.owner import Owner, locked, owner_text
 
 _TOKEN = re.compile(r"\S.* ([0-9a-f]{16})\n", re.ASCII)
@@ -58,13 +60,16 @@ class Claim:
         """
         try:
             if not self._is_ours():
-                self.data.unlink(missing_ok=True)
+                self.drop()
                 raise OutputExistsError(f"{self.part}: was taken over by another while this result was made")
             if self.result.exists() and not self._force:
                 self.drop()
                 raise OutputExistsError(
                     f"{self.result}: appeared while it was made: use --force to replace it"
                 )
+            # the digest first: it is of use without the path
+            if beside(self.data).exists():
+                beside(self.data).replace(self.result.with_name(DIGEST))
             self.data.replace(self.result)
             self.part.unlink(missing_ok=True)
         except OSError as error:
@@ -73,6 +78,7 @@ class Claim:
     def drop(self) -> None:
         """Delete the data, and the claim unless another process has taken it over."""
         self.data.unlink(missing_ok=True)
+        beside(self.data).unlink(missing_ok=True)
         if self._is_ours():
             self.part.unlink(missing_ok=True)
 
@@ -107,7 +113,9 @@ class Claim:
             self.data.write_text(self._text)
             self.data.replace(self.part)
         if token := _TOKEN.fullmatch(text):
-            self.result.with_name(f".{self.result.name}.{token[1]}").unlink(missing_ok=True)
+            old = self.result.with_name(f".{self.result.name}.{token[1]}")
+            for file in (old, beside(old)):
+                file.unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
         return owner_text(self.part) == self._text

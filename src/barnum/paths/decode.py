@@ -131,7 +131,7 @@ class Decoding:
     @property
     def blocks(self) -> Blocks:
         """The blocks met so far."""
-        return self._blocks_from(0)
+        return self.blocks_from(0)
 
     @property
     def gaps(self) -> GapDetails:
@@ -201,7 +201,7 @@ class Decoding:
 
         def more(known: int) -> RowTexts:
             arrays = self.table.arrays()
-            new = self._blocks_from(known)
+            new = self.blocks_from(known)
             ends = arrays["end"][known:]
             sizes = (new.length - (ends - new.start)).tolist()
             rows = []
@@ -214,7 +214,8 @@ class Decoding:
 
         return more
 
-    def _blocks_from(self, known: int) -> Blocks:
+    def blocks_from(self, known: int) -> Blocks:
+        """The blocks met so far, without the first ``known`` ones."""
         arrays = {name: column[known:] for name, column in self.table.arrays().items()}
         module, offset, bbid = self._modules.find(arrays["space"], arrays["start"], arrays["kind"])
         return Blocks(
@@ -261,8 +262,9 @@ class Decoding:
                     self.steps += len(block)
                     self._last[-1] = int(block[-1])
                     self._causes += np.bincount(gap[gap != 0], minlength=len(GAPS))
-                    if prefix:
-                        prefix.follow(self.steps - first)
+                    # known before the chunk in which it lies
+                    if prefix and (steps := prefix.follow(self.steps - first)) is not None:
+                        self.spawn = first + steps
                     yield Chunk(block, gap, np.full(len(block), number, np.uint16))
                     self._late = stop()
                 self._late = self._late or stop()

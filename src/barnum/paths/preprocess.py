@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from barnum.errors import SampleError, TraceError
 from barnum.files import output_error
-from barnum.paths.blocks import Chunk
+from barnum.paths.blocks import Blocks, Chunk, GapDetails
+from barnum.paths.outcome import WholePath
 from barnum.paths.packed import MAX_SIZE
 from barnum.samples import Sample
+
+if TYPE_CHECKING:
+    from barnum.paths.decode import Decoding
+    from barnum.paths.reader import PathReader
 
 Format = Literal["parquet", "gz"]
 
@@ -61,8 +67,71 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     truncated: str | None = None
 
 
-def preprocess(request: Request) -> Result:
-    """Make a parsed trace.
+class Followed(Protocol):
+    """What a path comes from, chunk by chunk."""
+
+    @property
+    def spawn(self) -> int | None: ...
+
+    def blocks_from(self, known: int) -> Blocks:
+        """The blocks met so far, without the first ``known`` ones."""
+        ...
+
+
+class Watch(Protocol):
+    """Sees a path while it is written."""
+
+    def follow(self, source: Followed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The same chunks, which are of ``source``."""
+        ...
+
+    def done(self, sample: Sample, path: WholePath) -> None:
+        """The path is written."""
+        ...
+
+
+class _Unwatched:
+    def follow(self, source: Followed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        return chunks
+
+    def done(self, sample: Sample, path: WholePath) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A path of which the last step is known; see WholePath."""
+
+    rows: int
+    first_stream: int
+    spawn: int | None
+    header: dict[str, Any]
+    gaps: GapDetails
+
+    @classmethod
+    def of(cls, decoding: Decoding) -> Ended:
+        """What was decoded."""
+        streams = decoding.streams
+        first = streams[0]["steps"] if streams else decoding.steps
+        return cls(decoding.steps, first, decoding.spawn, decoding.header(), decoding.gaps)
+
+
+class Reread:
+    """A path that is read from a file, whose table of blocks is known from the start."""
+
+    def __init__(self, path: PathReader) -> None:
+        self._path = path
+
+    @property
+    def spawn(self) -> int | None:
+        return self._path.spawn
+
+    def blocks_from(self, known: int) -> Blocks:
+        return self._path.blocks if not known else self._path.blocks.part(known, len(self._path.blocks))
+
+
+def preprocess(request: Request, watch: Watch | None = None) -> Result:
+    """Make a parsed trace; ``watch`` sees the path go by.
 
     Raises:
         InputError: of the class that fits; the output file, if there is one, is then unusable.
@@ -70,7 +139,8 @@ def preprocess(request: Request) -> Result:
     sample = Sample.open(FilePath(request.folder))
     output = FilePath(request.output)
     try:
-        result = _decode(sample, request, output) if sample.streams else _convert(sample, request, output)
+        make = _decode if sample.streams else _convert
+        result = make(sample, request, output, watch or _Unwatched())
         _sync(output)
     except OSError as error:
         raise output_error(error, output.parent) from error
@@ -80,22 +150,28 @@ def preprocess(request: Request) -> Result:
     return result
 
 
+def beside(output: FilePath) -> FilePath:
+    """Where what is made beside a parsed trace waits until that is finished."""
+    return output.with_name(f"{output.name}.digest")
+
+
 def parsed_name(form: Format) -> str:
     """File name of a parsed trace."""
     return f"trace_parsed.{form}"
 
 
-def _decode(sample: Sample, request: Request, output: FilePath) -> Result:
+def _decode(sample: Sample, request: Request, output: FilePath, watch: Watch) -> Result:
     from barnum.paths.decode import Decoding
     from barnum.paths.parquet import Ending, write_parquet
     from barnum.paths.rowwriter import write_rows
 
     decoding = Decoding(sample, FilePath(request.bin_dir), cpu=request.cpu, max_size=request.max_size)
-    chunks = decoding.chunks(_deadline(request.timeout))
+    chunks = watch.follow(decoding, decoding.chunks(deadline(request.timeout)))
     if request.format == "gz":
         write_rows(output, chunks, decoding.row_texts(), imported=False)
     else:
         write_parquet(output, chunks, lambda: Ending(decoding.blocks, decoding.header(), decoding.gaps))
+    watch.done(sample, Ended.of(decoding))
     return Result(
         steps=decoding.steps,
         gaps=decoding.gap_count,
@@ -105,7 +181,7 @@ def _decode(sample: Sample, request: Request, output: FilePath) -> Result:
     )
 
 
-def _convert(sample: Sample, request: Request, output: FilePath) -> Result:
+def _convert(sample: Sample, request: Request, output: FilePath, watch: Watch) -> Result:
     from barnum.paths.parquet import Ending, write_parquet
     from barnum.paths.reader import open_path
     from barnum.paths.rowwriter import texts_of, write_rows
@@ -119,20 +195,23 @@ def _convert(sample: Sample, request: Request, output: FilePath) -> Result:
         raise SampleError(
             f"{sample.folder}: rows need the raw trace: {other_format.name} holds no instruction texts"
         )
-    chunks, stopped = _until(reader.chunks(), _deadline(request.timeout))
+    chunks, stopped = _until(reader.chunks(), deadline(request.timeout))
+    chunks = watch.follow(Reread(reader), chunks)
+
+    def header() -> dict[str, Any]:
+        return {**reader.header, "name": sample.name, "label": sample.label, "truncated": stopped()}
+
     if request.format == "gz":
         write_rows(output, chunks, texts_of(reader.blocks), imported=True)
-        return Result(steps=reader.rows, truncated=stopped())
-
-    def ending() -> Any:
-        about = {"name": sample.name, "label": sample.label, "truncated": stopped()}
-        return Ending(reader.blocks, {**reader.header, **about}, reader.gaps)
-
-    steps = write_parquet(output, chunks, ending)
+        steps = reader.rows
+    else:
+        steps = write_parquet(output, chunks, lambda: Ending(reader.blocks, header(), reader.gaps))
+    watch.done(sample, Ended(steps, min(reader.first_stream, steps), reader.spawn, header(), reader.gaps))
     return Result(steps=steps, truncated=stopped())
 
 
-def _deadline(timeout: float | None) -> Callable[[], bool]:
+def deadline(timeout: float | None) -> Callable[[], bool]:
+    """A function that tells whether so many seconds from now are over; None: never."""
     if timeout is None:
         return lambda: False
     end = time.monotonic() + timeout

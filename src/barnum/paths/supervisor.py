@@ -45,7 +45,7 @@ def run_each(
     def seconds(request: Request) -> float | None:
         return None if request.timeout is None else request.timeout + extra_seconds
 
-    job = Job(work, Result, memory=MAX_MEMORY, largest=_MAX_ANSWER, preload=_MODULES)
+    job = Job(work, Result, memory=MAX_MEMORY, largest=_MAX_ANSWER, preload=(*_MODULES, work.__module__))
     for request, outcome in isolated(requests, job, jobs, seconds=seconds, set_up=set_up):
         if isinstance(outcome, Failure):
             yield request, _error(request, outcome)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from barnum.evaluations.windows import WINDOW, worst_window
 from barnum.paths import Transfers
 from barnum.sequences.edges import REACH, Edges, Entries, RunEdges
-from barnum.sequences.rates import Knowledge, Rates, Rows, flags_of, module_pair
+from barnum.sequences.rates import Knowledge, NewKinds, Rates, Rows, flags_of, module_pair
 from barnum.sequences.tokens import WHOLE
 from barnum.sequences.vocabulary import Encoded, Vocabulary
 
@@ -85,7 +85,7 @@ def _left_out_score(vocabulary: Vocabulary, rest: Knowledge, run: RunEdges) -> f
     edges, entries = run.whole, run.entries
     new = np.flatnonzero(rest.edge_units[rows.edge] == 0)
     new = new[np.argsort(edges.first[new], kind="stable")]
-    weigher = Weigher(rest.rates)
+    weigher = Weigher(rest.rates.new_kinds)
     flags = weigher.flags(
         rest.site_units[rows.site[new]],
         rest.site_targets[rows.site[new]],
@@ -112,7 +112,7 @@ class RunNovelty:
         self._site_units = np.append(vocabulary.site_runs.astype(np.int64), 0)
         self._site_targets = np.append(np.diff(vocabulary.site_first), 0)
         self._targets = len(vocabulary.target)
-        self._weigher = Weigher(rates)
+        self._weigher = Weigher(rates.new_kinds)
         # new transfers among the last REACH: how many transfers before the next part each is, and its flags
         self._ago: I64 = np.zeros(0, np.int64)
         self._flags: I64 = np.zeros(0, np.int64)
@@ -163,8 +163,8 @@ class RunNovelty:
 class Weigher:
     """Novelty by rates; remembers which kinds and ways the run has shown."""
 
-    def __init__(self, rates: Rates) -> None:
-        self._units = int(rates.units[0])
+    def __init__(self, rates: NewKinds) -> None:
+        self._units = rates.units
         self._kinds_seen: set[tuple[int, int]] = set()
         self._ways_seen: set[tuple[int, int]] = set()
         self._units_of_kind = _counted(rates.kind, rates.kind_units)

@@ -28,6 +28,18 @@ _WIDTHS = 32  # classes of numbers of known targets
 
 
 @dataclass(frozen=True, slots=True)
+class NewKinds:
+    """In how many of ``units`` units, left out, something new of each kind comes; for the other fields see
+    Rates."""
+
+    units: int
+    kind: I64
+    kind_units: I64
+    way: I64
+    way_units: I64
+
+
+@dataclass(frozen=True, slots=True)
 class Rates:
     """Rates of new transfers in units that are left out.
 
@@ -50,6 +62,11 @@ class Rates:
     kind_units: I64
     way: I64
     way_units: I64
+
+    @property
+    def new_kinds(self) -> NewKinds:
+        """What the novelty of a transfer takes."""
+        return NewKinds(int(self.units[0]), self.kind, self.kind_units, self.way, self.way_units)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All arrays by name, for a checkpoint."""
@@ -218,12 +235,14 @@ class Knowledge:
             units - 1,
         )
         pair = module_pair(vocabulary.site[rows.site[own]], vocabulary.target[rows.target[own]])
-        kind, kind_units = _kinds(pair, flags, rows.unit[own])
+        kind, kind_units = distinct_kinds(pair, flags, rows.unit[own])
         # an edge that is new when its unit is left out is in no other unit, so each edge has one value
         flags_of_edge = np.full(len(edge_units), -1)
         flags_of_edge[rows.edge[own]] = flags
         led = flags_of_edge[rows.way_edge] >= 0
-        way, way_units = _kinds(flags_of_edge[rows.way_edge[led]], rows.entry[led], rows.way_unit[led])
+        way, way_units = distinct_kinds(
+            flags_of_edge[rows.way_edge[led]], rows.entry[led], rows.way_unit[led]
+        )
         unseen = own & (target_units[rows.target] == 1)
         rates = Rates(
             units=np.array([units], np.int64),
@@ -251,8 +270,9 @@ def _rates(events: NDArray[np.generic], trials: NDArray[np.generic]) -> F64:
     return np.minimum(rates, 1)
 
 
-def _kinds(pair: I64, flags: I64, unit: I64) -> tuple[I64, I64]:
-    """Distinct (pair, flags) i64[c, 2], ascending, and in how many units each occurs i64[c]."""
+def distinct_kinds(pair: I64, flags: I64, unit: I64) -> tuple[I64, I64]:
+    """Distinct (pair, flags) i64[c, 2], ascending, and in how many units each occurs i64[c]; of n rows with
+    ``pair``, ``flags`` and ``unit`` i64[n]."""
     order = np.lexsort((unit, flags, pair))
     pair, flags, unit = pair[order], flags[order], unit[order]
     new_kind = _changes(pair) | _changes(flags)

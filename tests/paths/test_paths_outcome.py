@@ -11,8 +11,8 @@ from test_paths_spawn import recorded, stretch, sync
 
 from barnum.calls import read_calls
 from barnum.calls.path import write_path
-from barnum.models.source import source_of
 from barnum.paths import open_path
+from barnum.paths.outcome import source_of
 from barnum.paths.preprocess import Request, preprocess
 from barnum.samples import read_meta, write_meta
 from paths_tools import BASE, TAKEN, make_images, pge, stream, tip
