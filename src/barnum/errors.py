@@ -17,6 +17,7 @@
        ├─ SomeFailedError          22   some of several samples failed; the others are finished
        ├─ RecordingError           23   a run ended without a usable recording
        ├─ MissingPackageError      24   a package is not installed that only a part of Barnum needs
+       ├─ DigestError              25   a digest of a run that is missing or broken
        └─ OptionsError              2   options that do not go together, raised by the library
 
 The library raises them; only the command line turns them into a message and an exit code.
@@ -119,6 +120,12 @@ class RecordingError(InputError):
     """A run ended without a usable recording."""
 
     exit_code = 23
+
+
+class DigestError(InputError):
+    """A digest of a run is missing or broken."""
+
+    exit_code = 25
 
 
 class MissingPackageError(InputError):

@@ -16,7 +16,7 @@ FLOORS = (
     ("samples", "evaluations"),
     ("recording", "paths", "verdicts"),
     ("calls", "sequences", "sources"),
-    ("models", "pictures"),
+    ("models", "pictures", "digests"),
     ("learning", "detector", "report", "exporting"),
     ("api", "cli"),
 )

@@ -117,6 +117,7 @@ def preprocess(
     Raises:
         SomeFailedError: some could not be decoded; the others are.
     """
+    from barnum.digests.preprocess import with_digest
     from barnum.paths.batch import Batch
     from barnum.paths.preprocess import Request, parsed_name
 
@@ -132,7 +133,7 @@ def preprocess(
         )
         for folder in folders
     ]
-    batch = Batch(force=force)
+    batch = Batch(force=force, work=with_digest)
     with listener_of(progress).progress("preprocess", len(requests)) as advance:
         batch.run(requests, jobs or cores(), lambda: advance(1))
     if batch.failed:

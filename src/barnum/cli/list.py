@@ -27,7 +27,7 @@ def command(as_json: bool, tree: Path) -> None:
 
     A line each, by the name of the document: that name, the first 12 digits of the folder's name (the hash of
     the document), label, program, number of streams, bytes of their packets, steps of the parsed trace, and
-    state: recorded, parsed, report of calls, under way, cut off, or broken and why. No trace is read.
+    state: recorded, parsed, digest, report of calls, under way, cut off, or broken and why. No trace is read.
     """
     from barnum.calls.readers import report_names
     from barnum.paths.steps import steps_in

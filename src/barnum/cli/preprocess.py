@@ -83,16 +83,18 @@ def command(
 
     TRACE_DIRECTORY is one sample or a folder of samples, or TREE/DOCUMENT, for the sample in the folder TREE
     whose document has that name; BIN_DIRECTORY holds the images of their modules.
-    Each sample gets a trace_parsed.parquet (or .gz). Several machines may work on one tree: a sample whose
-    result is there, or is being made by another, is skipped (refused where it is the only one). What a
-    process of this machine left unfinished is made again.
+    Each sample gets a trace_parsed.parquet (or .gz), and beside it a trace_digest: some tens of kilobytes,
+    from which barnum fit learns a detector. Several machines may work on one tree: a sample whose result is
+    there, or is being made by another, is skipped (refused where it is the only one). What a process of this
+    machine left unfinished is made again.
     """
     set_up_logging(logging_level)
+    from barnum.digests.preprocess import with_digest
     from barnum.paths.batch import Batch
     from barnum.paths.preprocess import Request, parsed_name
-    from barnum.samples import find_samples
+    from barnum.samples import find_samples, is_sample
 
-    single = _is_sample(trace_directory)
+    single = is_sample(trace_directory)
     broken: list[SampleError] = []
     if single:
         folders = [trace_directory]
@@ -112,7 +114,7 @@ def command(
         )
         for folder in folders
     ]
-    batch = Batch(force=force, keep_partial=not no_partial, single=single)
+    batch = Batch(force=force, keep_partial=not no_partial, single=single, work=with_digest)
     for error in broken:
         batch.fail(error)
     with ended_like_an_interrupt(), progress("preprocess", len(requests) + len(broken)) as bar:
@@ -144,8 +146,3 @@ def _summary(batch: Batch, total: int) -> str:
         f"{sum(result.unmapped for result in results):,} pages unmapped; "
         f"{max((result.peak_memory for result in results), default=0) >> 20:,} MiB of memory at most"
     )
-
-
-def _is_sample(folder: Path) -> bool:
-    names = ("info.txt", "trace_0", "trace_0.gz", "trace_parsed.gz", "trace_parsed.parquet")
-    return any((folder / name).is_file() for name in names)

@@ -1,6 +1,15 @@
 """Sample folders, memory maps, labels and sets of samples."""
 
-from barnum.samples.folder import Process, Sample, Stream, find_samples, open_samples
+from barnum.samples.folder import (
+    Process,
+    Sample,
+    Stream,
+    find_samples,
+    folders_of,
+    is_sample,
+    open_samples,
+    samples_in,
+)
 from barnum.samples.info import BENIGN, LABELS, MALICIOUS, UNKNOWN, Info, read_info, write_info
 from barnum.samples.listing import Listed, list_samples
 from barnum.samples.mapping import MemoryMap, Module, Region
@@ -41,11 +50,14 @@ __all__ = [
     "StreamMeta",
     "find_samples",
     "folder_named",
+    "folders_of",
+    "is_sample",
     "list_samples",
     "open_samples",
     "read_info",
     "read_meta",
     "read_sets",
+    "samples_in",
     "sets_content",
     "write_info",
     "write_meta",

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,254}")
 _LONGEST_NAME = 255  # bytes
 _PARSED = ("trace_parsed.parquet", "trace_parsed.gz")
+DIGEST = "trace_digest"
 # at the end of the name of a recording that is under way
 PART = ".part"
 
@@ -82,8 +83,8 @@ class Sample:
             if reports:
                 if sample.report is None:
                     raise SampleError(f"{folder}: has no report of a sandbox ({', '.join(reports)}, or .gz)")
-            elif sample.parsed is None and sample._either("trace_0") is None:
-                raise SampleError(f"{folder}: has neither trace_0.gz nor a parsed trace")
+            elif not (sample.parsed or sample._either("trace_0") or sample.digest):
+                raise SampleError(f"{folder}: has neither trace_0.gz nor a parsed trace nor a digest")
         except OSError as error:
             raise SampleError(f"{folder}: cannot be read ({error.strerror or error})") from None
         return sample
@@ -126,6 +127,12 @@ class Sample:
             if file.is_file():
                 return file
         return None
+
+    @property
+    def digest(self) -> Path | None:
+        """The digest of the run (see barnum.digests); None where there is none."""
+        file = self.folder / DIGEST
+        return file if file.is_file() else None
 
     @property
     def report(self) -> Path | None:
@@ -277,6 +284,27 @@ def find_samples(
     )
 
 
+def is_sample(folder: Path) -> bool:
+    """Whether a folder is that of a sample, and not one of several samples."""
+    names = ("info.txt", "trace_0", "trace_0.gz", DIGEST, *_PARSED)
+    return any((folder / name).is_file() for name in names)
+
+
+def samples_in(places: Sequence[Path]) -> list[Sample]:
+    """The samples that are named, each by itself or by the folder in which they lie, each once; a warning
+    tells of folders that are none.
+
+    Raises:
+        SampleError: one that is named by itself is broken, or a folder cannot be read.
+    """
+    found: dict[Path, Sample] = {}
+    for place in places:
+        samples = [Sample.open(place)] if is_sample(place) else find_samples(place)
+        for sample in samples:
+            found.setdefault(sample.folder.resolve(), sample)
+    return list(found.values())
+
+
 def folders_of(root: Path) -> list[Path]:
     """The folders right below one, by name, but for hidden ones: samples, and recordings that are under way
     (``.part``).
@@ -297,4 +325,4 @@ def _lacks_parts(folder: Path) -> bool:
         names = {entry.name for entry in os.scandir(folder)}
     except OSError:
         return False
-    return "info.txt" not in names or names.isdisjoint(("trace_0", "trace_0.gz", *_PARSED))
+    return "info.txt" not in names or names.isdisjoint(("trace_0", "trace_0.gz", DIGEST, *_PARSED))

@@ -14,7 +14,7 @@ from barnum.samples.folder import PART, Sample, folders_of
 from barnum.samples.info import read_info
 from barnum.samples.owner import Owner, owner_text
 
-State = Literal["recorded", "parsed", "report of calls", "under way", "cut off", "broken"]
+State = Literal["recorded", "parsed", "digest", "report of calls", "under way", "cut off", "broken"]
 
 # characters of a name, of a program and of a further label that are kept, and number of these
 _LONGEST = 4096
@@ -33,6 +33,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
     - ``recorded``: a trace is there, and no path yet,
     - ``parsed``: the path is there,
+    - ``digest``: the digest of a run is there, and nothing else of it,
     - ``report of calls``: no trace is there, but such a report,
     - ``under way``: it is being recorded, as far as can be seen from here, and
     - ``cut off``: the recording ended early; ``reason`` says whose it was,
@@ -90,6 +91,8 @@ def _listed(folder: Path, reports: Sequence[str], steps_of: Callable[[Path], int
             return msgspec.structs.replace(found, state="parsed")
         if sample.streams:
             return msgspec.structs.replace(found, state="recorded")
+        if sample.digest is not None:
+            return msgspec.structs.replace(found, state="digest")
         if sample.report is not None:
             return msgspec.structs.replace(found, state="report of calls")
         return msgspec.structs.replace(found, reason="has neither a trace nor a report of calls")

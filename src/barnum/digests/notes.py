@@ -1,0 +1,96 @@
+"""What runs tell beside what they executed, added up: programs, images, names of modules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import msgspec
+
+from barnum.digests.digest import Digest, Program
+from barnum.errors import ModelError
+
+# programs and images of which a detector keeps count; more are refused
+MOST_PROGRAMS, MOST_IMAGES = 256, 1 << 16
+
+_Runs = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+
+
+class KnownProgram(msgspec.Struct, frozen=True):
+    """A program, without its images, and how many ``runs`` are of it."""
+
+    program: Program
+    runs: _Runs
+
+
+class KnownImage(msgspec.Struct, frozen=True, array_like=True):
+    """A mapped file: its ``path``, what its SHA-256 begins with, and in how many ``runs`` it was."""
+
+    path: str
+    sha256: str
+    runs: _Runs
+
+
+class Notes(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs tell beside what they executed.
+
+    ``programs`` and ``images`` are what was recorded; ``modules`` maps hashes to paths of modules (None: what
+    lies in none), ascending.
+    """
+
+    programs: Annotated[tuple[KnownProgram, ...], msgspec.Meta(max_length=MOST_PROGRAMS)] = ()
+    images: Annotated[tuple[KnownImage, ...], msgspec.Meta(max_length=MOST_IMAGES)] = ()
+    modules: Annotated[
+        tuple[tuple[Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)], str | None], ...],
+        msgspec.Meta(max_length=1 << 20),
+    ] = ()
+
+
+def notes_of(digests: Iterable[Digest]) -> Notes:
+    """The notes of runs.
+
+    Raises:
+        ModelError: they are of too many programs, or mapped too many files.
+    """
+    return added_notes([_of_one(digest) for digest in digests])
+
+
+def _of_one(digest: Digest) -> Notes:
+    program = digest.about.program
+    if program is None:
+        return Notes(modules=digest.about.modules)
+    images = tuple(KnownImage(path, sha, 1) for path, sha in sorted(program.images.items()))
+    bare = msgspec.structs.replace(program, images={})
+    return Notes(programs=(KnownProgram(bare, 1),), images=images, modules=digest.about.modules)
+
+
+def added_notes(parts: Sequence[Notes]) -> Notes:
+    """The notes of all parts; in whatever order they come, the same.
+
+    Raises:
+        ModelError: they are of too many programs, or mapped too many files.
+    """
+    programs: Counter[bytes] = Counter()
+    images: Counter[tuple[str, str]] = Counter()
+    modules: dict[int, set[str]] = {}
+    for part in parts:
+        for known in part.programs:
+            programs[msgspec.json.encode(known.program)] += known.runs
+        for image in part.images:
+            images[image.path, image.sha256] += image.runs
+        for upper, path in part.modules:
+            modules.setdefault(upper, set()).update([path] if path is not None else [])
+    if len(programs) > MOST_PROGRAMS or len(images) > MOST_IMAGES:
+        raise ModelError(
+            f"these are runs of {len(programs):,} command lines with {len(images):,} images, more than a "
+            "detector is for: learn each program by itself"
+        )
+    return Notes(
+        programs=tuple(
+            KnownProgram(msgspec.json.decode(text, type=Program), runs)
+            for text, runs in sorted(programs.items())
+        ),
+        images=tuple(KnownImage(path, sha, runs) for (path, sha), runs in sorted(images.items())),
+        modules=tuple((upper, min(paths, default=None)) for upper, paths in sorted(modules.items())),
+    )
