@@ -35,7 +35,6 @@ void TransferFilter::pick(TransferColumns& found, const uint8_t* roles, const ui
     // most steps are none of interest, and which are is hard to foresee: they are listed without a branch
     uint32_t picked[PIECE];
     size_t count = 0;
-    const auto source_of = [&](size_t i) { return i == 0 ? last_ : block[i - 1]; };
     size_t i = begin;
     if (i == 0) {
         picked[0] = 0;
@@ -46,9 +45,11 @@ void TransferFilter::pick(TransferColumns& found, const uint8_t* roles, const ui
         picked[count] = static_cast<uint32_t>(i - begin);
         count += (roles[block[i - 1]] | gap[i]) != 0 ? 1 : 0;
     }
+    size_t to = found.source.size();
+    found.resize(to + count);
     for (size_t k = 0; k < count; ++k) {
         const size_t at = begin + picked[k];
-        const uint32_t source = source_of(at);
+        const uint32_t source = at == 0 ? last_ : block[at - 1];
         const uint8_t role = roles[source];
         if ((role & ENTERS_KERNEL) != 0) entered_ = static_cast<int32_t>(source);
         if (gap[at] != 0) {
@@ -56,14 +57,16 @@ void TransferFilter::pick(TransferColumns& found, const uint8_t* roles, const ui
             continue;
         }
         if ((role & LEARNT) == 0) continue;
-        found.source.push_back(source);
-        found.target.push_back(block[at]);
-        found.position.push_back(position_ + at);
-        found.first.push_back(pending_ ? 1 : 0);
-        found.entry.push_back(pending_ ? -1 : entered_);
+        found.source[to] = source;
+        found.target[to] = block[at];
+        found.position[to] = position_ + at;
+        found.first[to] = pending_ ? 1 : 0;
+        found.entry[to] = pending_ ? -1 : entered_;
+        ++to;
         pending_ = false;
         entered_ = -1;
     }
+    found.resize(to);
 }
 
 }  // namespace barnum

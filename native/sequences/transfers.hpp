@@ -18,6 +18,14 @@ struct TransferColumns {
     std::vector<uint64_t> position;
     std::vector<uint8_t> first;
     std::vector<int32_t> entry;
+
+    void resize(size_t size) {
+        source.resize(size);
+        target.resize(size);
+        position.resize(size);
+        first.resize(size);
+        entry.resize(size);
+    }
 };
 
 class TransferFilter {

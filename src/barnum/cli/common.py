@@ -91,6 +91,26 @@ class Named(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return str(value)
 
 
+_PROGRAM = "barnum.program"
+
+
+class ProgramCommand(click.Command):
+    """Keeps what follows ``--`` apart: it belongs to the program that is run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[_PROGRAM] = tuple(args[at + 1 :])
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+
+def program_of(ctx: click.Context) -> tuple[str, ...]:
+    """What followed ``--``: a program and its arguments; empty where nothing did."""
+    program: tuple[str, ...] = ctx.meta.get(_PROGRAM, ())
+    return program
+
+
 class _SampleFolder(click.Path):
     def __init__(self) -> None:
         super().__init__(exists=True, file_okay=False, path_type=Path)

@@ -67,11 +67,11 @@ def command(
     model: Path,
     samples: tuple[Path, ...],
 ) -> int:
-    """Judge samples by the detector in the folder MODEL, which barnum pack has written.
+    """Judge samples by a detector: the file that barnum fit has written, or the folder by barnum pack.
 
-    SAMPLE is the folder of a recorded trace; where the detector was learnt from calls (barnum syscall), it is
-    a sandbox's report, or a folder that holds one, with or without info.txt. It may also be TREE/DOCUMENT,
-    for the sample in the folder TREE whose document has that name.
+    SAMPLE is the folder of a recorded trace, or a folder of several; where the detector was learnt from calls
+    (barnum syscall), it is a sandbox's report, or a folder that holds one, with or without info.txt. It may
+    also be TREE/DOCUMENT, for the sample in the folder TREE whose document has that name.
 
     Prints a JSON object a sample, each on a line of its own, as soon as it is judged: sample, name, verdict
     (nominal, anomalous or refused), score, threshold, p_value, where. A run that breaks off or lost too much
@@ -83,10 +83,11 @@ def command(
     set_up_logging(logging_level)
     if process is not None and not process.strip():
         raise click.UsageError("--process is empty: give a program's name or pid:NUMBER, or leave it out")
-    from barnum.detector import judge_with, load_detector
+    from barnum.detector import judge_with, load_any
     from barnum.samples import folder_named
 
-    detector = load_detector(model, cut)
+    detector = load_any(model, cut)
+    places = _each(samples)
     failed, refused, anomalous = 0, 0, False
     with (
         ended_like_an_interrupt(),
@@ -95,7 +96,7 @@ def command(
             detector, bin_dir=bin_dir, process=process, cut=cut, timeout=timeout, threads=threads
         ) as judge,
     ):
-        for place in samples:
+        for place in places:
             folder = place
             try:
                 folder = folder_named(place)
@@ -110,9 +111,23 @@ def command(
         return _ANOMALOUS
     if failed or (fail_on_anomaly and refused):
         raise SomeFailedError(
-            f"{failed + refused} of {len(samples)} samples could not be judged; their lines say why"
+            f"{failed + refused} of {len(places)} samples could not be judged; their lines say why"
         )
     return 0
+
+
+def _each(places: tuple[Path, ...]) -> list[Path]:
+    """The same places, with folders of samples replaced by these. What holds no sample of a trace stays: it
+    may be a report's folder, and is told of by who judges it."""
+    from barnum.samples import folders_of, is_sample
+
+    found: list[Path] = []
+    for place in places:
+        inside: list[Path] = []
+        if place.is_dir() and not is_sample(place):
+            inside = [folder for folder in folders_of(place) if is_sample(folder)]
+        found += inside or [place]
+    return found
 
 
 def _say(told: dict[str, Any]) -> None:

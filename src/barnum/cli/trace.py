@@ -13,7 +13,9 @@ from barnum.cli.common import (
     SECONDS,
     SIZE,
     Named,
+    ProgramCommand,
     logging_option,
+    program_of,
     progress,
     set_up_logging,
     usage_errors,
@@ -25,20 +27,11 @@ if TYPE_CHECKING:
     from barnum.recording import Failure, Outcome
 
 _log = logging.getLogger(__name__)
-_PROGRAM = "barnum.trace.program"
 _OWN = "barnum.trace.own"
 
 
-class _Command(click.Command):
-    """Keeps what follows ``--`` apart: it belongs to the recorded program. Behind ``--engine`` stand the
-    options that each engine has of its own."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            at = args.index("--")
-            ctx.meta[_PROGRAM] = tuple(args[at + 1 :])
-            args = args[:at]
-        return super().parse_args(ctx, args)
+class _Command(ProgramCommand):
+    """Behind ``--engine`` stand the options that each engine has of its own."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if _OWN not in ctx.meta:
@@ -164,7 +157,7 @@ def command(
 
     The program runs with your rights, on your files: record attacks in a virtual machine.
     """
-    program: tuple[str, ...] = ctx.meta.get(_PROGRAM, ())
+    program = program_of(ctx)
     if benign and malicious:
         raise click.UsageError("--benign and --malicious exclude each other: give one, or none if not known")
     if not inputs:

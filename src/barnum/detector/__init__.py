@@ -1,19 +1,27 @@
-"""A detector: a model and a classifier in one folder, and judging by it."""
+"""A detector: a model and a classifier in one folder, or counts in one file, and judging by it."""
 
+from barnum.detector.fitted import Fitted, fit, load_fitted, merged, save_fitted
 from barnum.detector.folder import Detector, Manifest, Reading, load_detector, pack
-from barnum.detector.judge import CallPlace, CodePlace, Judge, JudgedRun, ProcessName, Where, judge_with
+from barnum.detector.judge import judge_with, load_any
+from barnum.detector.judged import CallPlace, CodePlace, Judge, JudgedRun, ProcessName, Where
 
 __all__ = [
     "CallPlace",
     "CodePlace",
     "Detector",
+    "Fitted",
     "Judge",
     "JudgedRun",
     "Manifest",
     "ProcessName",
     "Reading",
     "Where",
+    "fit",
     "judge_with",
+    "load_any",
     "load_detector",
+    "load_fitted",
+    "merged",
     "pack",
+    "save_fitted",
 ]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any
 
 import msgspec
 
 from barnum.calls.opened import LONGEST_NAME, Reported, ToJudge
 from barnum.calls.opened import Told as Report
-from barnum.detector.folder import Detector, Reading
+from barnum.detector.fitted import Fitted, load_fitted
+from barnum.detector.folder import Detector, Reading, load_detector
+from barnum.detector.judged import CallPlace, CodePlace, Judge, JudgedRun, ProcessName, Where
 from barnum.errors import EvaluationError, ImageError, OptionsError, SampleError
 from barnum.evaluations import EvaluationWriter, file_name
 from barnum.evaluations.windows import Surprise, surprisal_window, window_of
@@ -28,110 +27,17 @@ from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
 
 
-class CodePlace(msgspec.Struct, frozen=True):
-    """A place in code: the path of its module (None: it lies in none), and the offset in that. A place
-    without known code, outside of all modules, has the name of its page and its address. An offset that
-    readers of JSON cannot hold is None."""
-
-    module: str | None
-    offset: int | None
-
-
-class CallPlace(msgspec.Struct, frozen=True):
-    """A call, by its name; None where the report is not to be quoted."""
-
-    call: str | None
-
-
-class Where(msgspec.Struct, frozen=True):
-    """Where a run is strangest: at which ``step`` of its path, ``by`` what, and which ``place`` that is."""
-
-    by: str
-    step: int
-    place: CodePlace | CallPlace | None
-
-
-class ProcessName(msgspec.Struct, frozen=True):
-    """A process of a report; None where the report does not say."""
-
-    name: str | None
-    pid: int | None
-
-
-class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What a detector says of a sample.
-
-    ``name`` is that of the document; ``verdict`` nominal, anomalous or refused, and ``refused`` says why;
-    ``incomplete`` says why only the beginning of the run was judged, which is anomalous, so that the whole
-    is, whose score is at least this one and whose p-value at most; ``score`` grows with strangeness, and is
-    anomalous above ``threshold``; ``p_value`` where the method has one; ``method`` and ``by`` say how was
-    judged; ``transfers`` were looked at; ``cut`` says that only those count before another process was
-    started; ``lost`` is the share that recording or decoding lost. Of a report of calls also the
-    ``processes`` whose calls they are, and why these were chosen.
-    """
-
-    name: str | None
-    verdict: str
-    score: float
-    threshold: float
-    p_value: float | None
-    method: str
-    by: str | None
-    transfers: int
-    cut: bool
-    lost: float | None
-    refused: str | None = None
-    incomplete: str | None = None
-    where: Where | None = None
-    processes: tuple[ProcessName, ...] = ()
-    chosen_by: str | None = None
-
-    def document(self) -> dict[str, Any]:
-        """The same as `barnum score` prints it in JSON: what there is nothing to say of is left out."""
-        told: dict[str, Any] = msgspec.to_builtins(self)
-        for name in ("refused", "incomplete", "where", "processes", "chosen_by"):
-            if not told[name]:
-                del told[name]
-        if self.where is not None:
-            told["where"] = {"by": self.where.by, "step": self.where.step}
-            told["where"] |= msgspec.to_builtins(self.where.place) or {}
-        return told
-
-
-class Judge(ABC):
-    """Judges samples, one after the other. Keeps files in a temporary folder until it is closed; to be used
-    in a ``with``."""
+class _Evaluating(Judge):
+    """Judges by a model's evaluation of the run."""
 
     # why a sample may hold nothing to judge
     _lacks: str
 
     def __init__(self, detector: Detector, threads: int, cut: bool = False) -> None:
+        super().__init__()
         self._detector = detector
         self._evaluator = Evaluator(detector.model, threads)
         self._cut = cut
-        self._folder = TemporaryDirectory(prefix="barnum-")
-        self._scratch = Path(self._folder.name)
-
-    def __enter__(self) -> Judge:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Remove the temporary folder."""
-        self._folder.cleanup()
-
-    @abstractmethod
-    def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
-        """What the detector says of a sample: the folder of a recorded trace; or a report of calls, or a
-        folder that holds one.
-
-        Raises:
-            InputError: the sample cannot be judged; the message says why.
-        """
 
     @abstractmethod
     def _place(self, path: PathReader, block: int) -> CodePlace | CallPlace:
@@ -209,7 +115,7 @@ class Judge(ABC):
         return None
 
 
-class TraceJudge(Judge):
+class TraceJudge(_Evaluating):
     """Judges recorded traces; see judge_with() for the options."""
 
     _lacks = "it has no transfer of the kinds that were learnt"
@@ -222,7 +128,7 @@ class TraceJudge(Judge):
 
     def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
         folder = Path(place)
-        sample = _opened(folder)
+        sample = opened_trace(folder)
         linked = (folder / "info.txt").is_symlink()
         preprocessed = sample.parsed is not None
         if not preprocessed and self._bin_dir is None:
@@ -248,7 +154,7 @@ class TraceJudge(Judge):
         return CodePlace(name, offset if offset < OFFSET_LIMIT else None)
 
 
-def _opened(place: Path) -> Sample:
+def opened_trace(place: Path) -> Sample:
     """The sample of a recorded trace."""
     try:
         return Sample.open(place)
@@ -270,7 +176,7 @@ def _opened(place: Path) -> Sample:
         ) from None
 
 
-class CallJudge(Judge):
+class CallJudge(_Evaluating):
     """Judges reports of calls; see judge_with() for the options."""
 
     _lacks = "its calls are fewer than a window of --no-overlap takes"
@@ -323,8 +229,17 @@ class CallJudge(Judge):
         return CallPlace(name if self._quotable else None)
 
 
+def load_any(place: Path, cut: bool | None = None) -> Detector | Fitted:
+    """Read a detector: a folder that pack() has written, or a file by fit(). ``cut`` as in load_detector().
+
+    Raises:
+        ModelError, EvaluationError: it is missing, broken, or of another version.
+    """
+    return load_fitted(place) if place.is_file() else load_detector(place, cut)
+
+
 def judge_with(
-    detector: Detector,
+    detector: Detector | Fitted,
     *,
     bin_dir: Path | None = None,
     process: str | None = None,
@@ -344,6 +259,13 @@ def judge_with(
         OptionsError: an option is for the other kind of detector.
         MissingPackageError: a package that computes the detector's network is not installed.
     """
+    cores = threads or len(os.sched_getaffinity(0))
+    if isinstance(detector, Fitted):
+        from barnum.detector.fitted_judge import FittedJudge
+
+        if process is not None:
+            raise OptionsError("--process is for calls, this detector judges traces: leave it out")
+        return FittedJudge(detector, cut, bin_dir, timeout)
     given: dict[str, object] = {"--bin-dir": bin_dir, "--timeout": timeout, "--cut": cut or None}
     judges, other = "calls", "traces"
     if detector.calls is None:
@@ -351,7 +273,6 @@ def judge_with(
     for option, value in given.items():
         if value is not None:
             raise OptionsError(f"{option} is for {other}, this detector judges {judges}: leave it out")
-    cores = threads or len(os.sched_getaffinity(0))
     if detector.calls is None:
         return TraceJudge(detector, cores, cut, bin_dir, timeout)
     return CallJudge(detector, cores, detector.calls, process)

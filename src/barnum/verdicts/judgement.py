@@ -12,7 +12,7 @@ import msgspec
 
 from barnum.errors import EvaluationError
 from barnum.evaluations.folder import find_evaluations
-from barnum.evaluations.header import Calibration
+from barnum.evaluations.header import Calibration, Source
 from barnum.verdicts import methods
 from barnum.verdicts.cache import RunCache
 from barnum.verdicts.features import Run, labelled, read_run
@@ -238,9 +238,13 @@ def check_model(folder: Path, runs: Sequence[_Scored], name: Callable[[_Scored],
 
 def refusal_of(run: Run, max_lost: float) -> str | None:
     """Why a run is not judged; None where it is."""
-    source = run.source
     if not run.transfers:
         return "nothing was executed before the first other process was started"
+    return incomplete_because(run.source, max_lost)
+
+
+def incomplete_because(source: Source | None, max_lost: float) -> str | None:
+    """Why a run is not whole, of which at most the share ``max_lost`` may be lost; None where it is."""
     if source is not None and source.truncated:
         return "it breaks off: a time limit ended its decoding: give more time; or its report is not whole"
     if source is None or source.lost is None or source.lost <= max_lost:

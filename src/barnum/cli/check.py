@@ -1,0 +1,207 @@
+"""``barnum check``: from documents to verdicts in one step."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from barnum.cli.common import SECONDS, SIZE, ProgramCommand, program_of, set_up_logging, usage_errors
+from barnum.errors import SomeFailedError
+from barnum.texts import printable, printable_json, storable
+
+if TYPE_CHECKING:
+    from barnum.detector import JudgedRun
+    from barnum.detector.check import Checked
+
+_ANOMALOUS = 3
+
+
+@click.command(
+    "check", cls=ProgramCommand, short_help="Record a program on documents, and judge what it did."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a document, each on a line.")
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 when something is anomalous.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the recordings in this folder.  [default: they are removed]",
+)
+@click.option(
+    "--bin-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the images of programs and libraries.  [default: beside the recordings]",
+)
+@click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at a time."
+)
+@click.option(
+    "-t", "--timeout", type=SECONDS, default=600, show_default=True, help="Seconds that a run may take."
+)
+@click.option(
+    "--max-size",
+    type=SIZE,
+    default="4G",
+    show_default=True,
+    metavar="SIZE",
+    help="Stop recording a thread after this many bytes of packets.",
+)
+@click.option(
+    "--logging",
+    "logging_level",
+    type=click.IntRange(0, 50),
+    default=30,
+    show_default=True,
+    help="Lowest level that is logged: 10 debug, 20 info, 30 warning, 40 error.",
+)
+@click.argument("detector", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("documents", nargs=-1, required=True, metavar="DOCUMENT...", type=click.Path(path_type=Path))
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    as_json: bool,
+    fail_on_anomaly: bool,
+    output: Path | None,
+    bin_dir: Path | None,
+    cut: bool,
+    jobs: int,
+    timeout: float,
+    max_size: int,
+    logging_level: int,
+    detector: Path,
+    documents: tuple[Path, ...],
+) -> int:
+    """Let the program that DETECTOR (by barnum fit) has learnt open each DOCUMENT, and judge what it did.
+
+    \b
+      barnum check detector suspicious.ps
+
+    A DOCUMENT that is a folder stands for the files in it; the folder of a recording, or of several, is
+    judged as it is. Where the program, a library or the model of processor differs from what was learnt, a
+    line says so. Another command line may be given after --, as barnum trace takes it.
+
+    Prints a line a document as soon as it is judged. A document that cannot be judged has an error instead;
+    the others are judged all the same, and the exit code is 22. With --fail-on-anomaly it is 3 where any is
+    anomalous, else 22 also where a verdict was refused.
+    """
+    set_up_logging(logging_level)
+    program = program_of(ctx)
+    from barnum.detector import load_fitted
+    from barnum.detector.check import CheckSettings, check, check_samples
+    from barnum.recording import PLACEHOLDER, list_inputs
+    from barnum.samples import samples_in
+
+    if program and not any(PLACEHOLDER in word for word in program):
+        raise click.UsageError("no argument of the program holds {}, which stands for the document")
+    fitted = load_fitted(detector)
+    settings = CheckSettings(
+        output=output,
+        bin_dir=bin_dir,
+        command=program,
+        timeout=timeout,
+        max_bytes=max_size,
+        cut=cut,
+        jobs=jobs,
+    )
+    told = _Told(as_json)
+    # a polite kill is like Ctrl-C: the runs must not go on without us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    recordings = [place for place in documents if place.is_dir() and _holds_samples(place)]
+    files = list_inputs([place for place in documents if place not in recordings])
+    with usage_errors():
+        if recordings:
+            check_samples(fitted, samples_in(recordings), settings, told.add)
+        if files:
+            check(fitted, files, settings, told.add)
+    return told.exit_code(fail_on_anomaly)
+
+
+def _holds_samples(place: Path) -> bool:
+    from barnum.samples import folders_of, is_sample
+
+    return is_sample(place) or any(is_sample(folder) for folder in folders_of(place))
+
+
+class _Told:
+    """Prints what became of documents, and counts."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._differs: set[str] = set()
+        self._anomalous = self._refused = self._failed = self._total = 0
+
+    def add(self, checked: Checked) -> None:
+        judged = checked.judged
+        self._total += 1
+        if judged is None:
+            self._failed += 1
+        else:
+            self._anomalous += judged.verdict == "anomalous"
+            self._refused += judged.verdict == "refused"
+        if self._as_json:
+            click.echo(printable_json(msgspec.json.encode(_document(checked))))
+        else:
+            for sentence in checked.differs:
+                if sentence not in self._differs:
+                    self._differs.add(sentence)
+                    click.echo(f"differs: {printable(sentence)}", err=True)
+            name = printable(storable(checked.path.name))
+            click.echo(f"{name}: {_line(judged) if judged else 'error: ' + printable(checked.error or '')}")
+        sys.stdout.flush()
+
+    def exit_code(self, fail_on_anomaly: bool) -> int:
+        """The command's; raises where something could not be judged."""
+        if fail_on_anomaly and self._anomalous:
+            return _ANOMALOUS
+        if self._failed or (fail_on_anomaly and self._refused):
+            raise SomeFailedError(
+                f"{self._failed + self._refused} of {self._total} documents could not be judged; their lines "
+                "say why"
+            )
+        return 0
+
+
+def _line(judged: JudgedRun) -> str:
+    words = [judged.verdict]
+    if judged.refused:
+        words.append(judged.refused)
+    else:
+        above = "" if math.isinf(judged.threshold) else f" (anomalous above {judged.threshold:.2f})"
+        words.append(f"{judged.score:.2f} nats{above}")
+        if judged.p_value is not None:
+            words.append(f"p = {judged.p_value:.3g}")
+    if judged.incomplete:
+        words.append(f"though incomplete: {judged.incomplete}")
+    if judged.where is not None and judged.verdict == "anomalous":
+        words.append(f"at {judged.where.text()}")
+    return printable(", ".join(words))
+
+
+def _document(checked: Checked) -> dict[str, Any]:
+    told: dict[str, Any] = {"document": storable(os.fspath(checked.path))}
+    if checked.error is not None:
+        told["error"] = storable(checked.error)
+    if checked.judged is not None:
+        told |= _stored(checked.judged.document())
+    if checked.differs:
+        told["differs"] = list(checked.differs)
+    if checked.sample is not None:
+        told["sample"] = storable(os.fspath(checked.sample))
+    return told
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _stored(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_stored(inner) for inner in value]
+    return storable(value) if isinstance(value, str) else value

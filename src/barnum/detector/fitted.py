@@ -1,0 +1,353 @@
+"""A fitted detector: one file with counts over the digests of nominal runs, and what it judges by.
+
+It is learnt from digests alone. Its counts add up: detectors that were fitted to parts of the runs give,
+merged, the bytes of one that was fitted to the whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from barnum import __version__
+from barnum.digests import Digest
+from barnum.digests.columns import column, differences, packed, summed, unpacked
+from barnum.digests.counts import Counts, added, counts_of
+from barnum.digests.knowledge import Knowledge
+from barnum.digests.notes import Notes, added_notes, notes_of
+from barnum.errors import EvaluationError, ModelError
+from barnum.evaluations.header import Calibration
+from barnum.evaluations.windows import WINDOW
+from barnum.files import read_bounded, write_whole
+from barnum.paths import KINDS, Learn
+from barnum.sequences import FEW_RUNS
+from barnum.texts import shortened
+from barnum.verdicts.conformal import RATE, ConformalClassifier
+from barnum.verdicts.judgement import MAX_LOST
+from barnum.verdicts.scores.novelty import Novelty
+
+SCHEMA = 1
+# bytes of a detector once unpacked: some hundred million distinct transfers
+_LARGEST = 4 << 30
+_ABOUT = "about"
+_LEVEL = 6
+
+Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+
+
+class FittedAbout(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fitted detector says of itself.
+
+    ``learn``: kinds of transfers that it knows; ``rate``: share of nominal runs that may be called anomalous
+    (None: 1 %, or with fewer than 99 runs the least that they allow); ``max_lost``: runs of which more was
+    lost are not judged as a whole; ``held_out``: identities and scores of nominal runs that were not learnt,
+    with which others are compared as well.
+    """
+
+    schema: int
+    version: str
+    learn: Learn
+    rate: Share | None
+    max_lost: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    notes: Notes
+    held_out: tuple[
+        tuple[
+            Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)],
+            Annotated[float, msgspec.Meta(ge=0, le=1e12)],
+        ],
+        ...,
+    ] = ()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was learnt of nominal runs, and how others are judged by it."""
+
+    about: FittedAbout
+    counts: Counts
+
+    def __repr__(self) -> str:
+        return f"<Fitted: {len(self.counts):,} runs, {len(self.counts.edge_site):,} distinct transfers>"
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """What all runs know."""
+        return Knowledge(self.counts)
+
+    @cached_property
+    def classifier(self) -> ConformalClassifier | None:
+        """What judges by novelty; None where a single run was learnt, which says nothing of other runs.
+
+        Raises:
+            EvaluationError: the rate takes more runs.
+        """
+        scores = [*self.knowledge.left_out().tolist(), *(score for _, score in self.about.held_out)]
+        if not scores:
+            return None
+        least = 1 / (len(scores) + 1)
+        rate = max(RATE, least) if self.about.rate is None else self.about.rate
+        if rate < least - 1e-12:
+            raise EvaluationError(
+                f"a false alarm rate of {rate:g} takes at least {int(1 / rate - 1 + 1e-9)} nominal runs, "
+                f"here are {len(scores)}: fit more, or with --false-alarm-rate {np.ceil(least * 1e4) / 1e4:g}"
+            )
+        return ConformalClassifier(scores, rate, Novelty(WINDOW))
+
+    def classifier_of(self, identity: int) -> ConformalClassifier | None:
+        """What judges the run of a digest, by its identity: without its own score, where it has one."""
+        classifier = self.classifier
+        for own, score in self.about.held_out:
+            if own == identity and classifier is not None and len(classifier.scores) > 1:
+                return classifier.without(score)
+        return classifier
+
+    @property
+    def calibration(self) -> Calibration:
+        """What scores are compared with, as evaluations tell it; without the scores."""
+        return Calibration(score="novelty", window=WINDOW, scores=())
+
+
+def fit(
+    digests: Iterable[tuple[Digest, int]],
+    *,
+    rate: float | None = None,
+    max_lost: float = MAX_LOST,
+    beside: Fitted | None = None,
+    held_out: Iterable[tuple[Digest, int]] = (),
+) -> Fitted:
+    """Learn a detector from the digests of nominal runs and their identities.
+
+    Args:
+        digests: at least one.
+        held_out: of further nominal runs, which are not learnt: others are compared with their scores, too.
+        rate: share of nominal runs that may be called anomalous; see FittedAbout.
+        max_lost: see FittedAbout.
+        beside: what was learnt before; it is in the result.
+
+    Raises:
+        ModelError: there is no run, one comes twice, or they do not belong together.
+    """
+    notes: list[Notes] = []
+    learns: set[Learn] = set()
+
+    def noted() -> Iterable[tuple[Digest, int]]:
+        for digest, identity in digests:
+            notes.append(notes_of([digest]))
+            learns.add(digest.about.learn)
+            if len(notes) >= FEW_RUNS:
+                notes[:] = [added_notes(notes)]
+            yield digest, identity
+
+    counts = counts_of(noted())
+    if beside is not None:
+        counts = added([beside.counts, counts])
+        learns.add(beside.about.learn)
+        notes.append(beside.about.notes)
+    if not len(counts) or not len(counts.edge_site):
+        raise ModelError("there is nothing to learn: no nominal run has a transfer")
+    if len(learns) > 1:
+        raise ModelError("the digests hold different kinds of transfers: make them anew")
+    about = FittedAbout(
+        schema=SCHEMA,
+        version=__version__,
+        learn=learns.pop(),
+        rate=rate,
+        max_lost=max_lost,
+        notes=added_notes(notes),
+    )
+    fitted = Fitted(about, counts)
+    scores: dict[int, float] = {}
+    for digest, identity in held_out:
+        if identity in counts.runs:
+            raise ModelError(
+                f"{digest.about.name}: is learnt, so it cannot be held out, too: leave it out of one"
+            )
+        if digest.about.learn != about.learn:
+            raise ModelError("the digests hold different kinds of transfers: make them anew")
+        scores[identity] = fitted.knowledge.new(digest).score
+    return Fitted(msgspec.structs.replace(about, held_out=tuple(sorted(scores.items()))), counts)
+
+
+def merged(parts: Sequence[Fitted]) -> Fitted:
+    """One detector of all that several have learnt.
+
+    Raises:
+        ModelError: they know different kinds of transfers, were told to judge differently, or a run is in
+            two of them.
+    """
+    first = parts[0].about
+    for part in parts:
+        about = part.about
+        if (about.learn, about.rate, about.max_lost) != (first.learn, first.rate, first.max_lost):
+            raise ModelError("they judge by different rates or kinds of transfers: fit them alike")
+        if about.held_out:
+            raise ModelError(
+                "one was calibrated by runs that were held out, whose scores hold for what it has learnt "
+                "alone: merge detectors that were fitted without, and calibrate by `barnum fit --add-to`"
+            )
+    notes = added_notes([part.about.notes for part in parts])
+    about = msgspec.structs.replace(first, version=__version__, notes=notes)
+    return Fitted(about, added([part.counts for part in parts]))
+
+
+# columns of counts in files: whether they are differences from row to row
+_COLUMNS = {
+    "runs": False,
+    "stretches": False,
+    "site": True,
+    "site_runs": False,
+    "target": True,
+    "target_runs": False,
+    "edge_site": True,
+    "edge_target": True,
+    "kind": False,
+    "edge_runs": False,
+    "row_edge": True,
+    "row_run": False,
+    "row_first": False,
+    "row_stretches": False,
+    "way_row": True,
+    "way_entry": False,
+    "way_first": False,
+    "way_stretches": False,
+}
+_TABLES = {
+    "runs": ("runs", "stretches"),
+    "site": ("site", "site_runs"),
+    "target": ("target", "target_runs"),
+    "edge_site": ("edge_site", "edge_target", "kind", "edge_runs"),
+    "row_edge": ("row_edge", "row_run", "row_first", "row_stretches"),
+    "way_row": ("way_row", "way_entry", "way_first", "way_stretches"),
+}
+_NARROW: dict[str, Any] = {"kind": np.uint8, "row_stretches": np.uint32, "way_stretches": np.uint32}
+_UNSIGNED = ("runs", "site", "target", "way_entry")
+
+
+def encoded(fitted: Fitted) -> bytes:
+    """The content of a file, before it is packed; equal detectors give equal bytes."""
+    arrays = {
+        name: (differences if stepped else packed)(getattr(fitted.counts, name))
+        for name, stepped in _COLUMNS.items()
+    }
+    arrays[_ABOUT] = np.frombuffer(msgspec.json.encode(fitted.about), np.uint8)
+    return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
+
+
+def save_fitted(file: Path, fitted: Fitted) -> None:
+    """Write a detector.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_whole(file, gzip.compress(encoded(fitted), _LEVEL, mtime=0))
+
+
+def load_fitted(file: Path) -> Fitted:
+    """Read a detector.
+
+    Raises:
+        ModelError: it is missing, broken, contradicts itself, or is of another schema.
+    """
+    content = read_bounded(file, _LARGEST, ModelError)
+    try:
+        return _decoded(content)
+    except (ValueError, OverflowError) as error:
+        raise ModelError(
+            f"{file}: is no fitted detector that this version reads ({shortened(str(error))}): make one with "
+            "`barnum fit`"
+        ) from None
+
+
+def _decoded(content: bytes) -> Fitted:
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+    about = _about_of(arrays.pop(_ABOUT, None))
+    columns: dict[str, Any] = {}
+    for key, names in _TABLES.items():
+        planes = arrays.get(key)
+        if planes is None or planes.ndim != 2:
+            raise ValueError(f"column {key} is missing")
+        for name in names:
+            rows = column(arrays, name, planes.shape[1])
+            values = summed(rows) if _COLUMNS[name] else unpacked(rows)
+            if name in _NARROW:
+                if len(values) and int(values.max()) >> (8 * np.dtype(_NARROW[name]).itemsize):
+                    raise ValueError(f"column {name} holds a number that is out of its range")
+                columns[name] = values.astype(_NARROW[name])
+            else:
+                columns[name] = values.view(np.uint64 if name in _UNSIGNED else np.int64)
+    counts = Counts(**columns)
+    _check(counts)
+    return Fitted(about, counts)
+
+
+def _about_of(text: Any) -> FittedAbout:
+    if text is None or text.dtype != np.uint8 or text.ndim != 1:
+        raise ValueError("it does not say what it is")
+    try:
+        head = msgspec.json.decode(text.tobytes(), type=dict[str, Any])
+        if head.get("schema") != SCHEMA:
+            raise ValueError(f"its schema is {shortened(repr(head.get('schema')))}, not {SCHEMA}")
+        return msgspec.json.decode(text.tobytes(), type=FittedAbout)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _check(counts: Counts) -> None:
+    """Raises ValueError where counts contradict each other: none of it may lead out of an array later."""
+    runs, edges = len(counts), len(counts.edge_site)
+    few = runs < FEW_RUNS
+    if not runs or not edges:
+        raise ValueError("it has learnt nothing")
+    for tokens in (counts.runs, counts.site, counts.target):
+        if not (tokens[1:] > tokens[:-1]).all():
+            raise ValueError("its tokens are not in order")
+    for numbers, end in (
+        (counts.stretches, 33),
+        (counts.site_runs - 1, runs),
+        (counts.target_runs - 1, runs),
+        (counts.edge_runs - 1, runs),
+        (counts.edge_site, len(counts.site)),
+        (counts.edge_target, len(counts.target)),
+        (counts.kind.astype(np.int64), len(KINDS)),
+        (counts.row_edge, edges),
+        (counts.row_run, runs),
+        (counts.row_first, 1 << 53),
+        (counts.way_row, len(counts.row_edge)),
+        (counts.way_first, 1 << 53),
+    ):
+        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < end:
+            raise ValueError("a number is out of its range")
+    ordered = (
+        _ascend(counts.edge_site, counts.edge_target)
+        and _ascend(counts.row_edge, counts.row_run)
+        and _ascend(counts.way_row, counts.way_entry)
+    )
+    # what a single run showed is kept with it, and of few runs all
+    rows = np.bincount(counts.row_edge, minlength=edges)
+    expected = counts.edge_runs if few else (counts.edge_runs == 1).astype(np.int64)
+    masks = counts.stretches[counts.row_run], counts.stretches[counts.row_run[counts.way_row]]
+    if not ordered or (rows != expected).any():
+        raise ValueError("its rows are not those of its transfers")
+    for mask, stretches in zip((counts.row_stretches, counts.way_stretches), masks, strict=True):
+        if (mask == 0).any() or (mask.astype(np.int64) >> stretches).any():
+            raise ValueError("it names a stretch that it lacks")
+
+
+def _ascend(first: Any, second: Any) -> bool:
+    less = (first[1:] > first[:-1]) | ((first[1:] == first[:-1]) & (second[1:] > second[:-1]))
+    return bool(less.all())
+
+
+assert set(_COLUMNS) == {each.name for each in fields(Counts)}

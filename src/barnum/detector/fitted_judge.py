@@ -1,0 +1,128 @@
+"""Judges recorded traces by a fitted detector: by their digests."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import msgspec
+
+from barnum.detector.fitted import Fitted
+from barnum.detector.judge import opened_trace
+from barnum.detector.judged import CodePlace, Judge, JudgedRun, Where
+from barnum.digests import Digest
+from barnum.digests.make import digests_of
+from barnum.errors import BarnumError, DigestError
+from barnum.samples import Sample
+from barnum.verdicts.features import Run
+from barnum.verdicts.judgement import judge_incomplete, refusal_of
+from barnum.verdicts.method import Verdict
+
+_LONGEST_NAME = 4096
+
+
+class FittedJudge(Judge):
+    """See judge_with() for the options."""
+
+    def __init__(self, detector: Fitted, cut: bool, bin_dir: Path | None, timeout: float | None) -> None:
+        super().__init__()
+        self._detector = detector
+        self._cut, self._bin_dir, self._timeout = cut, bin_dir, timeout
+
+    def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
+        return self.judge_with_digest(Path(place))[0]
+
+    def judge_with_digest(self, place: Path) -> tuple[JudgedRun, Digest]:
+        """The same, and the digest of the run.
+
+        Raises:
+            InputError: the sample cannot be judged; the message says why.
+        """
+        sample = opened_trace(place)
+        digest, identity = self._digest(sample)
+        judged = self.judge_digest(digest, identity)
+        # what a link leads to is not to be read through us
+        linked = (sample.folder / "info.txt").is_symlink()
+        return msgspec.structs.replace(judged, name=None if linked else sample.name[:_LONGEST_NAME]), digest
+
+    def judge_digest(self, digest: Digest, identity: int) -> JudgedRun:
+        """What the detector says of a run, by its digest and its identity.
+
+        Raises:
+            DigestError: it holds other kinds of transfers than the detector knows.
+        """
+        about = digest.about
+        if about.learn != self._detector.about.learn:
+            raise DigestError(
+                "the digest holds other kinds of transfers than the detector knows: make it anew"
+            )
+        run, where = self._run(digest, about.cut if self._cut else None)
+        max_lost = self._detector.about.max_lost
+        refusal = refusal_of(run, max_lost)
+        classifier = self._detector.classifier_of(identity)
+        if classifier is None:
+            verdict = Verdict(anomalous=False, score=run.novelty_window or 0.0, refused=refusal)
+        elif refusal is None:
+            verdict = classifier.judge(run)
+        else:
+
+            def read(_: int) -> Run:
+                ends = [end for end in (about.intact, about.cut if self._cut else None) if end is not None]
+                return self._run(digest, min(ends))[0]
+
+            run, verdict = judge_incomplete(classifier, run, refusal, max_lost, read)
+        return JudgedRun(
+            name=about.name[:_LONGEST_NAME],
+            verdict=verdict.word,
+            score=verdict.score,
+            threshold=math.inf if classifier is None else classifier.threshold,
+            p_value=verdict.p_value,
+            method="fit",
+            by="novelty",
+            transfers=run.transfers,
+            cut=run.cut,
+            lost=about.source.lost,
+            refused=verdict.refused,
+            incomplete=verdict.incomplete,
+            where=where,
+        )
+
+    def _digest(self, sample: Sample) -> tuple[Digest, int]:
+        ((_, outcome),) = digests_of([sample], self._scratch, bin_dir=self._bin_dir, timeout=self._timeout)
+        if isinstance(outcome, BarnumError):
+            raise outcome
+        return outcome
+
+    def _run(self, digest: Digest, limit: int | None) -> tuple[Run, Where | None]:
+        """What a run, or its first ``limit`` transfers, sums up to, and where it is strangest."""
+        about, taken = digest.about, digest.taken
+        new = self._detector.knowledge.new(digest, limit)
+        begin = new.begin
+        where = None
+        if begin is not None:
+            module, offset = digest.module_of(int(taken.target[begin]))
+            where = Where("novelty", int(taken.step[begin]), CodePlace(module, offset))
+        source = about.source
+        if source.intact is not None and about.intact is None:
+            # where that is among the transfers is not known
+            source = msgspec.structs.replace(source, intact=None)
+        transfers = about.transfers if limit is None else min(limit, about.transfers)
+        run = Run(
+            name=about.name,
+            label=about.label,
+            sample="",
+            model="",
+            calibration=self._detector.calibration,
+            source=source,
+            cut=limit is not None and limit == about.cut,
+            transfers=transfers,
+            wrong=0.0,
+            wrong_confidence=0.0,
+            confidence=0.0,
+            distinct=len(taken),
+            novelty=float(new.weights.sum()),
+            novelty_window=new.score,
+            novelty_position=where.step if where else 0,
+        )
+        return run, where
