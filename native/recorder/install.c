@@ -62,10 +62,12 @@ static bool describe_process(const char *event, int parent)
 static void before_fork(void)
 {
     pthread_mutex_lock(&lock);
+    effects_lock_for_fork();
 }
 
 static void after_fork_parent(void)
 {
+    effects_unlock_after_fork();
     pthread_mutex_unlock(&lock);
 }
 
@@ -73,7 +75,9 @@ static void after_fork_parent(void)
 static void after_fork_child(void)
 {
     int parent = process;
+    effects_unlock_after_fork();
     pthread_mutex_unlock(&lock);
+    effects_fork();
     if (this_vcpu < 0 || process < 0)
         return;
     bool good = describe_process("fork", parent);

@@ -97,6 +97,7 @@ struct stream {
     uint64_t last_ip;
     uint8_t *env;      /* the emulator's CPU state */
     uint64_t psb_next; /* offset in the stream at which the next PSB is due */
+    uint64_t entries;  /* executed blocks that end far: by a system call, mostly */
     unsigned vcpu;
     int number; /* -1: has no file yet */
     struct grow file;
@@ -221,6 +222,13 @@ bool kill_hook(void);
 void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
                    uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8);
 void syscall_leave(uint64_t id, unsigned vcpu, int64_t number, int64_t result);
+
+/* effects.c */
+void effect_begins(const struct stream *s, int64_t number, const uint64_t arguments[6]);
+void effect_ends(int64_t result);
+void effects_lock_for_fork(void);
+void effects_unlock_after_fork(void);
+void effects_fork(void);
 
 /* exec.c */
 void exec_follow(int folder, uint64_t path, uint64_t arguments, uint64_t environment, int flags);

@@ -142,10 +142,12 @@ void stream_interrupt(struct stream *s, struct block *p, uint64_t ip, bool fault
             break;
         case KIND_FAR:
             if (ip == p->end) {
+                s->entries++;
                 packet_off(s);
                 return;
             }
             if (!inside) {
+                s->entries++;
                 packet_ip(s, OP_TIP, ip);
                 known = true;
             }
@@ -177,8 +179,11 @@ static void resolve(struct stream *s, struct block *b, struct block *p)
             return;
         }
         break;
-    case KIND_INDIRECT:
     case KIND_FAR:
+        s->entries++;
+        packet_ip(s, OP_TIP, ip);
+        return;
+    case KIND_INDIRECT:
         packet_ip(s, OP_TIP, ip);
         return;
     case KIND_VSYSCALL:
@@ -304,10 +309,12 @@ void stream_syscall(struct stream *s)
         return;
     if (options.log)
         log_syscall(s);
-    if (p->kind == KIND_VSYSCALL)
+    if (p->kind == KIND_VSYSCALL) {
         packet_leave(s, p->start);
-    else
+    } else {
+        s->entries++;
         packet_off(s);
+    }
     s->previous = &state_syscall;
 }
 

@@ -98,12 +98,13 @@ static bool starts_another(enum call call, uint64_t first)
 void syscall_enter(uint64_t id, unsigned vcpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
                    uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
-    (void)id, (void)a6, (void)a7, (void)a8;
+    (void)id, (void)a7, (void)a8;
     struct stream *s = streams[vcpu];
     if (!s)
         return;
     this_vcpu = (int)vcpu;
     stream_syscall(s);
+    effect_begins(s, number, (uint64_t[]){a1, a2, a3, a4, a5, a6});
     maps_code = moves = false;
     enum call call = mode64 ? call64(number) : call32(number);
     starts = starts_another(call, a1);
@@ -151,6 +152,7 @@ void syscall_leave(uint64_t id, unsigned vcpu, int64_t number, int64_t result)
 {
     (void)id;
     exec_failed(); /* one that had started something would not return */
+    effect_ends(result);
     if (starts) {
         starts = false;
         /* in the child, which has notes of its own, the result is 0 */

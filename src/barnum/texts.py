@@ -6,6 +6,7 @@
     reason          in a message        what an exception says, as one line that is never empty
     printable_json  on standard output  a JSON document, printable and of the same meaning
     storable        in JSON or Parquet  text that UTF-8 can encode; line breaks and control characters stay
+    escaped         to store and show   any bytes as one line, from which unescaped() makes the bytes again
     within_bytes    as a file's name    at most so many bytes of UTF-8
 
 Characters that are not printable, as :meth:`str.isprintable` has it, are control characters (escape sequences
@@ -19,6 +20,7 @@ from __future__ import annotations
 import re
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|\\)")
 _LONGEST_NAME = 80
 _LONGEST_LINE = 200
 
@@ -64,6 +66,26 @@ def is_storable(text: str) -> bool:
     return _SURROGATE.search(text) is None
 
 
+def escaped(data: bytes) -> str:
+    r"""Bytes, such as the name of a file, as one printable line that stands for no others.
+
+    A backslash becomes ``\\``. Each byte of a character that is not printable, and each byte that is no
+    UTF-8, becomes ``\x0a`` (its number). All else stays as it is.
+    """
+    text = data.decode("utf-8", errors="surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(c if c.isprintable() and c != "\\" else _escape_bytes(c) for c in text)
+
+
+def unescaped(text: str) -> bytes:
+    """The bytes that :func:`escaped` made a text of; what it would not have written stays as it is."""
+    return _ESCAPE.sub(
+        lambda found: b"\\" if found[1] == b"\\" else bytes.fromhex(found[1][1:].decode()),
+        text.encode(errors="surrogatepass"),
+    )
+
+
 def printable_json(document: bytes) -> str:
     r"""A JSON document (UTF-8, on one line) with each character that is not printable as its escape
     ``\u001b``: a terminal obeys none of it, and readers of JSON read the same."""
@@ -84,6 +106,12 @@ def _escape(surrogate: re.Match[str]) -> str:
     number = ord(surrogate[0])
     # as Python's "surrogateescape" hides a byte
     return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
+
+
+def _escape_bytes(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
 
 
 def _json_escape(character: str) -> str:

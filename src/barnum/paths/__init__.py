@@ -1,6 +1,7 @@
 """Paths of basic blocks: decode, read, write and filter them."""
 
 from barnum.paths.blocks import Blocks, Chunk, GapDetails, Path
+from barnum.paths.effects import EffectPlaces, effect_steps
 from barnum.paths.filters import (
     RESTARTS,
     Learn,
@@ -20,6 +21,7 @@ __all__ = [
     "RESTARTS",
     "Blocks",
     "Chunk",
+    "EffectPlaces",
     "Gap",
     "GapDetails",
     "Kind",
@@ -29,6 +31,7 @@ __all__ = [
     "PathReader",
     "Transfers",
     "Windows",
+    "effect_steps",
     "gather",
     "iter_transfers",
     "iter_windows",

@@ -16,6 +16,7 @@ from isal import isal_zlib
 from barnum import __version__
 from barnum.errors import RecordingError
 from barnum.recording.code import TooMuchCode, write_code
+from barnum.recording.effects import EffectSource, gather_effects
 from barnum.recording.elf import PAGE
 from barnum.recording.engine import EngineFiles
 from barnum.recording.images import ImageStore
@@ -32,6 +33,7 @@ from barnum.samples import (
     ProcessMeta,
     SpawnMeta,
     StreamMeta,
+    write_effects,
     write_info,
     write_meta,
 )
@@ -104,7 +106,9 @@ def finish(
         _add_stream(work, stream)
     if not work.streams:
         raise NothingRecordedError("nothing was recorded")
-    meta = _meta_of(work, run, _first_spawn(work, raw_processes))
+    source = EffectSource(work.processes, work.positions, work.streams, work.stream_of)
+    effects = write_effects(sample / "effects.json", gather_effects(work.raw, raw_processes, source, check))
+    meta = _meta_of(work, run, _first_spawn(work, raw_processes), effects.total)
     write_info(sample / "info.txt", run.info)
     check()
     write_meta(sample / "meta.json", meta)
@@ -235,7 +239,7 @@ def _first_spawn(work: _Work, processes: list[RawProcess]) -> SpawnMeta | None:
     return SpawnMeta(stream=number, offset=place.offset)
 
 
-def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None) -> Meta:
+def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None, effects: int) -> Meta:
     mode = work.processes[0].exec_mode
     no_image = [
         f"no image of {printable(path)}: its code is in the sample as far as it ran" for path in work.missing
@@ -257,6 +261,7 @@ def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None) -> Meta:
         streams=tuple(work.streams),
         images=work.images,
         spawn=spawn,
+        effects=effects,
         children=len(work.processes) - 1,
         lost=(*run.lost, *work.cut, *no_image, *work.complaints),
         stderr=run.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),

@@ -1,5 +1,6 @@
 """Sample folders, memory maps, labels and sets of samples."""
 
+from barnum.samples.effects import MAX_EFFECTS, Effect, Effects, read_effects, write_effects
 from barnum.samples.folder import (
     Process,
     Sample,
@@ -31,7 +32,10 @@ __all__ = [
     "BENIGN",
     "LABELS",
     "MALICIOUS",
+    "MAX_EFFECTS",
     "UNKNOWN",
+    "Effect",
+    "Effects",
     "Engine",
     "ExitStatus",
     "Image",
@@ -54,11 +58,13 @@ __all__ = [
     "is_sample",
     "list_samples",
     "open_samples",
+    "read_effects",
     "read_info",
     "read_meta",
     "read_sets",
     "samples_in",
     "sets_content",
+    "write_effects",
     "write_info",
     "write_meta",
     "write_sets",

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import ImageError, MappingError, SampleError
+from barnum.samples.effects import Effects, read_effects
 from barnum.samples.info import BENIGN, MALICIOUS, Info, read_info
 from barnum.samples.mapping import MemoryMap, Module
 from barnum.samples.meta import MAX_STREAMS, Meta, read_meta
@@ -118,6 +119,25 @@ class Sample:
         """
         file = self.folder / "meta.json"
         return read_meta(file) if file.exists() else None
+
+    @cached_property
+    def effects(self) -> Effects | None:
+        """The system calls that changed the world or left the program; None where the recorder noted none
+        of that: samples of other recorders, and of earlier versions.
+
+        Raises:
+            SampleError: meta.json or effects.json is broken, or effects.json is missing though meta.json
+                tells of effects.
+        """
+        if self.meta is None or self.meta.effects is None:
+            return None
+        file = self._own_file("effects.json")
+        effects = read_effects(file, self.meta)
+        if effects.total != self.meta.effects:
+            raise SampleError(
+                f"{file}: has {effects.total:,} effects, its meta.json tells of {self.meta.effects:,}"
+            )
+        return effects
 
     @property
     def parsed(self) -> Path | None:

@@ -89,6 +89,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     streams: Annotated[tuple[StreamMeta, ...], msgspec.Meta(max_length=MAX_STREAMS)] = ()
     images: dict[str, Image] = {}
     spawn: SpawnMeta | None = None
+    effects: _Count | None = None
     children: _Count = 0
     lost: tuple[str, ...] = ()
     stderr: str = ""
