@@ -208,6 +208,8 @@ static void add_path(struct draft *draft, enum part part, int folder, uint64_t a
 {
     char text[TEXT_BYTES];
     size_t size = 0;
+    if (!address && folder == AT_FDCWD)
+        return;
     unsigned flags = address ? read_text(address, text, sizeof text, &size) : 0;
     if (!size && !flags && folder != AT_FDCWD) {
         add_descriptor(draft, part, folder);
@@ -420,7 +422,7 @@ void effect_ends(int64_t result)
     draft.head = (struct record){.kind = RECORD_RESULT, .number = pending - 1, .result = result};
     pending = 0;
     if (accepts && result >= 0) {
-        uint8_t peer[ADDRESS_BYTES];
+        uint8_t peer[ADDRESS_BYTES] = {0};
         socklen_t size = sizeof peer;
         if (getpeername((int)result, (struct sockaddr *)peer, &size) == 0)
             add(&draft, PART_ADDRESS, 0, peer, size < sizeof peer ? size : sizeof peer);

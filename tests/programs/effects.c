@@ -55,14 +55,16 @@ static void network(void)
     fd = socket(AF_INET6, SOCK_DGRAM, 0);
     connect(fd, (struct sockaddr *)&there6, sizeof there6);
     close(fd);
-    struct sockaddr_un name = {AF_UNIX, "socket"}, hidden = {AF_UNIX, "\0barnum"};
+    struct sockaddr_un name = {AF_UNIX, "socket"}, hidden = {AF_UNIX, "\0barnum"}, own = {AF_UNIX, "@own"}, peer;
+    socklen_t size = sizeof peer;
     fd = socket(AF_UNIX, SOCK_STREAM, 0);
     bind(fd, (struct sockaddr *)&name, sizeof name);
     listen(fd, 3);
     int other = socket(AF_UNIX, SOCK_STREAM, 0);
     connect(other, (struct sockaddr *)&hidden, offsetof(struct sockaddr_un, sun_path) + 7);
+    bind(other, (struct sockaddr *)&own, sizeof own);
     connect(other, (struct sockaddr *)&name, sizeof name);
-    close(accept(fd, NULL, NULL));
+    close(accept(fd, (struct sockaddr *)&peer, &size));
     close(other);
     close(fd);
 }
@@ -89,22 +91,21 @@ int main(int count, char **words)
         return 1;
     pid_t child = fork();
     if (!child) {
-        close(ends[1]);
         mkdir("of the child", 0700);
         rmdir("of the child");
-        byte = (char)read(ends[0], &byte, 1);
         execl("/nowhere/at all", "all", NULL);
-        pause();
+        if (write(ends[1], "x", 1) == 1)
+            pause();
     }
-    close(ends[0]);
-    close(ends[1]);
+    if (read(ends[0], &byte, 1) != 1)
+        return 1;
     kill(child, SIGKILL);
     waitpid(child, &status, 0);
     kill(getpid(), 0);
     if (count > 1 && !strcmp(words[1], "rights")) {
         if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
             return 1;
-        rmdir("/etc");
+        mkdir("of nobody", 0700);
     }
     return 0;
 }

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from barnum.paths import Kind, effect_steps, open_path
+from barnum.paths import Kind, PathReader, effect_steps, open_path
 from barnum.paths.preprocess import Request, preprocess
 from barnum.recording import Recorder, Settings, find_engine
-from barnum.samples import Effect, Sample
-from recording import document
+from barnum.samples import MAX_EFFECTS, Effect, Sample
+from barnum.texts import unescaped
+from recording import compile_c, document
 from strace import Seen, normal_result, strace
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
+needs_32 = pytest.mark.skipif(
+    not any(Path(loader).exists() for loader in ("/usr/lib32/ld-linux.so.2", "/lib/ld-linux.so.2")),
+    reason="no 32-bit programs here: install gcc-multilib",
+)
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
@@ -26,9 +34,7 @@ def record(folder: Path, *command: object, **settings: object) -> Sample:
             label="benign",
             output=folder / "traces",
             bin_dir=folder / "extract",
-            start="exec",
-            timeout=60,
-            **settings,  # type: ignore[arg-type]
+            **{"start": "exec", "timeout": 60, **settings},  # type: ignore[arg-type]
         ),
         find_engine(),
     )
@@ -55,7 +61,7 @@ def seen_by_barnum(sample: Sample) -> list[Seen]:
             if (text := getattr(effect, name)) is not None
         }
         # a path without a descriptor before it starts in the current folder, which strace does not tell
-        if not effect.call.endswith(("at", "at2")):
+        if effect.call == "creat" or not effect.call.endswith(("at", "at2")):
             texts.pop("folder", None)
             texts.pop("target_folder", None)
         result = "none" if effect.result is None else normal_result(effect.call, effect.result)
@@ -81,8 +87,37 @@ def compare(folder: Path, script: str) -> Sample:
 
 
 SCRIPTS = {
-    "cp": "echo a > a; cp -p a b; mkdir c; cp -r c d",
+    "cp": "echo a > a; cp -p a b; mkdir c; cp -r c d; cp absent e",
+    "mkdir": "mkdir -p a/b/c; mkdir a; rmdir a/b/c a/b; rmdir a absent",
+    "rm": "mkdir -p a/b; echo x > a/b/c; rm -r a; rm absent; rm -f absent",
+    "mv": "echo x > a; mkdir d; mv a 'new name'; mv 'new name' d; mv d/* 'tab\tand\\backslash'",
+    "ln": "echo x > a; ln a b; ln -s a c; ln -s 'one\\n' 'é ü'; ln absent d; cat c > d",
+    "chmod": "echo x > a; chmod 4755 a; chmod u-s a; chown 0:0 a; chmod 600 absent",
+    "touch": "touch a; touch -d 2020-01-01 a b; truncate -s 5 a; echo y >> a; touch absent/c",
+    "tar": "mkdir a; echo x > a/b; ln -s b a/c; tar cf a.tar a; rm -r a; tar xf a.tar",
+    "dd and find": "dd if=/dev/zero of=a bs=100 count=3; echo x > b; sort -o c b; gzip b; find . -delete",
+    "processes": "true | cat; (exit 3); sleep 9 & kill $!; wait; exec /bin/true",
+    "perl": (
+        'perl -e \'use IO::Socket::INET; use IO::Socket::UNIX; IO::Socket::INET->new("127.0.0.1:9"); '
+        "IO::Socket::UNIX->new(Local => q(s), Listen => 1); rename q(s), qq(t\\n); system(q(true)); exit 1'"
+    ),
 }
+
+
+@pytest.fixture(scope="session")
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that does a little of everything."""
+    folder = tmp_path_factory.mktemp("effects")
+    return compile_c(folder, (PROGRAMS / "effects.c").read_text())
+
+
+@needs_strace
+@pytest.mark.parametrize("rights", ["", "rights"])
+def test_effects_of_all_kinds_are_those_that_strace_sees(
+    rights: str, all_kinds: Path, tmp_path: Path
+) -> None:
+    sample = compare(tmp_path, f"exec {all_kinds} {rights}")
+    check_places(tmp_path, sample)
 
 
 @needs_strace
@@ -92,13 +127,256 @@ def test_effects_of_common_programs_are_those_that_strace_sees(script: str, tmp_
     check_places(tmp_path, sample)
 
 
-def check_places(folder: Path, sample: Sample) -> None:
-    """Every effect has a step, in its own stream, whose block ends with a way into the kernel."""
+def parse(folder: Path, sample: Sample) -> PathReader:
+    """The sample's path."""
     parsed = sample.folder / "trace_parsed.parquet"
     preprocess(Request(folder=str(sample.folder), bin_dir=str(folder / "extract"), output=str(parsed)))
-    reader = open_path(parsed)
+    return open_path(parsed)
+
+
+def check_places(folder: Path, sample: Sample) -> None:
+    """Every effect has a step, in its own stream, whose block ends with a way into the kernel."""
+    reader = parse(folder, sample)
     path = reader.read()
     steps = effect_steps(effects_of(sample), reader)
     assert (steps >= 0).all()
     assert (path.blocks.kind[path.block[steps]] == Kind.FAR).all()
     assert path.stream[steps].tolist() == [effect.stream for effect in effects_of(sample)]
+
+
+# --- the place, right to the block
+
+
+def check_sites(folder: Path, sample: Sample, program: Path) -> Counter[str]:
+    """Each folder that programs/places.c makes is named after the label behind the system call, and how often
+    its stream had been there; returns the number of effects by label."""
+    lines = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout.splitlines()
+    labels = {
+        name: int(address, 16) for address, _, name in (line.split() for line in lines if line[0] != " ")
+    }
+    reader = parse(folder, sample)
+    path = reader.read()
+    ends = (path.blocks.start + path.blocks.length)[path.block]
+    far = path.blocks.kind[path.block] == Kind.FAR
+    effects = effects_of(sample)
+    counts: Counter[str] = Counter()
+    for effect, step in zip(effects, effect_steps(effects, reader).tolist(), strict=True):
+        if effect.path is None or not effect.path.startswith("site_"):
+            continue
+        label, _, times = effect.path.partition("-")
+        assert step >= 0, effect
+        assert ends[step] == labels[label], effect
+        before = far[:step] & (ends[:step] == labels[label]) & (path.stream[:step] == effect.stream)
+        assert before.sum() == int(times), effect
+        counts[label] += 1
+    return counts
+
+
+@pytest.mark.parametrize("bits", [64, pytest.param(32, marks=needs_32)])
+@pytest.mark.parametrize("start", ["exec", "open"])
+def test_each_effect_is_at_the_block_that_made_it(start: str, bits: int, tmp_path: Path) -> None:
+    options = ("-no-pie", "-fno-pie", "-pthread", f"-m{bits}")
+    program = compile_c(tmp_path, (PROGRAMS / "places.c").read_text(), *options)
+    sample = record(tmp_path, program, "{}", start=start)
+    counts = check_sites(tmp_path, sample, program)
+    assert counts.pop("site_alarm") >= 4
+    assert counts.pop("site_first", 0) == (start == "exec")
+    assert counts == {
+        "site_loop": 50,
+        "site_trap": 1,
+        "site_after_trap": 1,
+        "site_after_two": 1,
+        "site_child": 3,
+        "site_after_alarm": 3,
+        "site_among_alarms": 200,
+        "site_thread": 20,
+        "site_beside_thread": 20,
+        "site_last": 1,
+    }
+
+
+def test_no_place_is_known_where_packets_were_lost_before(tmp_path: Path) -> None:
+    program = compile_c(
+        tmp_path,
+        """
+        #include <sys/stat.h>
+        int main(void) {
+            volatile int sum = 0;
+            mkdir("before", 0700);
+            for (int i = 0; i < 5000000; i++)
+                if (i * 2654435761u >> 31)
+                    sum++;
+            mkdir("after", 0700);
+        }
+        """,
+    )
+    sample = record(tmp_path, program, max_bytes=64 << 10)
+    before, after = (effect for effect in effects_of(sample) if effect.call == "mkdir")
+    assert (after.result, after.stream, after.entry, after.offset) == (0, 0, None, None)
+    steps = effect_steps(effects_of(sample), parse(tmp_path, sample)).tolist()
+    assert steps[effects_of(sample).index(before)] >= 0
+    assert steps[effects_of(sample).index(after)] == -1
+
+
+# --- what a program may do to its recorder
+
+
+@pytest.mark.parametrize("bits", [64, pytest.param(32, marks=needs_32)])
+def test_hostile_paths_are_kept_or_cut_and_stop_nothing(bits: int, tmp_path: Path) -> None:
+    program = compile_c(
+        tmp_path,
+        r"""
+        #define _GNU_SOURCE
+        #include <string.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(void) {
+            char *two = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            munmap(two + 2 * 4096, 4096);
+            memset(two, 'a', 2 * 4096);
+            unlink(two);                  /* without an end */
+            two[4095] = 0;
+            unlink(two);                  /* as long as a path may be, and over the edge below */
+            unlink(two + 4096 + 4000);    /* up to the edge, and no further */
+            memcpy(two + 2 * 4096 - 5, "edge", 5);
+            unlink(two + 2 * 4096 - 5);
+            memcpy(two + 4094, "over", 5);
+            unlink(two + 4094);
+            unlink("line\nbreak \x1b]0;x\a \xff\xfe \\x0a \xe2\x80\xae");
+            unlink((char *)-1);
+            unlink(NULL);
+            mprotect(two, 4096, PROT_NONE);
+            unlink(two);
+            return 7;
+        }
+        """,
+        f"-m{bits}",
+    )
+    sample = record(tmp_path, program)
+    assert sample.meta is not None
+    assert sample.meta.exit.status == 7
+    paths = [effect for effect in effects_of(sample) if effect.call == "unlink"]
+    told = [
+        (None if effect.path is None else unescaped(effect.path), effect.cut, effect.error) for effect in paths
+    ]
+    # the emulator looks for the end of a path first, where a processor's kernel says ENAMETOOLONG
+    assert told == [
+        (b"a" * 4096, True, "EFAULT"),
+        (b"a" * 4095, False, "ENAMETOOLONG"),
+        (b"a" * 96, True, "EFAULT"),
+        (b"edge", False, "ENOENT"),
+        (b"over", False, "ENOENT"),
+        (b"line\nbreak \x1b]0;x\a \xff\xfe \\x0a \xe2\x80\xae", False, "ENOENT"),
+        (b"", True, "EFAULT"),
+        (None, False, "EFAULT"),
+        (b"", True, "EFAULT"),
+    ]
+    assert all((effect.path or "").isprintable() for effect in paths)
+
+
+def test_of_a_million_effects_each_is_kept_or_counted(tmp_path: Path) -> None:
+    program = compile_c(
+        tmp_path,
+        """
+        #include <unistd.h>
+        int main(void) {
+            for (int i = 0; i < 1000000; i++)
+                i % 10 ? rmdir("absent") : unlink("absent");
+        }
+        """,
+    )
+    sample = record(tmp_path, program)
+    assert sample.effects is not None
+    calls = Counter(effect.call for effect in sample.effects.effects)
+    assert len(sample.effects.effects) == MAX_EFFECTS
+    assert calls + Counter(sample.effects.more) == {"rmdir": 900_000, "unlink": 100_000}
+    assert sample.meta is not None
+    assert sample.meta.effects == 1_000_000
+    assert {effect.error for effect in sample.effects.effects} == {"ENOENT"}
+
+
+def test_what_was_noted_before_a_kill_stays(tmp_path: Path) -> None:
+    program = compile_c(
+        tmp_path,
+        """
+        #include <fcntl.h>
+        #include <sys/socket.h>
+        #include <sys/stat.h>
+        int main(void) {
+            mkdir("before", 0700);
+            int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+            listen(fd, 1);
+            struct { unsigned short family; char name[8]; } name = {AF_UNIX, "queue"};
+            bind(fd, (struct sockaddr *)&name, sizeof name);
+            listen(fd, 1);
+            accept(fd, 0, 0);
+        }
+        """,
+    )
+    sample = record(tmp_path, program, timeout=2)
+    assert sample.meta is not None
+    assert sample.meta.exit.timeout
+    told = [(effect.call, effect.result, effect.error) for effect in effects_of(sample)]
+    assert told == [
+        ("mkdir", 0, None),
+        ("listen", None, "EINVAL"),
+        ("bind", 0, None),
+        ("listen", 0, None),
+        ("accept", None, None),
+    ]
+    assert effect_steps(effects_of(sample), parse(tmp_path, sample)).min() > 0
+
+
+def test_programs_and_processes_that_an_effect_starts_are_named(tmp_path: Path) -> None:
+    sample = record(tmp_path, "/bin/sh", "-c", "/bin/true; exec /bin/echo 'a b' $(echo) {}")
+    assert sample.meta is not None
+    started = [effect for effect in effects_of(sample) if effect.started is not None]
+    processes = sample.meta.processes
+    for effect in started:
+        assert effect.started is not None
+        assert processes[effect.started].parent == effect.process
+        assert processes[effect.started].event == ("exec" if effect.call == "execve" else "fork")
+        if effect.call == "execve":
+            assert (
+                effect.path
+                == {"true": "/bin/true", "echo": "/bin/echo"}[Path(processes[effect.started].program).name]
+            )
+    assert {effect.started for effect in started} == {process.index for process in processes[1:]}
+    assert started[-1].arguments is not None
+    assert started[-1].arguments[:2] == ("/bin/echo", "a b")
+
+
+def test_words_of_a_program_are_bounded(tmp_path: Path) -> None:
+    program = compile_c(
+        tmp_path,
+        """
+        #include <stdlib.h>
+        #include <string.h>
+        #include <unistd.h>
+        int main(void) {
+            char *words[200] = {"true"}, *none[] = {NULL}, *longest = malloc(100000);
+            memset(longest, 'x', 99999);
+            longest[99999] = 0;
+            for (int i = 1; i < 199; i++)
+                words[i] = i == 50 ? longest : "word";
+            execve("/nowhere", words, none);
+            words[50] = "word";
+            execve("/nowhere", words, none);
+        }
+        """,
+    )
+    long, many = (effect for effect in effects_of(record(tmp_path, program)) if effect.call == "execve")
+    assert long.arguments is not None
+    assert many.arguments is not None
+    assert (len(long.arguments), long.left_out, long.cut) == (51, 148, True)
+    assert long.arguments[50] == "x" * (4096 - 4 * 50)
+    assert (len(many.arguments), many.left_out, many.cut) == (64, 135, False)
+
+
+def test_samples_of_other_recorders_tell_of_no_effects(tmp_path: Path) -> None:
+    sample = record(tmp_path, "/bin/true")
+    assert sample.effects is not None
+    meta = json.loads((sample.folder / "meta.json").read_text())
+    del meta["effects"]
+    (sample.folder / "meta.json").write_text(json.dumps(meta))
+    assert Sample.open(sample.folder).effects is None

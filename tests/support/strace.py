@@ -149,8 +149,8 @@ def _quoted(argument: str) -> bytes:
 
 def _behind(argument: str) -> bytes | None:
     """What -y says a descriptor stands for."""
-    found = re.search(r"<((?:\\x[0-9a-f]{2})+)>", argument)
-    return _bytes(found[1]) if found else None
+    found = re.search(r"<((?:\\x[0-9a-f]{2})+)>(\(deleted\))?", argument)
+    return _bytes(found[1]) + (b" (deleted)" if found[2] else b"") if found else None
 
 
 def _texts(call: str, arguments: list[str]) -> tuple[tuple[str, str], ...]:
@@ -162,7 +162,8 @@ def _texts(call: str, arguments: list[str]) -> tuple[tuple[str, str], ...]:
         elif letter in "pq":
             name = {"p": "path", "q": "target"}[letter]
             path = _quoted(argument)
-            if path or (argument.startswith('"') and not folder):
+            # an address instead of a text: strace could not read it
+            if path or argument.startswith("0x") or (argument.startswith('"') and not folder):
                 texts[name] = escaped(path)
             elif folder and (whole := _behind(folder)):
                 texts[name] = escaped(whole)
@@ -186,7 +187,8 @@ def _address(text: str) -> str | None:
     if not text.startswith("{"):
         return None
     if found := re.search(r'sun_path=(@?)"((?:\\x[0-9a-f]{2})*)"', text):
-        return f"unix:{found[1]}{escaped(_bytes(found[2]))}"
+        path = escaped(_bytes(found[2]))
+        return f"unix:{found[1]}" + re.sub("^@", r"\\x40", path)
     port = re.search(r"port=htons\((\d+)\)", text)
     if port and (host := re.search(r'inet_addr\("([^"]+)"\)', text)):
         return f"{_bytes(host[1]).decode()}:{port[1]}"
