@@ -171,9 +171,17 @@ def test_bad_words(sample):
 
 
 def test_ways_to_print_exclude_each_other(sample):
-    done = barnum("decode", "--blocks", "--summary", sample)
-    assert done.returncode == 2
-    assert b"exclude each other" in done.stderr
+    for one, other in (("--blocks", "--summary"), ("--effects", "--instructions")):
+        done = barnum("decode", one, other, sample)
+        assert done.returncode == 2
+        assert b"exclude each other" in done.stderr
+
+
+def test_a_sample_whose_recorder_noted_no_effects_says_so(sample):
+    done = barnum("decode", "--effects", sample)
+    assert done.returncode == 10
+    assert b"noted no effects: record the run anew" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_greedy_input_ends_with_one_clear_line(sample):

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from barnum.texts import (
+    escaped,
     is_storable,
     printable,
     printable_json,
@@ -15,6 +16,7 @@ from barnum.texts import (
     reason,
     shortened,
     storable,
+    unescaped,
     within_bytes,
 )
 
@@ -107,6 +109,20 @@ def test_names_of_files_that_differ_are_stored_differently(one, other):
 def test_storable_tells_the_byte():
     assert storable(os.fsdecode(b"s\xff.pdf")) == r"s\xff.pdf"
     assert storable("a\ud800\n\x1b") == "a\\ud800\n\x1b"
+
+
+@given(st.binary(max_size=40))
+@example(_HOSTILE[:-2].encode() + b"\xff\\x0a\\")
+def test_escaped_bytes_are_one_line_and_come_back(data):
+    shown = escaped(data)
+    assert shown.isprintable()
+    assert unescaped(shown) == data
+    assert is_storable(shown)
+
+
+def test_escapes_tell_bytes_by_number_and_double_backslashes():
+    assert escaped("é \n\\\u202e".encode() + b"\xff") == r"é \x0a\\\xe2\x80\xae\xff"
+    assert unescaped(r"\q\x\x0") == rb"\q\x\x0"
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))

@@ -15,7 +15,7 @@ from barnum.paths.preprocess import Request, preprocess
 from barnum.recording import Recorder, Settings, find_engine
 from barnum.samples import MAX_EFFECTS, Effect, Sample
 from barnum.texts import unescaped
-from recording import compile_c, document
+from recording import BARNUM, compile_c, document
 from strace import Seen, normal_result, strace
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
@@ -257,7 +257,8 @@ def test_hostile_paths_are_kept_or_cut_and_stop_nothing(bits: int, tmp_path: Pat
     assert sample.meta.exit.status == 7
     paths = [effect for effect in effects_of(sample) if effect.call == "unlink"]
     told = [
-        (None if effect.path is None else unescaped(effect.path), effect.cut, effect.error) for effect in paths
+        (None if effect.path is None else unescaped(effect.path), effect.cut, effect.error)
+        for effect in paths
     ]
     # the emulator looks for the end of a path first, where a processor's kernel says ENAMETOOLONG
     assert told == [
@@ -371,6 +372,34 @@ def test_words_of_a_program_are_bounded(tmp_path: Path) -> None:
     assert (len(long.arguments), long.left_out, long.cut) == (51, 148, True)
     assert long.arguments[50] == "x" * (4096 - 4 * 50)
     assert (len(many.arguments), many.left_out, many.cut) == (64, 135, False)
+
+
+def test_decode_prints_effects_with_their_steps(tmp_path: Path) -> None:
+    sample = record(tmp_path, "/bin/sh", "-c", "mkdir 'a\nb'; chmod 640 'a\nb'; exit 3")
+    steps = effect_steps(effects_of(sample), parse(tmp_path, sample)).tolist()
+    done = subprocess.run(
+        [BARNUM, "decode", "--effects", sample.folder], capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert [int(line.split()[0]) for line in lines] == steps
+    assert [int(line.split()[1]) for line in lines] == [effect.process for effect in effects_of(sample)]
+    (made,) = (line for line in lines if " mkdir(" in line)
+    assert '"a\\x0ab" in "' in made
+    assert made.endswith(", mode=0o777) = 0")
+    (changed,) = (line for line in lines if " fchmodat(" in line)
+    assert ", mode=0o640) = 0" in changed
+    of_one = subprocess.run(
+        [BARNUM, "decode", "--effects", "--stream", "2", sample.folder],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert [line.split(maxsplit=1)[1] for line in of_one.stdout.splitlines()] == [
+        line.split(maxsplit=1)[1]
+        for line, effect in zip(lines, effects_of(sample), strict=True)
+        if effect.stream == 2
+    ]
 
 
 def test_samples_of_other_recorders_tell_of_no_effects(tmp_path: Path) -> None:

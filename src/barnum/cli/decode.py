@@ -43,6 +43,9 @@ def _parse_cpu(
 @click.command("decode")
 @click.option("--blocks", is_flag=True, help="A line a block: start, end (hexadecimal), instructions.")
 @click.option("--instructions", is_flag=True, help="A line an instruction: its address.")
+@click.option(
+    "--effects", is_flag=True, help="A line a system call that changed the world: step, process, call."
+)
 @click.option("--summary", is_flag=True, help="What was decoded, lost, unmapped.  [default]")
 @click.option(
     "--bin-dir",
@@ -66,6 +69,7 @@ def _parse_cpu(
 def command(
     blocks: bool,
     instructions: bool,
+    effects: bool,
     summary: bool,
     bin_dir: Path | None,
     stream: int | None,
@@ -79,9 +83,12 @@ def command(
     SAMPLE may also be TREE/DOCUMENT, for the sample in the folder TREE whose document has that name.
     A gap in the trace prints nothing; --summary counts the gaps by cause.
     """
-    if blocks + instructions + summary > 1:
-        raise click.UsageError("--blocks, --instructions and --summary exclude each other: give one of them")
+    if blocks + instructions + effects + summary > 1:
+        raise click.UsageError(
+            "--blocks, --instructions, --effects and --summary exclude each other: give one of them"
+        )
     set_up_logging(logging_level)
+    from barnum.cli.decode_effects import effect_lines
     from barnum.cli.decode_summary import summarize
     from barnum.paths.decode import Decoding
     from barnum.paths.limits import MAX_MEMORY, TOO_MUCH_MEMORY
@@ -90,8 +97,9 @@ def command(
 
     limit_memory(MAX_MEMORY)
     try:
+        opened = Sample.open(sample)
         decoding = Decoding(
-            Sample.open(sample),
+            opened,
             bin_dir or _default_bin_dir(sample),
             cpu=cpu,
             streams=None if stream is None else [stream],
@@ -101,6 +109,9 @@ def command(
             _print(_blocks(decoding))
         elif instructions:
             _print(_instructions(decoding))
+        elif effects:
+            for line in effect_lines(opened, decoding, stream):
+                click.echo(line)
         else:
             click.echo(summarize(decoding))
     except MemoryError:

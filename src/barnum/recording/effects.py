@@ -104,7 +104,9 @@ def gather_effects(
         try:
             effects.append(_effect(noted, source, started))
         except (struct.error, ValueError):
-            raw.complaints.append(f"an effect of process {source.positions[noted.process]} is broken")
+            more[noted.call] += 1
+    if broken := len(kept) - len(effects):
+        raw.complaints.append(f"{broken:,} effects could not be read; they are counted only")
     return Effects(more=dict(more), effects=tuple(effects))
 
 
@@ -200,7 +202,7 @@ def _effect(noted: _Noted, source: EffectSource, started: _Started) -> Effect:
             fields["address"] = address_of(data)
         elif part == _WORD and words is not None and len(words) < _MOST_WORDS:
             words.append(escaped(data))
-        elif part == _LEFT_OUT:
+        elif part == _LEFT_OUT and len(data) == 4:
             fields["left_out"] = int.from_bytes(data, "little")
         else:
             raise ValueError("broken part")

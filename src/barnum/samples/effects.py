@@ -20,12 +20,14 @@ MAX_EFFECTS = 1 << 16
 _LONGEST = 4 * 4096
 _MOST_WORDS = 64
 _MOST_CALLS = 256
+# what stands for the calls that there is no room to name
+_OTHER = "other"
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 _Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PROCESSES)]
 _Stream = Annotated[int, msgspec.Meta(ge=0, lt=MAX_STREAMS)]
 _Call = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
-_Name = Annotated[str, msgspec.Meta(max_length=256)]
+_Name = Annotated[str, msgspec.Meta(max_length=1024)]
 _Text = Annotated[str, msgspec.Meta(max_length=_LONGEST)]
 
 
@@ -82,7 +84,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Effects(msgspec.Struct, frozen=True, kw_only=True):
     """The effects of a run, in the order in which they began: the first ``MAX_EFFECTS`` of them at most.
 
-    ``more``: how many there were beyond those, by the name of the call.
+    ``more``: how many there were beyond those, by the name of the call (``other``: by hundreds of names).
     """
 
     schema: int = _SCHEMA
@@ -150,7 +152,12 @@ def write_effects(file: Path, effects: Effects) -> Effects:
         lines.append(line)
     for effect in effects.effects[len(lines) :]:
         more[effect.call] = more.get(effect.call, 0) + 1
-    head: dict[str, Any] = {"schema": effects.schema, "more": dict(sorted(more.items()))}
+    if len(more) > _MOST_CALLS:
+        named = sorted(more, key=lambda call: (-more[call], call))[: _MOST_CALLS - 1]
+        rest = sum(count for call, count in more.items() if call not in named and call != _OTHER)
+        more = {call: more[call] for call in named if call != _OTHER} | {_OTHER: more.get(_OTHER, 0) + rest}
+    more = dict(sorted(more.items()))
+    head: dict[str, Any] = {"schema": effects.schema, "more": more}
     with writing(file) as out:
         out.write(_JSON.encode(head)[:-1] + b',"effects":[')
         for number, line in enumerate(lines):
