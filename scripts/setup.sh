@@ -30,6 +30,8 @@ test | lint)
     packages="$packages ghostscript groff enscript qpdf poppler-utils musl-tools gcc-multilib"
     # the page of a report is looked at in a browser
     packages="$packages chromium chromium-driver"
+    # says which system calls a program makes
+    packages="$packages strace"
     # counts of the rote learner are shared through it
     packages="$packages redis-server"
     # checks the scripts

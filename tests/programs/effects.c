@@ -80,11 +80,34 @@ static void memory(void)
     close(fd);
 }
 
+static void nothing(int number)
+{
+    (void)number;
+}
+
+/* a call that a signal interrupts, and that is made again */
+static void again(void)
+{
+    mkfifo("pipe", 0600);
+    pid_t child = fork();
+    if (!child) {
+        usleep(300000);
+        close(open("pipe", O_RDONLY));
+        _exit(0);
+    }
+    signal(SIGALRM, nothing);
+    ualarm(100000, 0);
+    close(open("pipe", O_WRONLY));
+    waitpid(child, NULL, 0);
+    unlink("pipe");
+}
+
 int main(int count, char **words)
 {
     files();
     network();
     memory();
+    again();
     int ends[2], status;
     char byte;
     if (pipe(ends) != 0)
@@ -105,7 +128,8 @@ int main(int count, char **words)
     if (count > 1 && !strcmp(words[1], "rights")) {
         if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
             return 1;
-        mkdir("of nobody", 0700);
+        for (int i = 0; i < 2000; i++)
+            mkdir("of nobody", 0700);
     }
     return 0;
 }

@@ -40,7 +40,7 @@ _FORKS = ("fork", "vfork", "clone", "clone3")
 
 
 class Seen(NamedTuple):
-    """An effect, as either of the two tells of it. ``process`` counts processes in order of their start; what
+    """An effect, as either of the two tells of it. ``process`` counts processes by their first effects; what
     differs from run to run (ids, addresses) is left out of ``result``."""
 
     process: int
@@ -65,8 +65,8 @@ def strace(command: Sequence[str], folder: Path, log: Path) -> list[Seen]:
     seen: list[Seen] = []
     processes: dict[int, int] = {}
     for pid, call, arguments, result in _calls(log.read_text()):
-        number = processes.setdefault(pid, len(processes))
         if _is_effect(call, arguments, pid):
+            number = processes.setdefault(pid, len(processes))
             seen.append(Seen(number, call, _texts(call, arguments), _words(call, arguments), result))
     return seen[1:]  # the first is strace's own: it starts the program
 
@@ -91,10 +91,10 @@ def _calls(text: str) -> Iterator[tuple[int, str, list[str], str]]:
 
 
 def _result(call: str, end: re.Match[str] | None) -> str:
+    if end is not None and end[2]:
+        return end[2]
     if end is None or end[1] == "?":
         return "none"
-    if end[2]:
-        return end[2]
     return normal_result(call, int(end[1], 0))
 
 
