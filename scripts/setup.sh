@@ -16,6 +16,8 @@ log=$root/build/setup.log
 
 # what the program needs to be built (libipt decodes)
 packages="g++ cmake ninja-build libipt-dev"
+# hostile documents are run in its sandbox
+packages="$packages bubblewrap"
 # the extra of pyproject.toml; [test] contains [network], which contains what the package always needs
 extra=""
 case $part in

@@ -249,7 +249,8 @@ static bool find_engine(struct start *start)
         why = "it is of no kind that can be recorded";
     else if (!start->engine[0])
         why = "the emulator for its kind is not installed";
-    else if (faccessat(AT_FDCWD, options.dir, W_OK | X_OK, AT_EACCESS) != 0)
+    else if (faccessat(AT_FDCWD, options.keeper[0] ? options.keeper : options.dir,
+                       options.keeper[0] ? W_OK : W_OK | X_OK, AT_EACCESS) != 0)
         why = "the program that started it had given up its rights";
     if (why)
         note_why("untraced", start->path, why);
@@ -257,10 +258,10 @@ static bool find_engine(struct start *start)
 }
 
 /* the emulator's option that loads this plugin again, with the same options; the caller frees it */
-static char *plugin_option(void)
+static char *plugin_option(int key)
 {
-    static const char *const keys[] = {"dir", "qemu64", "qemu32", "cpu64", "cpu32"};
-    const char *values[] = {options.dir, options.qemu64, options.qemu32, options.cpu64, options.cpu32};
+    static const char *const keys[] = {"dir", "qemu64", "qemu32", "cpu64", "cpu32", "keeper"};
+    const char *values[] = {options.dir, options.qemu64, options.qemu32, options.cpu64, options.cpu32, options.keeper};
     char *option = malloc(sizeof options * 2 + 4 * PATH_ROOM);
     if (!option)
         return NULL;
@@ -271,9 +272,9 @@ static char *plugin_option(void)
         to += sprintf(to, ",%s=", keys[i]);
         to = quoted(to, values[i]);
     }
-    sprintf(to, ",start=%s,dev=%llu,ino=%llu,max=%llu,log=%d,parent=%d",
+    sprintf(to, ",start=%s,dev=%llu,ino=%llu,max=%llu,log=%d,parent=%d,key=%d",
             options.start_open && !atomic_load(&started) ? "open" : "exec", (unsigned long long)options.dev,
-            (unsigned long long)options.ino, (unsigned long long)options.max, options.log, process);
+            (unsigned long long)options.ino, (unsigned long long)options.max, options.log, process, key);
     return option;
 }
 
@@ -281,7 +282,8 @@ static char *plugin_option(void)
 static void execute(const struct start *start)
 {
     char *cpu = start->engine == options.qemu64 ? options.cpu64 : options.cpu32;
-    char *plugin = plugin_option();
+    int key = options.keeper[0] ? keeper_hand_on() : -1;
+    char *plugin = options.keeper[0] && key < 0 ? NULL : plugin_option(key);
     char **all = calloc(start->count + start->variable_count * 2 + 16, sizeof *all);
     char **kept = calloc(start->variable_count + 1, sizeof *kept);
     char why[TEXT_ROOM] = "no memory";
@@ -315,6 +317,8 @@ static void execute(const struct start *start)
         snprintf(why, sizeof why, "the emulator could not be started: %s", strerror(errno));
         exec_failed();
     }
+    if (key >= 0)
+        close(key);
     note_why("untraced", start->path, why);
     free(plugin);
     free(all);

@@ -1,4 +1,5 @@
-/* files of the work folder and of /proc; none stays open, because the program may close descriptors it never opened */
+/* files of the work folder and of /proc; none stays open, because the program may close descriptors it never opened.
+   In a sandbox those of the work folder are never in the program's table of descriptors, as it might use them */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -27,13 +28,33 @@ struct job {
     uint64_t from, size;
     void *result;
     int error;
+    int number; /* of a file that a keeper made */
 };
+
+static int act_truncate(struct job *job, int fd);
+
+/* whether the file is in a work folder out of reach */
+static bool is_kept(const struct job *job)
+{
+    return options.keeper[0] && job->path[0] != '/';
+}
+
+static int open_kept(struct job *job)
+{
+    const char *name = strrchr(job->path, '/') + 1;
+    uint32_t what = job->act == act_truncate               ? KEEPER_RESIZE
+                    : job->flags & O_EXCL                  ? KEEPER_CREATE
+                    : job->flags & O_APPEND                ? KEEPER_APPEND
+                    : (job->flags & O_ACCMODE) == O_RDONLY ? KEEPER_READ
+                                                           : KEEPER_WRITE;
+    return keeper_ask(what, name, job->size, &job->number);
+}
 
 static void perform(struct job *job)
 {
-    int fd = open(job->path, job->flags | O_CLOEXEC, 0600);
+    int fd = is_kept(job) ? open_kept(job) : open(job->path, job->flags | O_CLOEXEC, 0600);
     if (fd < 0) {
-        job->error = errno;
+        job->error = fd == KEEPER_DONE ? 0 : errno;
         return;
     }
     job->error = job->act ? job->act(job, fd) : 0;
@@ -43,8 +64,10 @@ static void perform(struct job *job)
 /* in a thread with a table of descriptors of its own, which is empty */
 static void *perform_apart(void *data)
 {
-    if (unshare(CLONE_FILES) != 0)
+    if (unshare(CLONE_FILES) != 0) {
+        ((struct job *)data)->error = errno;
         return NULL;
+    }
     if (syscall(SYS_close_range, 0, ~0U, 0) != 0)
         for (int fd = 0; fd < 4096; fd++)
             close(fd);
@@ -66,9 +89,14 @@ static bool run(struct job *job)
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    perform(job);
     pthread_t helper;
-    if ((job->error == EMFILE || job->error == ENFILE) && pthread_create(&helper, NULL, perform_apart, job) == 0)
+    bool apart = is_kept(job) && pthread_create(&helper, NULL, perform_apart, job) == 0;
+    if (!apart) {
+        perform(job);
+        apart =
+            (job->error == EMFILE || job->error == ENFILE) && pthread_create(&helper, NULL, perform_apart, job) == 0;
+    }
+    if (apart)
         pthread_join(helper, NULL);
     if (job->error == EFBIG) {
         /* take the signal that the limit raised, which the program must not see */
@@ -135,34 +163,34 @@ static int act_read(struct job *job, int fd)
 
 bool file_append(const char *path, const void *data, uint64_t size)
 {
-    struct job job = {path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, act_append, data, 0, size, NULL, 0};
+    struct job job = {path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, act_append, data, 0, size, NULL, 0, -1};
     return run(&job);
 }
 
 /* room on the disk for the bytes from `from` on; returns 0 or an error number */
 int file_allocate(const char *path, uint64_t from, uint64_t size)
 {
-    struct job job = {path, O_RDWR | O_NOFOLLOW, act_allocate, NULL, from, size, NULL, 0};
+    struct job job = {path, O_RDWR | O_NOFOLLOW, act_allocate, NULL, from, size, NULL, 0, -1};
     run(&job);
     return job.error;
 }
 
 bool file_truncate(const char *path, uint64_t size)
 {
-    struct job job = {path, O_RDWR | O_NOFOLLOW, act_truncate, NULL, 0, size, NULL, 0};
+    struct job job = {path, O_RDWR | O_NOFOLLOW, act_truncate, NULL, 0, size, NULL, 0, -1};
     return run(&job);
 }
 
 void *file_map(const char *path, bool writable, uint64_t from, uint64_t size)
 {
-    struct job job = {path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW, act_map, NULL, from, size, NULL, 0};
+    struct job job = {path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW, act_map, NULL, from, size, NULL, 0, -1};
     return run(&job) ? job.result : NULL;
 }
 
 /* all of a file, with an end of string; the caller frees it */
 char *file_read(const char *path)
 {
-    struct job job = {path, O_RDONLY, act_read, NULL, 0, 0, NULL, 0};
+    struct job job = {path, O_RDONLY, act_read, NULL, 0, 0, NULL, 0, -1};
     return run(&job) ? job.result : NULL;
 }
 
@@ -177,10 +205,18 @@ int create_numbered(const char *prefix, char *path)
 {
     /* numbers are given in order of creation over all processes, so a search from the last one known is enough */
     static _Atomic int hint[2];
+    if (options.keeper[0]) {
+        snprintf(path, OWN_ROOM, "%s/%.8s", options.dir, prefix);
+        struct job job = {path, O_CREAT | O_EXCL, NULL, NULL, 0, 0, NULL, 0, -1};
+        if (!run(&job))
+            return -1;
+        own_path(path, prefix, job.number);
+        return job.number;
+    }
     _Atomic int *from = &hint[prefix[0] == 's'];
     for (int number = *from; number < 1000000; number++) {
         own_path(path, prefix, number);
-        struct job job = {path, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, NULL, NULL, 0, 0, NULL, 0};
+        struct job job = {path, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, NULL, NULL, 0, 0, NULL, 0, -1};
         if (run(&job)) {
             *from = number + 1;
             return number;

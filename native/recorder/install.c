@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "recorder.h"
@@ -110,7 +111,7 @@ static bool take_option(const char *option)
     } texts[] = {
         {"dir", options.dir, sizeof options.dir},          {"qemu64", options.qemu64, sizeof options.qemu64},
         {"qemu32", options.qemu32, sizeof options.qemu32}, {"cpu64", options.cpu64, sizeof options.cpu64},
-        {"cpu32", options.cpu32, sizeof options.cpu32},
+        {"cpu32", options.cpu32, sizeof options.cpu32},    {"keeper", options.keeper, sizeof options.keeper},
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strlen(texts[i].name) == size && !memcmp(texts[i].name, option, size))
@@ -140,8 +141,38 @@ static bool take_option(const char *option)
         options.check = number;
     else if (!strncmp(option, "parent=", 7))
         options.parent = (int)number;
+    else if (!strncmp(option, "key=", 4))
+        options.key = (int)number;
+    else if (!strncmp(option, "memory=", 7))
+        options.memory = number > 0 ? (uint64_t)number : 0;
+    else if (!strncmp(option, "processes=", 10))
+        options.processes = number > 0 ? (uint64_t)number : 0;
     else
         return false;
+    return true;
+}
+
+/* here, as a limit of processes set outside would count all that the user runs; what is started inherits them */
+static void set_limits(void)
+{
+    struct rlimit data = {options.memory, options.memory}, processes = {options.processes, options.processes};
+    if (options.memory)
+        setrlimit(RLIMIT_DATA, &data);
+    if (options.processes)
+        setrlimit(RLIMIT_NPROC, &processes);
+}
+
+/* the way to the work folder; false where there is none */
+static bool reach_folder(void)
+{
+    char real[PATH_ROOM];
+    if (options.keeper[0]) {
+        strcpy(options.dir, "kept");
+        return keeper_take_key(options.key);
+    }
+    if (!options.dir[0] || !realpath(options.dir, real) || strlen(real) >= sizeof options.dir)
+        return false;
+    strcpy(options.dir, real);
     return true;
 }
 
@@ -176,10 +207,9 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int ar
         fflush(stdout);
         _exit(0);
     }
-    char real[PATH_ROOM];
-    if (!options.dir[0] || !realpath(options.dir, real) || strlen(real) >= sizeof options.dir)
-        return refuse("the work folder dir= is missing or its path is too long");
-    strcpy(options.dir, real);
+    if (!reach_folder())
+        return refuse("the work folder dir= is missing or its path is too long, or its keeper has no key");
+    set_limits();
     Dl_info self;
     if (!dladdr((void *)qemu_plugin_install, &self) || !realpath(self.dli_fname, options.plugin))
         return refuse("the plugin's own path cannot be found");

@@ -115,6 +115,10 @@ enum { LOST_NONE, LOST_MAX_SIZE, LOST_DISK_FULL, LOST_REFUSED };
 
 struct options {
     char dir[OWN_ROOM - 32]; /* room is left for the names of files in it */
+    char keeper[TEXT_ROOM];  /* socket of what keeps the work folder; empty where `dir` itself is within reach */
+    int key;                 /* descriptor that the keeper's key is read from; -1: none */
+    uint64_t memory;         /* most bytes of data of a process; 0: no limit */
+    uint64_t processes;      /* most processes and threads at a time; 0: no limit */
     char plugin[PATH_ROOM];
     char qemu64[PATH_ROOM];
     char qemu32[PATH_ROOM];
@@ -154,6 +158,13 @@ bool notes_begin(const char *path);
 void note(const char *key, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void note_starting(const struct stream *s);
 void note_started(const struct stream *s, bool success);
+
+/* keeper.c */
+enum { KEEPER_CREATE = 1, KEEPER_READ, KEEPER_WRITE, KEEPER_APPEND, KEEPER_RESIZE };
+enum { KEEPER_DONE = -2 };
+bool keeper_take_key(int fd);
+int keeper_hand_on(void);
+int keeper_ask(uint32_t what, const char *name, uint64_t size, int *number);
 
 /* grow.c */
 enum { LONG_FILE = 36, LOG_FILE = 22 };

@@ -1,7 +1,7 @@
 /* what the whole plugin knows: its options, this process, and the streams of its threads */
 #include "recorder.h"
 
-struct options options = {.parent = -1};
+struct options options = {.parent = -1, .key = -1};
 int interface_version;
 bool mode64;
 int process = -1;

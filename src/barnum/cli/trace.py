@@ -20,6 +20,7 @@ from barnum.cli.common import (
     set_up_logging,
     usage_errors,
 )
+from barnum.cli.sandbox_options import SandboxChoice, sandbox_options
 from barnum.sources import SOURCES, new_recorder, recording_sources
 from barnum.texts import printable
 
@@ -119,6 +120,7 @@ def _own_options() -> list[click.Parameter]:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Run the program in this folder.  [default: an empty one of its own for each run]",
 )
+@sandbox_options(default=False)
 @click.option("--keep-log", is_flag=True, hidden=True, help="Keep the recorder's own log of blocks (slow).")
 @logging_option
 @click.argument("inputs", nargs=-1, metavar="INPUT...", type=click.Path(path_type=Path))
@@ -139,6 +141,7 @@ def command(
     force: bool,
     show_output: bool,
     directory: Path | None,
+    sandbox: SandboxChoice,
     keep_log: bool,
     logging_level: int,
     inputs: tuple[Path, ...],
@@ -155,7 +158,7 @@ def command(
     SHA-256 of the input's content; an input that is recorded already is skipped. Its label is line 2 of
     info.txt there, and may be corrected later.
 
-    The program runs with your rights, on your files: record attacks in a virtual machine.
+    The program runs with your rights, on your files, unless it is in a --sandbox.
     """
     program = program_of(ctx)
     if benign and malicious:
@@ -186,6 +189,7 @@ def command(
         show_output=show_output,
         directory=directory.absolute() if directory else None,
         log=keep_log,
+        sandbox=sandbox.required(),
     )
     with usage_errors():
         recorder = new_recorder(engine, settings, own)

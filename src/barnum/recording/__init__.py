@@ -11,6 +11,7 @@ from barnum.recording.inputs import list_inputs
 from barnum.recording.jobs import Failure, InputRecorder, record_all
 from barnum.recording.program import Program, find_program
 from barnum.recording.recorder import PLACEHOLDER, Outcome, Recorder, Settings
+from barnum.recording.sandbox import Sandbox, sandbox_state
 
 __all__ = [
     "PLACEHOLDER",
@@ -20,6 +21,7 @@ __all__ = [
     "Outcome",
     "Program",
     "Recorder",
+    "Sandbox",
     "Settings",
     "find_engine",
     "find_engines",
@@ -27,4 +29,5 @@ __all__ = [
     "list_inputs",
     "missing_for_engine",
     "record_all",
+    "sandbox_state",
 ]

@@ -53,6 +53,16 @@ class EngineFiles(msgspec.Struct, frozen=True):
         """Model of the processor that programs of this mode see."""
         return self.cpu or DEFAULT_CPU[mode]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all that a recorded process loads of it: emulators, their own libraries, the plugin."""
+        libraries = {str(Path(os.path.realpath(file)).parents[1] / "lib") for file in self.qemu.values()}
+        return (
+            *self.qemu.values(),
+            *(path for path in sorted(libraries) if Path(path).is_dir()),
+            self.plugin,
+        )
+
     def program_for(self, program: Program) -> str:
         """Path of the emulator that runs a program.
 
@@ -127,11 +137,27 @@ def find_engines() -> list[EngineFiles]:
     return list(engines.values())
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """How the recorder reaches its work folder from a sandbox, and limits that it sets on its processes.
+
+    Attributes:
+        address: path of the keeper's socket.
+        key: descriptor from which the recorder reads its key.
+        memory: bytes of data that a process may have.
+        processes: processes and threads that there may be at a time.
+    """
+
+    address: str
+    key: int
+    memory: int
+    processes: int
+
+
 def command_line(
     engine: EngineFiles,
     program: Program,
     arguments: list[str],
-    raw: Path,
+    raw: Path | Kept,
     start: Start,
     max_bytes: int,
     log: bool = False,
@@ -142,7 +168,7 @@ def command_line(
         engine: what records.
         program: what is recorded.
         arguments: the user's own arguments of the program.
-        raw: the work folder, which is empty.
+        raw: the work folder, which is empty, or the way to it.
         start: when recording begins.
         max_bytes: bytes of packets after which recording of a stream stops.
         log: write a log of executed blocks too.
@@ -150,8 +176,17 @@ def command_line(
     Raises:
         EngineError: the emulator for the program's mode is missing.
     """
+    if isinstance(raw, Kept):
+        place = {
+            "keeper": raw.address,
+            "key": str(raw.key),
+            "memory": str(raw.memory),
+            "processes": str(raw.processes),
+        }
+    else:
+        place = {"dir": str(raw)}
     options = {
-        "dir": str(raw),
+        **place,
         "start": start.when,
         "dev": str(start.device),
         "ino": str(start.inode),

@@ -24,6 +24,7 @@ from barnum.recording.modules import Memory, describe_memory
 from barnum.recording.raw import RawFolder, RawProcess, RawStream, open_regular, tnt_packets
 from barnum.recording.regions import Regions
 from barnum.recording.run import Ended
+from barnum.recording.sandbox import Sandbox, View
 from barnum.samples import (
     Engine,
     ExitStatus,
@@ -31,6 +32,7 @@ from barnum.samples import (
     Info,
     Meta,
     ProcessMeta,
+    SandboxMeta,
     SpawnMeta,
     StreamMeta,
     write_effects,
@@ -68,6 +70,7 @@ class RunDetails:
         command: the program and its arguments, with the placeholder for the input.
         start: ``open`` where recording began when the input was opened, else ``exec``.
         lost: sentences on what is known to be missing.
+        view: what the program saw in a sandbox; None where it was in none.
     """
 
     info: Info
@@ -76,6 +79,7 @@ class RunDetails:
     command: tuple[str, ...]
     start: str
     lost: tuple[str, ...] = ()
+    view: View | None = None
 
 
 def finish(
@@ -95,7 +99,7 @@ def finish(
         RecordingError: the recorder's files are not as it writes them.
         OSError: the sample or an image cannot be written, or the disk was full while the program ran.
     """
-    work = _Work(RawFolder(raw), sample, store, check)
+    work = _Work(RawFolder(raw), sample, store, check, run.view)
     raw_processes, raw_streams = work.raw.processes(), work.raw.streams()
     if any(stream.lost == "disk full" for stream in raw_streams):
         raise OSError(errno.ENOSPC, "the disk was full while the program ran")
@@ -131,6 +135,7 @@ class _Work:
     sample: Path
     store: ImageStore
     check: Callable[[], None]
+    view: View | None
     processes: list[ProcessMeta] = field(default_factory=list)
     positions: dict[int, int] = field(default_factory=dict)
     streams: list[StreamMeta] = field(default_factory=list)
@@ -156,7 +161,7 @@ def _add_process(work: _Work, process: RawProcess) -> None:
             f"process {process.index} had more pieces of memory with code than are kept: "
             f"{regions.ignored:,} have no name"
         )
-    memory = describe_memory(regions.all(), work.store)
+    memory = describe_memory(regions.all(), work.store, work.view.holds if work.view else None)
     if not memory.lines:
         return
     position = work.positions[process.index] = len(work.processes)
@@ -262,9 +267,20 @@ def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None, effects: int
         images=work.images,
         spawn=spawn,
         effects=effects,
+        sandbox=_sandbox_meta(run.view.sandbox) if run.view else None,
         children=len(work.processes) - 1,
         lost=(*run.lost, *work.cut, *no_image, *work.complaints),
         stderr=run.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),
+    )
+
+
+def _sandbox_meta(sandbox: Sandbox) -> SandboxMeta:
+    return SandboxMeta(
+        program="bubblewrap",
+        version=sandbox.version,
+        memory=sandbox.memory,
+        processes=sandbox.processes,
+        temporary=sandbox.temporary,
     )
 
 

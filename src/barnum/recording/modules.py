@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -64,12 +65,19 @@ class _Instance(msgspec.Struct):
     size: int = 0
 
 
-def describe_memory(regions: list[Mapped], store: ImageStore) -> Memory:
+def describe_memory(
+    regions: list[Mapped], store: ImageStore, may_read: Callable[[Path], bool] | None = None
+) -> Memory:
     """Name the modules of a process and put their images into the bin-dir.
 
     Only files and memory with code are described. A module is a run of regions of one file, with nothing else
     in between. Code that lies in no such run is described as memory without a file, named ``/anon/<start>``;
     the sample itself keeps its bytes.
+
+    Args:
+        regions: what a process had mapped.
+        store: the bin-dir.
+        may_read: whether a path leads us to the file that the process had mapped by it; None: all do.
 
     Raises:
         OSError: the bin-dir cannot be written.
@@ -88,7 +96,8 @@ def describe_memory(regions: list[Mapped], store: ImageStore) -> Memory:
         if not any(region.executable for region in file_regions):
             continue  # data
         path = raw_path.removesuffix(_DELETED).decode("utf-8", errors="replace")
-        placed = _place(raw_path, path, file_regions, store) if size < _MAX_IMAGE_BYTES else None
+        known = size < _MAX_IMAGE_BYTES and (may_read is None or may_read(_file_of(raw_path)))
+        placed = _place(raw_path, path, file_regions, store) if known else None
         size += sum(instance.size for instance in placed or ())
         if placed is None:
             missing.append(path)

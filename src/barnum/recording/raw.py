@@ -16,8 +16,8 @@ from barnum.files import open_regular as open_regular
 from barnum.recording.elf import PAGE
 from barnum.texts import printable
 
-_MAX_PROCESSES = 1 << 14
-_MAX_STREAMS = (1 << 16) - 1
+MAX_PROCESSES = 1 << 14
+MAX_STREAMS = (1 << 16) - 1
 # process_<P>: notes, zeros, two places, the length of the notes, and how many notes found no room. The places
 # are where it first started another process, and where it made a call for that which never returned (exec).
 # Each is the number of a stream + 1 in the upper 24 bits, and an offset in that stream in the lower 40
@@ -113,7 +113,7 @@ class RawFolder:
             RecordingError: there is none.
         """
         processes = []
-        for index in self._indices("process", _MAX_PROCESSES):
+        for index in self._indices("process", MAX_PROCESSES):
             try:
                 with open_regular(self.folder / f"process_{index}") as descriptor:
                     data = os.pread(descriptor, _NOTES_ROOM, 0)
@@ -130,7 +130,7 @@ class RawFolder:
     def streams(self) -> list[RawStream]:
         """All streams, by index; broken ones are left out, with a complaint."""
         streams = []
-        for index in self._indices("stream", _MAX_STREAMS):
+        for index in self._indices("stream", MAX_STREAMS):
             try:
                 with self.stream_file(index) as descriptor:
                     head = os.pread(descriptor, _STREAM_HEADER.size, 0)

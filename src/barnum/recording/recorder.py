@@ -15,12 +15,15 @@ import msgspec
 from barnum.errors import EngineError, InputError, OutputError, OutputExistsError, RecordingError, SampleError
 from barnum.files import output_error
 from barnum.recording.claim import Taken, claim, mark_unfinished, publish, remove
-from barnum.recording.engine import EngineFiles, Start, can_record, command_line
+from barnum.recording.engine import EngineFiles, Kept, Start, can_record, command_line
 from barnum.recording.finish import Finished, NothingRecordedError, RunDetails, finish
 from barnum.recording.images import ImageStore
 from barnum.recording.inputs import hash_input
+from barnum.recording.keeper import Keeper
 from barnum.recording.program import Program, find_program
 from barnum.recording.run import Ended, Interrupted, Runs
+from barnum.recording.sandbox import EMULATOR_DATA, KEEPER, KEY_FD, Sandbox, View, named_files
+from barnum.recording.seccomp import call_filter
 from barnum.samples import UNKNOWN, Info, Sample
 from barnum.texts import printable, shortened, storable
 
@@ -45,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         show_output: show the program's output on standard error.
         directory: where the program runs; None makes a new folder for each run.
         log: keep the recorder's own log of executed blocks in the sample, for tests.
+        sandbox: where the program runs; None: with the rights of the user, on the user's files.
     """
 
     command: tuple[str, ...]
@@ -59,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     show_output: bool = False
     directory: Path | None = None
     log: bool = False
+    sandbox: Sandbox | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,16 +189,14 @@ class Recorder:
     def _record_into(self, part: Path, final: Path, path: Path, status: os.stat_result) -> Outcome:
         settings = self.settings
         began = time.monotonic()
-        raw, work, temporary, fresh = (part / name for name in ("raw", "work", "tmp", "new"))
-        for folder in (raw, work, temporary, fresh):
-            folder.mkdir()
+        for name in ("raw", "work", "tmp", "new"):
+            (part / name).mkdir()
+        raw, fresh = part / "raw", part / "new"
         words = [word.replace(PLACEHOLDER, str(path)) for word in settings.command]
         program = self._program or find_program(words[0])
         start = Start("open", status.st_dev, status.st_ino) if settings.start == "open" else Start("exec")
-        command = command_line(self.engine, program, words[1:], raw, start, settings.max_bytes, settings.log)
-        ended = self.runs.run(
-            command, settings.directory or work, temporary, settings.timeout, settings.show_output
-        )
+        view = self._view(path, program, words[1:])
+        ended = self._run(part, view, program, words[1:], start)
         if not (raw / "process_0").exists():
             raise self._without_notes(part, path, program, ended)
         try:
@@ -208,6 +211,7 @@ class Recorder:
                     command=settings.command,
                     start=settings.start,
                     lost=tuple(self._losses(ended, path, status)),
+                    view=view,
                 ),
                 self.runs.check,
             )
@@ -219,10 +223,55 @@ class Recorder:
             return Outcome(path=path, state="skipped", note="was recorded by another run", folder=final)
         return _outcome(path, final, finished, ended, time.monotonic() - began)
 
+    def _view(self, path: Path, program: Program, arguments: list[str]) -> View | None:
+        """What the run on an input may see in the sandbox; None where there is none."""
+        settings = self.settings
+        if settings.sandbox is None:
+            return None
+        return View(
+            sandbox=settings.sandbox,
+            programs=(*self.engine.files, program.path),
+            files=(str(path), *named_files((*program.arguments, *arguments), settings.directory)),
+            hidden=(settings.output, settings.bin_dir),
+            directory=settings.directory,
+        )
+
+    def _run(
+        self, part: Path, view: View | None, program: Program, arguments: list[str], start: Start
+    ) -> Ended:
+        settings = self.settings
+        raw = part / "raw"
+        if view is None:
+            command = command_line(
+                self.engine, program, arguments, raw, start, settings.max_bytes, settings.log
+            )
+            return self.runs.run(
+                command,
+                settings.directory or part / "work",
+                part / "tmp",
+                settings.timeout,
+                settings.show_output,
+            )
+        with Keeper(raw, part / "keeper") as keeper:
+            kept = Kept(KEEPER, KEY_FD, view.sandbox.memory + EMULATOR_DATA, view.sandbox.processes)
+            command = command_line(
+                self.engine, program, arguments, kept, start, settings.max_bytes, settings.log
+            )
+            return self.runs.run(
+                view.command(command, keeper.address),
+                Path("/"),
+                part / "tmp",
+                settings.timeout,
+                settings.show_output,
+                view.apart((call_filter(), keeper.key)),
+            )
+
     def _losses(self, ended: Ended, path: Path, before: os.stat_result) -> list[str]:
         lost = []
         if ended.timeout:
             lost.append(f"the run was ended after {self.settings.timeout:g} seconds")
+        if ended.over:
+            lost.append(f"the run was ended as it took more {ended.over} than the sandbox allows")
         if ended.left_over:
             lost.append(f"{ended.left_over} processes outlived the program and were killed")
         with suppress(OSError):

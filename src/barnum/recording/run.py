@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ class Ended(msgspec.Struct, frozen=True):
         left_over: number of processes that outlived the program and were killed.
         seconds: wall time of the run.
         stderr: the last 64 KiB that it wrote to standard error; empty if its output was shown.
+        over: ``memory`` or ``processes`` where it was killed because it took more of them than allowed.
     """
 
     status: int | None
@@ -40,6 +42,23 @@ class Ended(msgspec.Struct, frozen=True):
     left_over: int
     seconds: float
     stderr: bytes
+    over: str = ""
+
+
+class Apart(msgspec.Struct, frozen=True):
+    """What is different for a command that runs in a sandbox.
+
+    Attributes:
+        environment: all of its environment.
+        inputs: contents that it reads from descriptors 3, 4 ...
+        memory: bytes that all its processes may take together.
+        processes: processes and threads that it may have at a time.
+    """
+
+    environment: dict[str, str]
+    inputs: tuple[bytes, ...]
+    memory: int
+    processes: int
 
 
 class Runs:
@@ -77,6 +96,7 @@ class Runs:
         temporary: Path,
         timeout: float | None = None,
         show_output: bool = False,
+        apart: Apart | None = None,
     ) -> Ended:
         """Run a command and wait until all its processes have ended. Its standard input is empty.
 
@@ -86,6 +106,8 @@ class Runs:
             temporary: TMPDIR of its environment, which is original_environment() otherwise.
             timeout: seconds after which it is killed; None: no limit.
             show_output: show its output on our standard error; otherwise it is discarded.
+            apart: for a command that makes a sandbox. ``temporary`` means nothing then; bubblewrap makes a
+                status above 128 of a signal that ended the program, and it is told from that.
 
         Raises:
             Interrupted: stop was called.
@@ -94,7 +116,13 @@ class Runs:
         request = {
             "command": command,
             "directory": str(directory),
-            "environment": {**original_environment(), "TMPDIR": str(temporary)},
+            "environment": apart.environment
+            if apart
+            else {**original_environment(), "TMPDIR": str(temporary)},
+            "apart": apart is not None,
+            "inputs": [base64.b64encode(data).decode() for data in apart.inputs] if apart else [],
+            "memory": apart.memory if apart else 0,
+            "processes": apart.processes if apart else 0,
             "timeout": timeout,
             "grace": _GRACE,
             "show_output": show_output,
@@ -128,12 +156,16 @@ class Runs:
         if not answer:
             raise RecordingError("the process that supervised the run was killed: record it again")
         ended = json.loads(answer)
+        status = ended["status"]
+        if apart and status is not None and 128 < status <= 128 + signal.NSIG:
+            status = 128 - status
         return Ended(
-            ended["status"],
+            status,
             ended["timeout"],
             ended["left_over"],
             ended["seconds"],
             base64.b64decode(ended["stderr"]),
+            ended["over"],
         )
 
 

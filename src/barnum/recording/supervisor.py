@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
+import fcntl
 import json
 import math
 import os
@@ -32,6 +33,14 @@ _STDERR_KEPT = 64 << 10
 _READS = 16
 # seconds after which processes that cannot be killed (stuck in the kernel) are left to the system
 _GIVE_UP = 10.0
+# seconds between looks at what a run takes
+_INTERVAL = 0.1
+# processes of the sandbox itself
+_OWN_PROCESSES = 2
+# control characters, but for those of plain text, as question marks
+_HARMLESS = bytes(
+    ord("?") if (byte < 32 and byte not in b"\t\n") or byte == 127 else byte for byte in range(256)
+)
 
 
 def main() -> None:
@@ -54,7 +63,8 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
     if child == 0:
         _become(request, child_errors, libc)
     os.close(child_errors)
-    run = _Run(child, errors)
+    run = _Run(child, errors, forward=request["show_output"] and request["apart"])
+    limits = _Limits(request["memory"], request["processes"])
     selector = selectors.DefaultSelector()
     selector.register(0, selectors.EVENT_READ)
     selector.register(wake, selectors.EVENT_READ)
@@ -62,7 +72,8 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
     deadline = began + request["timeout"] if request["timeout"] else math.inf
     grace_end = math.inf
     killed = timeout = outlived = False
-    while not (killed or timeout or outlived):
+    over = ""
+    while not (killed or timeout or outlived or over):
         run.reap()
         if run.status is not None:
             if run.empty:
@@ -74,7 +85,8 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
             timeout = run.status is None
             outlived = not timeout
             break
-        for key, _ in selector.select(None if left == math.inf else left):
+        over = limits.exceeded()
+        for key, _ in selector.select(min(left, limits.interval) if left < math.inf or limits.on else None):
             if key.fd == 0:
                 # nothing more is ever sent: the input was closed
                 killed = True
@@ -89,6 +101,7 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
         "status": run.status,
         "timeout": timeout,
         "killed": killed,
+        "over": over,
         "left_over": left_over if outlived else 0,
         "seconds": time.monotonic() - began,
         "stderr": base64.b64encode(run.errors[-_STDERR_KEPT:]).decode(),
@@ -106,12 +119,18 @@ def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        if request["show_output"]:
+        if request["show_output"] and request["apart"]:
+            # not the terminal itself, from which it could read and on which it could draw
+            os.dup2(errors, 1)
+            os.dup2(errors, 2)
+        elif request["show_output"]:
             os.dup2(2, 1)
         else:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(errors, 2)
         os.chdir(request["directory"])
+        if request["inputs"]:
+            _hand_on([base64.b64decode(data) for data in request["inputs"]])
         os.execve(request["command"][0], request["command"], request["environment"])  # noqa: S606
     except BaseException as error:
         os.write(2, f"{error}\n".encode(errors="replace"))
@@ -119,15 +138,81 @@ def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
         os._exit(127)
 
 
-class _Run:
-    """The processes of a run: the program and whatever it started."""
+def _hand_on(contents: list[bytes]) -> None:
+    """Open a pipe for each content, to be read from descriptor 3 on."""
+    pipes = []
+    for content in contents:
+        reading, writing = os.pipe()
+        os.write(writing, content)
+        os.close(writing)
+        # out of the way of the numbers that are wanted
+        pipes.append(fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, 3 + len(contents) + 64))
+        os.close(reading)
+    for number, reading in enumerate(pipes, 3):
+        os.dup2(reading, number)
 
-    def __init__(self, child: int, errors: int) -> None:
+
+class _Limits:
+    """Bounds of what all processes of a run take together; 0: none. Looked at every now and then, as no
+    limit of the system's is for more than one process."""
+
+    def __init__(self, memory: int, processes: int) -> None:
+        self._memory = memory
+        self._processes = processes
+        self.on = bool(memory or processes)
+        self.interval = _INTERVAL if self.on else math.inf
+
+    def exceeded(self) -> str:
+        """``memory`` or ``processes`` where a bound is exceeded, else nothing."""
+        if not self.on:
+            return ""
+        processes = _descendants()
+        if self._processes and sum(map(_threads, processes)) > self._processes + _OWN_PROCESSES:
+            return "processes"
+        # what forked processes share counts for each of them: looked at closely only where it may be too much
+        if self._memory and all(
+            sum(map(size, processes)) > self._memory for size in (_resident, _proportional)
+        ):
+            return "memory"
+        return ""
+
+
+def _threads(pid: int) -> int:
+    return _field(f"/proc/{pid}/status", b"Threads:") or 1
+
+
+def _resident(pid: int) -> int:
+    file = f"/proc/{pid}/status"
+    return (_field(file, b"RssAnon:") + _field(file, b"RssShmem:") + _field(file, b"VmSwap:")) << 10
+
+
+def _proportional(pid: int) -> int:
+    file = f"/proc/{pid}/smaps_rollup"
+    return (_field(file, b"Pss_Anon:") + _field(file, b"Pss_Shmem:") + _field(file, b"SwapPss:")) << 10
+
+
+def _field(file: str, name: bytes) -> int:
+    """A number in a file of /proc; 0 where it is not there, or the process is gone."""
+    try:
+        with open(file, "rb") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.startswith(name):
+                    return int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
+class _Run:
+    """The processes of a run: the program and whatever it started. ``forward``: show what they write."""
+
+    def __init__(self, child: int, errors: int, forward: bool) -> None:
         self.child = child
         self.status: int | None = None
         self.empty = False
         self.errors = b""
         self._errors = errors
+        self._forward = forward
 
     def reap(self) -> None:
         """Collect the exit statuses of all processes that have ended."""
@@ -151,6 +236,8 @@ class _Run:
                 return True
             if not data:
                 return False
+            if self._forward:
+                _show(data)
             self.errors = (self.errors + data)[-_STDERR_KEPT:]
         return True
 
@@ -177,6 +264,12 @@ class _Run:
             if not self.empty:
                 time.sleep(0.002)
         return killed
+
+
+def _show(data: bytes) -> None:
+    """Write to our standard error, without what a terminal would take for commands."""
+    with contextlib.suppress(OSError):
+        os.write(2, data.translate(_HARMLESS))
 
 
 def _descendants() -> set[int]:

@@ -28,6 +28,17 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     cpu: str = ""
 
 
+class SandboxMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """The sandbox that a run was in: ``program`` made it; bytes of ``memory``, ``processes`` and bytes of
+    ``temporary`` files are what the run was allowed at most."""
+
+    program: str
+    version: str = ""
+    memory: _Count = 0
+    processes: _Count = 0
+    temporary: _Count = 0
+
+
 class ExitStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the program ended: by an exit status or a signal. ``timeout``: the recorder ended it."""
 
@@ -90,6 +101,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     images: dict[str, Image] = {}
     spawn: SpawnMeta | None = None
     effects: _Count | None = None
+    sandbox: SandboxMeta | None = None
     children: _Count = 0
     lost: tuple[str, ...] = ()
     stderr: str = ""
