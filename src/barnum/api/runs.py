@@ -6,14 +6,17 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from barnum.api.common import File, Progress, cores, listener_of, name_of
 from barnum.api.opening import find_samples, open_sample
-from barnum.errors import BarnumError, OptionsError, SomeFailedError
+from barnum.errors import BarnumError, EngineError, OptionsError, SomeFailedError
 from barnum.paths import Path as WholePath
 from barnum.samples import LABELS, Sample
 from barnum.texts import quoted
+
+if TYPE_CHECKING:
+    from barnum.recording import Sandbox
 
 
 def record(
@@ -27,6 +30,7 @@ def record(
     timeout: float | None = None,
     source: str = "emulator",
     force: bool = False,
+    sandbox: bool = False,
     progress: Progress | None = None,
     **options: str | None,
 ) -> list[Sample]:
@@ -36,7 +40,8 @@ def record(
     among the ``inputs`` stands for the files in it. Samples are made in ``output``, images of the programs in
     ``bin_dir``; an input that is recorded already is not recorded again. ``label`` is what is known of the
     inputs: nothing is learnt from runs whose label is unknown, and no error rate counts them. ``timeout`` in
-    seconds ends a run. The program runs with your rights, on your files.
+    seconds ends a run. The program runs with your rights, on your files, unless it is in a ``sandbox`` of
+    bubblewrap (with the limits that ``barnum trace --sandbox`` has by default).
 
     ``source`` is what records, ``options`` are its own: the emulator's is ``cpu``, a model of QEMU, which the
     program sees as its processor.
@@ -45,19 +50,12 @@ def record(
         The samples of all inputs, in their order.
 
     Raises:
-        EngineError: the source cannot record on this machine.
+        EngineError: the source cannot record on this machine, or it can have no sandbox.
         OptionsError: there is no such source, option of it or label, or no word of the command holds ``{}``.
         ProgramError: the program cannot be run.
         SomeFailedError: some inputs could not be recorded; the others are.
     """
-    from barnum.recording import (
-        PLACEHOLDER,
-        Failure,
-        Outcome,
-        Settings,
-        list_inputs,
-        record_all,
-    )
+    from barnum.recording import PLACEHOLDER, Failure, Outcome, Settings, list_inputs, record_all
     from barnum.sources import new_recorder
 
     if not any(PLACEHOLDER in word for word in command):
@@ -73,6 +71,7 @@ def record(
         bin_dir=Path(bin_dir).absolute(),
         timeout=timeout,
         force=force,
+        sandbox=_sandbox() if sandbox else None,
     )
     recorder = new_recorder(source, settings, options)
     folders: dict[Path, Path] = {}
@@ -94,6 +93,15 @@ def record(
             f"{len(failures)} of {len(files)} inputs failed; the others are recorded: {failures[0].error}"
         )
     return [Sample.open(folders[file]) for file in files if file in folders]
+
+
+def _sandbox() -> Sandbox:
+    from barnum.recording import sandbox_state
+
+    state = sandbox_state()
+    if isinstance(state, str):
+        raise EngineError(f"no sandbox: {state}")
+    return state
 
 
 def preprocess(

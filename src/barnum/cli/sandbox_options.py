@@ -62,6 +62,8 @@ class SandboxChoice:
         from barnum.recording import sandbox_state
 
         readable = [path.absolute() for path in self.readable]
+        if any(path.resolve() == Path("/") for path in readable):
+            raise click.UsageError("--readable / would show the program all files: name what it needs")
         return sandbox_state(memory=self.memory, processes=self.processes, readable=readable)
 
 

@@ -163,18 +163,11 @@ def command(
     program = program_of(ctx)
     if benign and malicious:
         raise click.UsageError("--benign and --malicious exclude each other: give one, or none if not known")
-    if not inputs:
-        raise click.UsageError("name at least one INPUT before the --")
-    if not program:
-        raise click.UsageError("name the program after a --, such as: -- pdftotext {}")
-
-    from barnum.recording import PLACEHOLDER, Settings, list_inputs, record_all
-
-    if not any(PLACEHOLDER in word for word in program):
-        raise click.UsageError("no argument of the program holds {}, which stands for the input")
-    if not all(extra.isprintable() and extra.strip() for extra in extra_labels):
-        raise click.UsageError("an extra label must be one line of text")
+    _check_words(program, inputs, extra_labels)
     set_up_logging(logging_level)
+
+    from barnum.recording import Settings, list_inputs, record_all
+
     files = list_inputs(list(inputs))
     settings = Settings(
         command=program,
@@ -207,6 +200,20 @@ def command(
     finally:
         click.echo(summary.text(output))
     summary.raise_failure()
+
+
+def _check_words(program: tuple[str, ...], inputs: tuple[Path, ...], extra_labels: tuple[str, ...]) -> None:
+    """Raises click.UsageError where the command line lacks a part."""
+    from barnum.recording import PLACEHOLDER
+
+    if not inputs:
+        raise click.UsageError("name at least one INPUT before the --")
+    if not program:
+        raise click.UsageError("name the program after a --, such as: -- pdftotext {}")
+    if not any(PLACEHOLDER in word for word in program):
+        raise click.UsageError("no argument of the program holds {}, which stands for the input")
+    if not all(extra.isprintable() and extra.strip() for extra in extra_labels):
+        raise click.UsageError("an extra label must be one line of text")
 
 
 class _Summary:

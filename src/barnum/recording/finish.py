@@ -109,6 +109,10 @@ def finish(
     for stream in raw_streams:
         _add_stream(work, stream)
     if not work.streams:
+        if work.complaints and not raw_streams:
+            raise RecordingError(
+                f"its recording cannot be read, as if the program had damaged it: {work.complaints[0]}"
+            )
         raise NothingRecordedError("nothing was recorded")
     source = EffectSource(work.processes, work.positions, work.streams, work.stream_of)
     effects = write_effects(sample / "effects.json", gather_effects(work.raw, raw_processes, source, check))

@@ -293,6 +293,8 @@ class Recorder:
                 f"{shown}: the run was ended after {self.settings.timeout:g} seconds, before recording could "
                 "begin: give it more time"
             )
+        if self.settings.sandbox:
+            return RecordingError(f"{shown}: the sandbox did not start the program{_last_words(ended)}")
         if can_record(self.engine, program.mode, part / "check", self.runs):
             return RecordingError(
                 f"{shown}: the recorder left no file, as if the program had removed it{_last_words(ended)}"

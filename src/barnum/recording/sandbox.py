@@ -28,6 +28,15 @@ KEEPER = "/run/barnum/keeper"
 # descriptors that the supervisor opens for the sandbox: the filter of system calls, the keeper's key
 FILTER_FD, KEY_FD = 3, 4
 
+# Runs the recorded command. bubblewrap ends all processes as soon as its own command ends: this one gives
+# those that are left running two seconds, and tells the supervisor how many still are. Besides them /proc has
+# two: the first process of the sandbox, and this shell
+_LAST = """exec 7>&2 2>/dev/null
+( exec "$@" 2>&7 7>&- 5>&- )
+status=$? turn=0
+while set -- /proc/[0-9]*; [ $# -gt 2 ] && [ $turn -lt 20 ]; do sleep 0.1; turn=$((turn + 1)); done
+[ $# -le 2 ] || echo $(($# - 2)) >&5
+exit $status"""
 # bytes of data that emulator and recorder have themselves in each process: a limit of data counts them
 EMULATOR_DATA = 1 << 30
 
@@ -74,7 +83,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
         version: of bubblewrap, such as ``0.8.0``.
         memory: bytes that the processes of a run may take together, the emulator's own among them.
         processes: processes and threads that a run may have at a time.
-        temporary: bytes of files that a run may write.
+        temporary: bytes of files that a run may write to /tmp, and a quarter of it to /dev/shm.
         readable: files and folders, besides the system's own, that the program may read.
     """
 
@@ -133,7 +142,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     directory: Path | None = None
 
     def command(self, command: list[str], keeper: Path) -> list[str]:
-        """The command that runs another in the sandbox; it reads its filter of calls from FILTER_FD.
+        """The command that runs another in the sandbox. It reads its filter of calls from FILTER_FD, and
+        tells how many processes were left running.
 
         Args:
             command: what is to run, the emulator with the program.
@@ -151,7 +161,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         for file in dict.fromkeys(self.files):
             words += self._shown(file)
         words += ["--ro-bind", str(keeper), KEEPER, *_closing(), "--chdir", str(self.directory or WORK), "--"]
-        return words + command
+        return [*words, "/bin/sh", "-c", _LAST, "sh", *command]
 
     def apart(self, inputs: tuple[bytes, bytes]) -> Apart:
         """What is different for that command; ``inputs``: filter of calls, the keeper's key."""
@@ -210,17 +220,17 @@ def _system() -> Iterator[str]:
 
 def _own(sandbox: Sandbox) -> list[str]:
     """What a run has of its own; each piece of it in memory is bounded."""
-    size = str(sandbox.temporary)
+    size, shared = str(sandbox.temporary), str(max(sandbox.temporary // 4, 1 << 20))
     return [
-        "--proc", "/proc", "--dev", "/dev", "--size", size, "--tmpfs", "/dev/shm",  # noqa: S108
+        "--proc", "/proc", "--dev", "/dev", "--size", shared, "--tmpfs", "/dev/shm",  # noqa: S108
         "--size", size, "--tmpfs", TEMPORARY, "--symlink", TEMPORARY, "/var/tmp",  # noqa: S108
         "--dir", WORK, "--dir", HOME,
     ]  # fmt: skip
 
 
 def _closing() -> list[str]:
-    # what bubblewrap itself made of the root and of /dev could be filled with files otherwise
-    return ["--remount-ro", "/dev", "--remount-ro", "/"]
+    # else memory could be filled with files in the root and in /dev, and root change settings of the kernel
+    return [word for place in ("/proc", "/dev", "/") for word in ("--remount-ro", place)]
 
 
 def _is_within(path: str, places: Iterable[str]) -> bool:

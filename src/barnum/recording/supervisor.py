@@ -36,7 +36,9 @@ _GIVE_UP = 10.0
 # seconds between looks at what a run takes
 _INTERVAL = 0.1
 # processes of the sandbox itself
-_OWN_PROCESSES = 2
+_OWN_PROCESSES = 3
+# descriptors from here on are in the way of none that is wanted
+_FAR = 64
 # control characters, but for those of plain text, as question marks
 _HARMLESS = bytes(
     ord("?") if (byte < 32 and byte not in b"\t\n") or byte == 127 else byte for byte in range(256)
@@ -57,12 +59,15 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     errors, child_errors = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(errors, False)
+    told, telling = os.pipe2(os.O_CLOEXEC)
+    for end in (errors, told):
+        os.set_blocking(end, False)
     began = time.monotonic()
     child = os.fork()
     if child == 0:
-        _become(request, child_errors, libc)
+        _become(request, child_errors, telling, libc)
     os.close(child_errors)
+    os.close(telling)
     run = _Run(child, errors, forward=request["show_output"] and request["apart"])
     limits = _Limits(request["memory"], request["processes"])
     selector = selectors.DefaultSelector()
@@ -102,13 +107,20 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
         "timeout": timeout,
         "killed": killed,
         "over": over,
-        "left_over": left_over if outlived else 0,
+        "left_over": left_over if outlived else _told(told),
         "seconds": time.monotonic() - began,
         "stderr": base64.b64encode(run.errors[-_STDERR_KEPT:]).decode(),
     }
 
 
-def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
+def _told(told: int) -> int:
+    """What the last command of a sandbox told of processes that it had to leave; 0 where it told nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        return max(int(os.read(told, 16)), 0)
+    return 0
+
+
+def _become(request: dict[str, Any], errors: int, telling: int, libc: Any) -> None:
     """Turn this child into the program; never returns."""
     try:
         os.setsid()
@@ -129,8 +141,8 @@ def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(errors, 2)
         os.chdir(request["directory"])
-        if request["inputs"]:
-            _hand_on([base64.b64decode(data) for data in request["inputs"]])
+        if request["apart"]:
+            _hand_on([base64.b64decode(data) for data in request["inputs"]], telling)
         os.execve(request["command"][0], request["command"], request["environment"])  # noqa: S606
     except BaseException as error:
         os.write(2, f"{error}\n".encode(errors="replace"))
@@ -138,16 +150,17 @@ def _become(request: dict[str, Any], errors: int, libc: Any) -> None:
         os._exit(127)
 
 
-def _hand_on(contents: list[bytes]) -> None:
-    """Open a pipe for each content, to be read from descriptor 3 on."""
+def _hand_on(contents: list[bytes], telling: int) -> None:
+    """Open a pipe for each content, to be read from descriptor 3 on; behind them comes ``telling``."""
     pipes = []
     for content in contents:
         reading, writing = os.pipe()
         os.write(writing, content)
         os.close(writing)
         # out of the way of the numbers that are wanted
-        pipes.append(fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, 3 + len(contents) + 64))
+        pipes.append(fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, _FAR))
         os.close(reading)
+    pipes.append(fcntl.fcntl(telling, fcntl.F_DUPFD_CLOEXEC, _FAR))
     for number, reading in enumerate(pipes, 3):
         os.dup2(reading, number)
 
