@@ -26,6 +26,7 @@ LISTED = (
     "sources",
     "paths",
     "sequences",
+    "evidence",
     "calls",
     "evaluations",
     "detector",

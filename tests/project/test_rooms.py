@@ -15,7 +15,7 @@ FLOORS = (
     ("errors", "texts", "files", "registry", "extras", "progress", "processes"),
     ("samples", "evaluations"),
     ("recording", "paths", "verdicts"),
-    ("calls", "sequences", "sources"),
+    ("calls", "evidence", "sequences", "sources"),
     ("models", "pictures", "digests"),
     ("learning", "detector", "report", "exporting"),
     ("api", "cli"),

@@ -47,6 +47,7 @@ def _parse_cpu(
     "--effects", is_flag=True, help="A line a system call that changed the world: step, process, call."
 )
 @click.option("--summary", is_flag=True, help="What was decoded, lost, unmapped.  [default]")
+@click.option("--evidence", is_flag=True, help="Transfers that hint at a hijack, a line each.")
 @click.option(
     "--bin-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -71,6 +72,7 @@ def command(
     instructions: bool,
     effects: bool,
     summary: bool,
+    evidence: bool,
     bin_dir: Path | None,
     stream: int | None,
     cpu: tuple[int, int, int] | None,
@@ -83,9 +85,9 @@ def command(
     SAMPLE may also be TREE/DOCUMENT, for the sample in the folder TREE whose document has that name.
     A gap in the trace prints nothing; --summary counts the gaps by cause.
     """
-    if blocks + instructions + effects + summary > 1:
+    if blocks + instructions + effects + evidence + summary > 1:
         raise click.UsageError(
-            "--blocks, --instructions, --effects and --summary exclude each other: give one of them"
+            "--blocks, --instructions, --effects, --evidence and --summary exclude each other: give one of them"
         )
     set_up_logging(logging_level)
     from barnum.cli.decode_effects import effect_lines
@@ -96,11 +98,12 @@ def command(
     from barnum.samples import Sample
 
     limit_memory(MAX_MEMORY)
+    images = bin_dir or _default_bin_dir(sample)
     try:
         opened = Sample.open(sample)
         decoding = Decoding(
             opened,
-            bin_dir or _default_bin_dir(sample),
+            images,
             cpu=cpu,
             streams=None if stream is None else [stream],
             max_size=max_size,
@@ -112,6 +115,8 @@ def command(
         elif effects:
             for line in effect_lines(opened, decoding, stream):
                 click.echo(line)
+        elif evidence:
+            _print_evidence(decoding, images)
         else:
             click.echo(summarize(decoding))
     except MemoryError:
@@ -131,6 +136,18 @@ def _print(parts: Iterator[Any]) -> None:
     for lines in parts:
         out.write(lines)
     out.flush()
+
+
+def _print_evidence(decoding: Decoding, images: Path) -> None:
+    from barnum.evidence import EvidenceFinder, find_evidence
+
+    finder = EvidenceFinder(decoding.sample, images)
+    find_evidence(decoding, finder)
+    findings = finder.done(decoding.gaps, truncated=decoding.truncated is not None)
+    if not findings.findings:
+        click.echo("no evidence")
+    for line in findings.lines():
+        click.echo(line)
 
 
 def _blocks(decoding: Decoding) -> Iterator[bytes]:

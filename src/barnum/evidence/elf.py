@@ -1,0 +1,156 @@
+"""Where functions lie in an ELF image that is laid out as in memory: unwind tables and dynamic symbols.
+
+The image comes from outside. Every size is checked against it, and what does not fit is left out: a broken
+table gives fewer functions, no error.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from barnum.evidence.frames import FrameTable, read_frames
+from barnum.evidence.functions import U8, U32, U64, Functions
+
+_LOAD, _DYNAMIC, _EH_FRAME = 1, 2, 0x6474E550
+_MOST_SEGMENTS = 512
+_MOST_TAGS = 4096
+_MOST_SYMBOLS = 1 << 20
+_HASH, _SYMBOLS, _INIT, _FINI, _GNU_HASH = 4, 6, 12, 13, 0x6FFFFEF5
+_FUNCTION, _INDIRECT_FUNCTION = 2, 10
+
+
+class _Segment(NamedTuple):
+    kind: int
+    address: int
+    size: int
+
+
+def read_elf(image: U8, base: int) -> Functions | None:
+    """Functions of an image; None where it is no ELF file.
+
+    Args:
+        image: u8[n], as in memory from the module's base on.
+        base: address of the module, which addresses in an image that was taken from memory count from.
+    """
+    try:
+        return _read(image, base)
+    except struct.error:
+        return None
+
+
+def _read(image: U8, base: int) -> Functions | None:
+    head = image[:64].tobytes()
+    if head[:4] != b"\x7fELF" or head[5:6] != b"\x01":
+        return None
+    wide = head[4] == 2
+    segments = _segments(image, head, wide)
+    lowest = min((each.address for each in segments if each.kind == _LOAD), default=0) & -4096
+
+    def place(address: int) -> int:
+        """Offset in the image; -1 outside of it."""
+        for origin in (lowest, base):
+            if 0 <= address - origin < len(image):
+                return address - origin
+        return -1
+
+    (entry,) = struct.unpack_from("<Q" if wide else "<I", head, 24)
+    starts = [place(entry)]
+    frames = FrameTable.empty()
+    sizes = np.zeros(0, np.uint64)
+    symbols = np.zeros(0, np.uint64)
+    for segment in segments:
+        at = place(segment.address)
+        if at < 0:
+            continue
+        if segment.kind == _EH_FRAME:
+            frames = read_frames(image, at, wide)
+        elif segment.kind == _DYNAMIC:
+            tags = _tags(image, at, segment.size, wide)
+            starts += [place(tags[tag]) for tag in (_INIT, _FINI) if tag in tags]
+            symbols, sizes = _symbols(image, {tag: place(value) for tag, value in tags.items()}, wide, lowest)
+    known = np.array([start for start in starts if start > 0], np.uint64)
+    return Functions.join(len(image), frames, symbols, sizes, known)
+
+
+def _segments(image: U8, head: bytes, wide: bool) -> list[_Segment]:
+    (table,) = struct.unpack_from("<Q" if wide else "<I", head, 32 if wide else 28)
+    entry, count = struct.unpack_from("<HH", head, 54 if wide else 42)
+    segments = []
+    for index in range(min(count, _MOST_SEGMENTS)):
+        at = table + index * entry
+        row = image[at : at + 56].tobytes() if at < len(image) else b""
+        if wide:
+            kind, _, _, address, _, _, size = struct.unpack_from("<IIQQQQQ", row, 0)
+        else:
+            kind, _, address, _, _, size = struct.unpack_from("<6I", row, 0)
+        segments.append(_Segment(kind, address, size))
+    return segments
+
+
+def _tags(image: U8, at: int, size: int, wide: bool) -> dict[int, int]:
+    """Values of the dynamic section, as they stand."""
+    each = 16 if wide else 8
+    data = image[at : at + min(size, each * _MOST_TAGS)].tobytes()
+    tags: dict[int, int] = {}
+    for tag, value in struct.iter_unpack("<QQ" if wide else "<II", data[: len(data) // each * each]):
+        if not tag:
+            break
+        tags.setdefault(tag, value)
+    return tags
+
+
+def _symbols(image: U8, tags: dict[int, int], wide: bool, lowest: int) -> tuple[U64, U64]:
+    """Offsets and sizes of the functions among the dynamic symbols."""
+    nothing = np.zeros(0, np.uint64)
+    table = tags.get(_SYMBOLS, -1)
+    if table < 0:
+        return nothing, nothing
+    each = 24 if wide else 16
+    count = min(_symbol_count(image, tags, wide), (len(image) - table) // each, _MOST_SYMBOLS)
+    if count <= 0:
+        return nothing, nothing
+    rows = np.ascontiguousarray(image[table : table + count * each]).reshape(count, each)
+    if wide:
+        info, section = rows[:, 4], rows[:, 6:8].copy().view("<u2")[:, 0]
+        value = rows[:, 8:16].copy().view("<u8")[:, 0]
+        size = rows[:, 16:24].copy().view("<u8")[:, 0]
+    else:
+        info, section = rows[:, 12], rows[:, 14:16].copy().view("<u2")[:, 0]
+        value = rows[:, 4:8].copy().view("<u4")[:, 0].astype(np.uint64)
+        size = rows[:, 8:12].copy().view("<u4")[:, 0].astype(np.uint64)
+    kind = info & 15
+    offset = value - np.uint64(lowest)
+    mine = ((kind == _FUNCTION) | (kind == _INDIRECT_FUNCTION)) & (section != 0)
+    mine &= (value >= lowest) & (offset < len(image))
+    return offset[mine], size[mine]
+
+
+def _symbol_count(image: U8, tags: dict[int, int], wide: bool) -> int:
+    """Number of dynamic symbols, by their hash table."""
+    at = tags.get(_HASH, -1)
+    if at >= 0:
+        row = image[at : at + 8].tobytes()
+        return int(struct.unpack("<II", row)[1])
+    at = tags.get(_GNU_HASH, -1)
+    if at < 0:
+        return 0
+    buckets, first, bloom, _ = struct.unpack("<4I", image[at : at + 16].tobytes())
+    table = at + 16 + bloom * (8 if wide else 4)
+    last = int(_words(image, table, buckets).max(initial=0))
+    if last < first:
+        return int(first)
+    # the chain of the last bucket ends where the lowest bit is set
+    chain = _words(image, table + 4 * buckets + 4 * (last - first), _MOST_SYMBOLS)
+    ends = np.flatnonzero(chain & 1)
+    return last + int(ends[0]) + 1 if len(ends) else 0
+
+
+def _words(image: U8, at: int, count: int) -> U32:
+    """At most ``count`` u32 from ``at`` on."""
+    if at >= len(image):
+        return np.zeros(0, np.uint32)
+    count = min(count, (len(image) - at) // 4)
+    return np.frombuffer(image[at : at + 4 * count].tobytes(), "<u4")
