@@ -36,7 +36,7 @@ def digest(sample):
 
 def made(sample, path, cuts=(), known=(), spawn=None):
     """A digest of a path in pieces, whose table of blocks grows meanwhile."""
-    maker = DigestMaker()
+    maker = DigestMaker(sample)
     ends = [*sorted(cuts), len(path.block)]
     whole = next(path.chunks(len(path.block) or 1), None)
     for begin, end in pairwise([0, *ends]):
@@ -45,11 +45,11 @@ def made(sample, path, cuts=(), known=(), spawn=None):
         chunk = whole.part(begin, end)
         wanted = max(int(chunk.block.max()) + 1, maker.known)
         for size in (*[each for each in sorted(known) if maker.known < each < wanted], wanted):
-            maker.extend(path.blocks.part(maker.known, size))
+            maker.extend(path.blocks.part(0, size))
         maker.add(chunk, spawn)
     streams = [{"file": "trace_0.gz", "steps": len(path.block)}]
     header = {"streams": streams, "statistics": {"bytes": 1000, "bytes_lost": 0}}
-    return maker.done(sample, Ended(len(path.block), len(path.block), spawn, header, GapDetails.empty()))
+    return maker.done(Ended(len(path.block), len(path.block), spawn, header, GapDetails.empty()))
 
 
 paths = st.tuples(

@@ -87,7 +87,7 @@ def command(
     """
     if blocks + instructions + effects + evidence + summary > 1:
         raise click.UsageError(
-            "--blocks, --instructions, --effects, --evidence and --summary exclude each other: give one of them"
+            "--blocks, --instructions, --effects, --evidence and --summary exclude each other: give one"
         )
     set_up_logging(logging_level)
     from barnum.cli.decode_effects import effect_lines

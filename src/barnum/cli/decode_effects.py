@@ -13,7 +13,7 @@ from barnum.texts import printable
 
 if TYPE_CHECKING:
     from barnum.paths.decode import Decoding
-    from barnum.samples import Effect, Sample
+    from barnum.samples import Sample
 
 
 def effect_lines(sample: Sample, decoding: Decoding, stream: int | None) -> Iterator[str]:
@@ -46,38 +46,7 @@ def effect_lines(sample: Sample, decoding: Decoding, stream: int | None) -> Iter
         places.add(chunk, kinds)
     places.forget_after(decoding.gaps)
     for effect, step in zip(effects, places.steps().tolist(), strict=True):
-        yield printable(f"{'–' if step < 0 else step:>12} {effect.process:>5} {_told(effect)}")
+        yield printable(f"{'–' if step < 0 else step:>12} {effect.process:>5} {effect}")
     if sample.effects.more:
         counts = ", ".join(f"{count:,} {call}" for call, count in sample.effects.more.items())
         yield printable(f"not kept one by one: {counts}")
-
-
-def _told(effect: Effect) -> str:
-    """A call as a line of C, nearly."""
-    parts = [
-        _name(effect.path, effect.folder),
-        _name(effect.target, effect.target_folder),
-        effect.address,
-        None if effect.arguments is None else _words(effect),
-        effect.flags,
-        *(
-            f"{name}={value:#o}" if name == "mode" else f"{name}={value}"
-            for name, value in effect.values.items()
-        ),
-    ]
-    returned = effect.error or ("?" if effect.result is None else str(effect.result))
-    started = "" if effect.started is None else f" (process {effect.started})"
-    return f"{effect.call}({', '.join(part for part in parts if part)}) = {returned}{started}"
-
-
-def _name(text: str | None, folder: str | None) -> str | None:
-    if text is None:
-        return None
-    return f'"{text}"' + (f' in "{folder}"' if folder else "")
-
-
-def _words(effect: Effect) -> str:
-    words = [f'"{word}"' for word in effect.arguments or ()]
-    if effect.left_out:
-        words.append(f"and {effect.left_out:,} more")
-    return f"[{', '.join(words)}]"

@@ -126,7 +126,7 @@ def command(
     with ended_like_an_interrupt(), progress("fit", count) as bar:
         fitted, left_out = fit_samples(samples, settings, held_out=others, beside=beside, advance=bar.advance)
     # a rate that takes more runs is told now, not when the first run is judged
-    classifier = fitted.classifier
+    _ = fitted.classifier
     try:
         save_fitted(output, fitted)
     except OSError as error:
@@ -138,7 +138,4 @@ def command(
         f"{f' ({left_out:,} left out)' if left_out else ''}, "
         f"{len(fitted.counts.edge_site):,} distinct transfers, {output.stat().st_size:,} bytes"
     )
-    if classifier is None:
-        click.echo("from a single run nothing is known of how much others differ: learn from more")
-    else:
-        click.echo(classifier.describe())
+    click.echo(fitted.describe())

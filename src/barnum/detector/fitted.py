@@ -111,6 +111,27 @@ class Fitted:
         return classifier
 
     @property
+    def alarms(self) -> bool:
+        """Whether strong evidence that no nominal run shows makes a run anomalous by itself. Not so where
+        more nominal runs show such, left out, than may be called anomalous."""
+        rate = RATE if self.about.rate is None else self.about.rate
+        return self.about.notes.alarming <= rate * len(self.counts)
+
+    def describe(self) -> str:
+        """Two lines for a person: what is judged, by which rules, and what they promise."""
+        classifier, alarming = self.classifier, self.about.notes.alarming
+        runs = f"{len(self.counts):,} nominal run{'s' if len(self.counts) != 1 else ''}"
+        novelty = (
+            "from a single run nothing is known of how much others differ: novelty calls nothing anomalous"
+            if classifier is None
+            else classifier.describe()
+        )
+        shown = f"of {runs}, left out, {alarming or 'none'} would show such"
+        if self.alarms:
+            return f"{novelty}\nstrong evidence of a hijack that no nominal run shows is anomalous ({shown})"
+        return f"{novelty}\nevidence of a hijack is told, but calls nothing anomalous ({shown}: too many)"
+
+    @property
     def calibration(self) -> Calibration:
         """What scores are compared with, as evaluations tell it; without the scores."""
         return Calibration(score="novelty", window=WINDOW, scores=())
@@ -141,7 +162,7 @@ def fit(
 
     def noted() -> Iterable[tuple[Digest, int]]:
         for digest, identity in digests:
-            notes.append(notes_of([digest]))
+            notes.append(notes_of(digest, identity))
             learns.add(digest.about.learn)
             if len(notes) >= FEW_RUNS:
                 notes[:] = [added_notes(notes)]

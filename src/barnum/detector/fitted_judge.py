@@ -10,16 +10,21 @@ import msgspec
 
 from barnum.detector.fitted import Fitted
 from barnum.detector.judge import opened_trace
-from barnum.detector.judged import CodePlace, Judge, JudgedRun, Where
+from barnum.detector.judged import CodePlace, Judge, JudgedRun, Shown, Where
 from barnum.digests import Digest
 from barnum.digests.make import digests_of
 from barnum.errors import BarnumError, DigestError
+from barnum.evidence import Finding
+from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.samples import Sample
+from barnum.verdicts.conformal import ConformalClassifier
 from barnum.verdicts.features import Run
 from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
 
 _LONGEST_NAME = 4096
+# findings and effects that are told one by one
+_MOST_SHOWN = 20
 
 
 class FittedJudge(Judge):
@@ -57,21 +62,17 @@ class FittedJudge(Judge):
             raise DigestError(
                 "the digest holds other kinds of transfers than the detector knows: make it anew"
             )
-        run, where = self._run(digest, about.cut if self._cut else None)
-        max_lost = self._detector.about.max_lost
-        refusal = refusal_of(run, max_lost)
-        classifier = self._detector.classifier_of(identity)
-        if classifier is None:
-            verdict = Verdict(anomalous=False, score=run.novelty_window or 0.0, refused=refusal)
-        elif refusal is None:
-            verdict = classifier.judge(run)
-        else:
-
-            def read(_: int) -> Run:
-                ends = [end for end in (about.intact, about.cut if self._cut else None) if end is not None]
-                return self._run(digest, min(ends))[0]
-
-            run, verdict = judge_incomplete(classifier, run, refusal, max_lost, read)
+        cut = about.cut if self._cut else None
+        run, where = self._run(digest, cut)
+        run, verdict = self._by_novelty(digest, run, cut, self._detector.classifier_of(identity))
+        evidence = self._evidence(digest)
+        because = "novelty" if verdict.anomalous else None
+        alarm = next((each for each in evidence if each.strong), None)
+        if alarm is not None and self._detector.alarms and self._counts(digest, alarm, verdict):
+            because = "evidence"
+            verdict = _alarmed(verdict)
+            where = Where("evidence", alarm.step, CodePlace(*_place(alarm)))
+        classifier = self._detector.classifier
         return JudgedRun(
             name=about.name[:_LONGEST_NAME],
             verdict=verdict.word,
@@ -85,8 +86,45 @@ class FittedJudge(Judge):
             lost=about.source.lost,
             refused=verdict.refused,
             incomplete=verdict.incomplete,
+            because=because,
+            evidence=tuple(
+                Shown(each.kind, str(each), each.step, each.strong) for each in _first(evidence)[:_MOST_SHOWN]
+            ),
+            effects=tuple(
+                Shown(each.key.split(" ")[0], each.text, each.step)
+                for each in self._detector.about.notes.new_effects(about.effects)[:_MOST_SHOWN]
+            ),
             where=where,
         )
+
+    def _by_novelty(
+        self, digest: Digest, run: Run, cut: int | None, classifier: ConformalClassifier | None
+    ) -> tuple[Run, Verdict]:
+        """The verdict on a run by novelty, and what was judged of it."""
+        about, max_lost = digest.about, self._detector.about.max_lost
+        refusal = refusal_of(run, max_lost)
+        if classifier is None:
+            return run, Verdict(anomalous=False, score=run.novelty_window or 0.0, refused=refusal)
+        if refusal is None:
+            return run, classifier.judge(run)
+
+        def read(_: int) -> Run:
+            return self._run(digest, min(end for end in (about.intact, cut) if end is not None))[0]
+
+        return judge_incomplete(classifier, run, refusal, max_lost, read)
+
+    def _evidence(self, digest: Digest) -> tuple[Finding, ...]:
+        """Evidence in what is judged that no nominal run shows."""
+        new = self._detector.about.notes.new_evidence(digest.about.evidence)
+        end = digest.about.source.cut if self._cut else None
+        return new if end is None else tuple(each for each in new if each.step < end)
+
+    def _counts(self, digest: Digest, alarm: Finding, verdict: Verdict) -> bool:
+        """Whether evidence counts: of a run that is not whole, what lies before the first loss."""
+        if verdict.refused is None:
+            return True
+        intact = digest.about.source.intact
+        return intact is not None and alarm.step < intact
 
     def _digest(self, sample: Sample) -> tuple[Digest, int]:
         ((_, outcome),) = digests_of([sample], self._scratch, bin_dir=self._bin_dir, timeout=self._timeout)
@@ -126,3 +164,20 @@ class FittedJudge(Judge):
             novelty_position=where.step if where else 0,
         )
         return run, where
+
+
+def _first(findings: tuple[Finding, ...]) -> list[Finding]:
+    """Strong ones first."""
+    return sorted(findings, key=lambda each: not each.strong)
+
+
+def _alarmed(verdict: Verdict) -> Verdict:
+    """The verdict on a run that shows strong evidence: anomalous, even if it is not whole."""
+    return msgspec.structs.replace(
+        verdict, anomalous=True, refused=None, incomplete=verdict.refused or verdict.incomplete
+    )
+
+
+def _place(finding: Finding) -> tuple[str, int | None]:
+    place = finding.target_place
+    return place.module, place.offset if place.offset < OFFSET_LIMIT else None

@@ -44,6 +44,17 @@ class Where(msgspec.Struct, frozen=True):
         return f"step {self.step:,}"
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """Evidence of a hijack, or an effect, that no nominal run shows: its ``kind`` (of an effect: the call),
+    what it is in words, the ``step`` of the path at which it is seen first (None: not known), and whether it
+    is ``strong``: enough alone."""
+
+    kind: str
+    text: str
+    step: int | None
+    strong: bool = False
+
+
 class ProcessName(msgspec.Struct, frozen=True):
     """A process of a report; None where the report does not say."""
 
@@ -60,7 +71,9 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     anomalous above ``threshold``; ``p_value`` where the method has one; ``method`` and ``by`` say how was
     judged; ``transfers`` were looked at; ``cut`` says that only those count before another process was
     started; ``lost`` is the share that recording or decoding lost. Of a report of calls also the
-    ``processes`` whose calls they are, and why these were chosen.
+    ``processes`` whose calls they are, and why these were chosen. By a fitted detector: ``because`` says
+    whether it was ``evidence`` or ``novelty`` that made the run anomalous; ``evidence`` and ``effects`` are
+    those that no nominal run shows.
     """
 
     name: str | None
@@ -75,6 +88,9 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     lost: float | None
     refused: str | None = None
     incomplete: str | None = None
+    because: str | None = None
+    evidence: tuple[Shown, ...] = ()
+    effects: tuple[Shown, ...] = ()
     where: Where | None = None
     processes: tuple[ProcessName, ...] = ()
     chosen_by: str | None = None
@@ -82,7 +98,16 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     def document(self) -> dict[str, Any]:
         """The same as `barnum score` prints it in JSON: what there is nothing to say of is left out."""
         told: dict[str, Any] = msgspec.to_builtins(self)
-        for name in ("refused", "incomplete", "where", "processes", "chosen_by"):
+        for name in (
+            "refused",
+            "incomplete",
+            "because",
+            "evidence",
+            "effects",
+            "where",
+            "processes",
+            "chosen_by",
+        ):
             if not told[name]:
                 del told[name]
         if self.where is not None:

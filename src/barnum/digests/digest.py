@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from barnum.digests.effects import MOST_KINDS, EffectKind
 from barnum.evaluations.header import Source
+from barnum.evidence import Findings
 from barnum.paths import Learn
 from barnum.samples import Meta
 
@@ -70,6 +72,10 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         intact: how many came before anything was lost; None: see Source.intact.
         modules: hash of each module's path and the path, None where it has none.
         source: what became of the run.
+        evidence: transfers that hint at a hijack; None where nobody looked.
+        effects: kinds of system calls that changed the world or left the program; None where nobody noted
+            them.
+        further_effects: how many more there were, of other kinds or counted only.
         program: what was recorded; None where the sample does not say.
     """
 
@@ -87,6 +93,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         msgspec.Meta(max_length=1 << 16),
     ]
     source: Source
+    evidence: Findings | None = None
+    effects: Annotated[tuple[EffectKind, ...], msgspec.Meta(max_length=MOST_KINDS)] | None = None
+    further_effects: _Count = 0
     program: Program | None = None
 
 

@@ -24,6 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 # bytes of a digest once unpacked; one with the most transfers that are kept takes less
 LARGEST = 256 << 20
+_LARGEST_ABOUT = 16 << 20
 _ABOUT = "about"
 # fields of arrays are checked against each other only where there are as many as one may have
 _MOST_ROWS = 1 << 22
@@ -135,6 +136,8 @@ def decoded(content: bytes) -> Digest:
 def _about_of(text: NDArray[Any] | None) -> About:
     if text is None or text.dtype != np.uint8 or text.ndim != 1:
         raise ValueError("it does not say what it is")
+    if len(text) > _LARGEST_ABOUT:
+        raise ValueError(f"it says more than {_LARGEST_ABOUT:,} bytes of itself")
     try:
         head = msgspec.json.decode(text.tobytes(), type=dict[str, Any])
         if head.get("schema") != SCHEMA:

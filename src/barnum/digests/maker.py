@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from barnum import __version__
 from barnum._sequences import EdgeCounter, TransferFilter
 from barnum.digests.digest import SCHEMA, About, Digest, Program, Taken, Ways
+from barnum.digests.effects import EffectKinds
 from barnum.errors import SampleError, TraceError
 from barnum.evaluations.header import Source
+from barnum.evidence import EvidenceFinder
 from barnum.paths import RESTARTS, Blocks, Chunk, Gap, Learn, PathReader
 from barnum.paths.outcome import WholePath, source_of
 from barnum.samples import Sample, read_meta
@@ -33,14 +36,29 @@ class DigestMaker:
     Blocks are numbered as in the path, whose table may grow: all that a chunk names must be known before.
     """
 
-    def __init__(self, learn: Learn | None = None) -> None:
-        """``learn``: kinds of transfers that the digest is to hold (default: Learn())."""
+    def __init__(self, sample: Sample, bin_dir: Path | None = None, *, learn: Learn | None = None) -> None:
+        """Prepare for the path of a sample.
+
+        Args:
+            sample: the sample.
+            bin_dir: folder of the images; without it, evidence that takes them is left out.
+            learn: kinds of transfers that the digest is to hold (default: Learn()).
+
+        Raises:
+            SampleError: what the sample says of itself is broken.
+        """
+        self._sample = sample
         self._learn = learn or Learn()
+        noted = sample.effects
+        self._more = None if noted is None else sum(noted.more.values())
+        self._effects = EffectKinds(() if noted is None else noted.effects)
+        self._evidence = EvidenceFinder(sample, bin_dir)
         restart = np.zeros(256, np.bool_)
         restart[list(RESTARTS)] = True
         self._filter = TransferFilter(restart)
         self._counter = EdgeCounter()
-        self._blocks = _Table()
+        self._table = _Table()
+        self._blocks: Blocks | None = None
         self._modules: dict[int, str | None] = {}
         self._steps = self._transfers = 0
         # by step, how many transfers end before it
@@ -51,11 +69,13 @@ class DigestMaker:
     @property
     def known(self) -> int:
         """Number of blocks of the table that are known."""
-        return len(self._blocks.kind)
+        return len(self._table.kind)
 
-    def extend(self, blocks: Blocks) -> None:
-        """The next blocks of the table."""
-        self._blocks.add(blocks, self._learn)
+    def extend(self, table: Blocks) -> None:
+        """The table of blocks, which has grown."""
+        blocks = table.part(self.known, len(table))
+        self._blocks = table
+        self._table.add(blocks, self._learn)
         upper = (blocks.bbid >> np.uint64(32)).astype(np.int64)
         _, at = np.unique(upper, return_index=True)
         for row in at.tolist():
@@ -65,12 +85,15 @@ class DigestMaker:
     def add(self, chunk: Chunk, spawn: int | None = None) -> None:
         """The next steps of the path. ``spawn`` is the step before which the run first started another
         process, as soon as it is known, at latest with the chunk in which it lies."""
-        table = self._blocks
+        table = self._table
         source, target, position, first, entry = self._filter.add(table.role, chunk.block, chunk.gap)
         self._counter.add(
             table.site, table.target, table.kind, source, target, first.view(np.bool_), entry, position
         )
         self._note(chunk, position)
+        self._effects.add(chunk, table.kind, position, self._transfers)
+        if self._blocks is not None:
+            self._evidence.add(self._blocks, chunk)
         end = self._steps + len(chunk.block)
         if self._cut is None and spawn is not None and spawn <= end:
             self._cut = self._count_before(position, spawn)
@@ -95,13 +118,15 @@ class DigestMaker:
             step = self._steps + at
             self._before.setdefault(step, self._count_before(position, step))
 
-    def done(self, sample: Sample, path: WholePath) -> Digest:
+    def done(self, path: WholePath) -> Digest:
         """The digest, after the last chunk.
 
         Raises:
             TraceError: the run has more distinct transfers than a digest holds.
         """
+        sample = self._sample
         source = source_of(path, sample.folder)
+        effects = self._effects.done(path.gaps)
         whole, ways, edges, entries, lengths, per_edge, per_way, step = self._counter.done()
         if max(len(whole[0]), len(ways[0])) > MOST:
             raise TraceError(f"{sample.folder}: has more than {MOST:,} distinct transfers")
@@ -125,6 +150,9 @@ class DigestMaker:
             intact=None if source.intact is None else self._before.get(source.intact),
             modules=tuple(sorted(self._modules.items())),
             source=source,
+            evidence=self._evidence.done(path.gaps, truncated=source.truncated),
+            effects=None if self._more is None else effects,
+            further_effects=self._effects.further + (self._more or 0),
             program=_program_of(sample),
         )
         return Digest(about, taken, _ways_of(rows, place, ways, entries, per_way))
@@ -201,15 +229,15 @@ def _program_of(sample: Sample) -> Program | None:
         return None
 
 
-def digest_of_path(sample: Sample, path: PathReader, learn: Learn | None = None) -> Digest:
-    """The digest of a path that is in a file.
+def digest_of_path(sample: Sample, path: PathReader, bin_dir: Path | None = None) -> Digest:
+    """The digest of a path that is in a file; ``bin_dir`` is the folder of images.
 
     Raises:
         ParsedTraceError: the file is broken.
         TraceError: the run has more distinct transfers than a digest holds.
     """
-    maker = DigestMaker(learn)
+    maker = DigestMaker(sample, bin_dir)
     maker.extend(path.blocks)
     for chunk in path.chunks():
         maker.add(chunk, path.spawn)
-    return maker.done(sample, path)
+    return maker.done(path)

@@ -12,7 +12,7 @@ from barnum.errors import SampleError, TraceError
 from barnum.files import output_error
 from barnum.paths import Chunk
 from barnum.paths.outcome import WholePath
-from barnum.paths.preprocess import Ended, Followed, Request, Reread, Result, beside, deadline, preprocess
+from barnum.paths.preprocess import Ended, Followed, Request, Result, beside, deadline, preprocess
 from barnum.samples import Sample
 
 _log = logging.getLogger("barnum.preprocess")
@@ -21,20 +21,21 @@ _log = logging.getLogger("barnum.preprocess")
 class _Digesting:
     """Makes the digest of a path that goes by, and writes it; see paths.preprocess.Watch."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, request: Request, file: Path) -> None:
         self._file = file
-        self._maker = DigestMaker()
+        sample = Sample.open(Path(request.folder))
+        self._maker = DigestMaker(sample, Path(request.bin_dir) if request.bin_dir else None)
 
     def follow(self, source: Followed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         maker = self._maker
         for chunk in chunks:
             if len(chunk.block) and int(chunk.block.max()) >= maker.known:
-                maker.extend(source.blocks_from(maker.known))
+                maker.extend(source.blocks)
             maker.add(chunk, source.spawn)
             yield chunk
 
     def done(self, sample: Sample, path: WholePath) -> None:
-        write_digest(self._file, self._maker.done(sample, path))
+        write_digest(self._file, self._maker.done(path))
 
 
 class _OrNone(_Digesting):
@@ -53,7 +54,7 @@ def with_digest(request: Request) -> Result:
     Raises:
         InputError: of the class that fits; the output file, if there is one, is then unusable.
     """
-    return preprocess(request, _OrNone(beside(Path(request.output))))
+    return preprocess(request, _OrNone(request, beside(Path(request.output))))
 
 
 def only_digest(request: Request) -> Result:
@@ -64,7 +65,7 @@ def only_digest(request: Request) -> Result:
         InputError: of the class that fits.
     """
     sample = Sample.open(Path(request.folder))
-    watch = _Digesting(Path(request.output))
+    watch = _Digesting(request, Path(request.output))
     try:
         parsed = sample.parsed
         if parsed is not None:
@@ -78,7 +79,7 @@ def _of_parsed(sample: Sample, parsed: Path, watch: _Digesting) -> Result:
     from barnum.paths.reader import open_path
 
     path = open_path(parsed)
-    steps = sum(len(chunk.block) for chunk in watch.follow(Reread(path), path.chunks()))
+    steps = sum(len(chunk.block) for chunk in watch.follow(path, path.chunks()))
     watch.done(sample, path)
     return Result(steps=steps)
 

@@ -80,6 +80,7 @@ class Decoding:
         self._done: list[dict[str, Any]] = []
         # of each stream the block of its last step
         self._last: list[int] = []
+        self._known = Blocks.none()
         self._gaps: list[GapDetails] = []
         self._details = 0
         self._causes = np.zeros(len(GAPS), np.int64)
@@ -131,7 +132,11 @@ class Decoding:
     @property
     def blocks(self) -> Blocks:
         """The blocks met so far."""
-        return self.blocks_from(0)
+        known = len(self._known)
+        if len(self.table) > known:
+            new = self._blocks_from(known)
+            self._known = self._known.with_more(new) if known else new
+        return self._known
 
     @property
     def gaps(self) -> GapDetails:
@@ -201,7 +206,7 @@ class Decoding:
 
         def more(known: int) -> RowTexts:
             arrays = self.table.arrays()
-            new = self.blocks_from(known)
+            new = self.blocks.part(known, len(arrays["start"]))
             ends = arrays["end"][known:]
             sizes = (new.length - (ends - new.start)).tolist()
             rows = []
@@ -214,8 +219,7 @@ class Decoding:
 
         return more
 
-    def blocks_from(self, known: int) -> Blocks:
-        """The blocks met so far, without the first ``known`` ones."""
+    def _blocks_from(self, known: int) -> Blocks:
         arrays = {name: column[known:] for name, column in self.table.arrays().items()}
         module, offset, bbid = self._modules.find(arrays["space"], arrays["start"], arrays["kind"])
         return Blocks(

@@ -20,7 +20,6 @@ from barnum.samples import Sample
 
 if TYPE_CHECKING:
     from barnum.paths.decode import Decoding
-    from barnum.paths.reader import PathReader
 
 Format = Literal["parquet", "gz"]
 
@@ -68,14 +67,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Followed(Protocol):
-    """What a path comes from, chunk by chunk."""
+    """What a path comes from, chunk by chunk; its table of blocks may grow meanwhile."""
 
     @property
     def spawn(self) -> int | None: ...
 
-    def blocks_from(self, known: int) -> Blocks:
-        """The blocks met so far, without the first ``known`` ones."""
-        ...
+    @property
+    def blocks(self) -> Blocks: ...
 
 
 class Watch(Protocol):
@@ -114,20 +112,6 @@ class Ended:
         streams = decoding.streams
         first = streams[0]["steps"] if streams else decoding.steps
         return cls(decoding.steps, first, decoding.spawn, decoding.header(), decoding.gaps)
-
-
-class Reread:
-    """A path that is read from a file, whose table of blocks is known from the start."""
-
-    def __init__(self, path: PathReader) -> None:
-        self._path = path
-
-    @property
-    def spawn(self) -> int | None:
-        return self._path.spawn
-
-    def blocks_from(self, known: int) -> Blocks:
-        return self._path.blocks if not known else self._path.blocks.part(known, len(self._path.blocks))
 
 
 def preprocess(request: Request, watch: Watch | None = None) -> Result:
@@ -196,7 +180,7 @@ def _convert(sample: Sample, request: Request, output: FilePath, watch: Watch) -
             f"{sample.folder}: rows need the raw trace: {other_format.name} holds no instruction texts"
         )
     chunks, stopped = _until(reader.chunks(), deadline(request.timeout))
-    chunks = watch.follow(Reread(reader), chunks)
+    chunks = watch.follow(reader, chunks)
 
     def header() -> dict[str, Any]:
         return {**reader.header, "name": sample.name, "label": sample.label, "truncated": stopped()}

@@ -80,6 +80,35 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started: _Index | None = None
     cut: bool = False
 
+    def __str__(self) -> str:
+        """The call as a line of C, nearly."""
+        parts = [
+            _name(self.path, self.folder),
+            _name(self.target, self.target_folder),
+            self.address,
+            None if self.arguments is None else self._words(),
+            self.flags,
+            *(
+                f"{name}={value:#o}" if name == "mode" else f"{name}={value}"
+                for name, value in self.values.items()
+            ),
+        ]
+        returned = self.error or ("?" if self.result is None else str(self.result))
+        started = "" if self.started is None else f" (process {self.started})"
+        return f"{self.call}({', '.join(part for part in parts if part)}) = {returned}{started}"
+
+    def _words(self) -> str:
+        words = [f'"{word}"' for word in self.arguments or ()]
+        if self.left_out:
+            words.append(f"and {self.left_out:,} more")
+        return f"[{', '.join(words)}]"
+
+
+def _name(text: str | None, folder: str | None) -> str | None:
+    if text is None:
+        return None
+    return f'"{text}"' + (f' in "{folder}"' if folder else "")
+
 
 class Effects(msgspec.Struct, frozen=True, kw_only=True):
     """The effects of a run, in the order in which they began: the first ``MAX_EFFECTS`` of them at most.
