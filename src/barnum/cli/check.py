@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from barnum.detector.check import Checked
 
 _ANOMALOUS = 3
+# findings and effects that are told of a document
+_MOST_LINES = 5
 
 
 @click.command(
@@ -156,6 +159,8 @@ class _Told:
                     click.echo(f"differs: {printable(sentence)}", err=True)
             name = printable(storable(checked.path.name))
             click.echo(f"{name}: {_line(judged) if judged else 'error: ' + printable(checked.error or '')}")
+            for shown in _shown(judged) if judged and judged.verdict == "anomalous" else ():
+                click.echo(f"    {printable(shown)}")
         sys.stdout.flush()
 
     def exit_code(self, fail_on_anomaly: bool) -> int:
@@ -181,9 +186,22 @@ def _line(judged: JudgedRun) -> str:
             words.append(f"p = {judged.p_value:.3g}")
     if judged.incomplete:
         words.append(f"though incomplete: {judged.incomplete}")
-    if judged.where is not None and judged.verdict == "anomalous":
+    if judged.because == "evidence":
+        words.insert(1, "by evidence")
+    elif judged.where is not None and judged.verdict == "anomalous":
         words.append(f"at {judged.where.text()}")
     return printable(", ".join(words))
+
+
+def _shown(judged: JudgedRun) -> Iterator[str]:
+    """What the run shows that no nominal run does, a line each."""
+    for what, some in (("evidence", judged.evidence), ("effect", judged.effects)):
+        for each in some[:_MOST_LINES]:
+            # evidence says at which step it is
+            at = f" at step {each.step:,}" if what == "effect" and each.step is not None else ""
+            yield f"{what}{at}: {each.text}"
+        if len(some) > _MOST_LINES:
+            yield f"{len(some) - _MOST_LINES} more"
 
 
 def _document(checked: Checked) -> dict[str, Any]:
