@@ -99,17 +99,21 @@ nb::tuple decoder_read(Decoder& decoder, int64_t limit) {
     const size_t n = std::min<size_t>(static_cast<size_t>(limit), kMaxRead);
     Memory<uint32_t> ids;
     Memory<uint8_t> gaps;
+    Memory<uint32_t> turns;
     Output out;
     {
         const nb::gil_scoped_release release;
         ids = allocate<uint32_t>(n);
         gaps = allocate<uint8_t>(n, true);
+        turns = allocate<uint32_t>(n);
         out.ids = ids.get();
         out.gaps = gaps.get();
+        out.turns = turns.get();
         out.limit = n;
         decoder.read(out);
     }
-    return nb::make_tuple(array_of(std::move(ids), out.size), array_of(std::move(gaps), out.size));
+    return nb::make_tuple(array_of(std::move(ids), out.size), array_of(std::move(gaps), out.size),
+                          array_of(std::move(turns), out.turned));
 }
 
 nb::list decoder_gaps(const Decoder& decoder) {

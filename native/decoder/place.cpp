@@ -129,6 +129,7 @@ void Walker::make_room() {
 }
 
 void Walker::emit(const Node& node, Output& out) {
+    out.turns[out.turned++] = static_cast<uint32_t>(out.size);
     out.ids[out.size] = node.id;
     out.gaps[out.size] = static_cast<uint8_t>(gap_);
     ++out.size;

@@ -137,10 +137,18 @@ void Walker::run_fast(Source& source, Output& out) {
     uint32_t* const first = out.ids + out.size;
     uint32_t* const limit = out.ids + out.limit;
     uint32_t* at = first;
+    uint32_t* turn = out.turns + out.turned;
     uint64_t instructions = 0;
     uint64_t quiet = quiet_;
     int answer = 0;
 
+    const auto turns = [&] { *turn++ = static_cast<uint32_t>(at - out.ids); };
+    const auto done = [&] {
+        out.size += static_cast<size_t>(at - first);
+        out.turned = static_cast<size_t>(turn - out.turns);
+        statistics_.blocks += static_cast<uint64_t>(at - first);
+        statistics_.instructions += instructions;
+    };
     const auto link = [&](Node*& slot, uint64_t ip) {
         if (slot == nullptr) slot = cache.get(ip & mask);
         return slot;
@@ -161,12 +169,16 @@ void Walker::run_fast(Source& source, Output& out) {
             case Flow::jump:
                 if (quiet + 1 >= kQuiet) goto out;  // perhaps an endless loop: step() finds out
                 ++quiet;
-                if (node->flow == Flow::call) stack_.push(node->next, node);
+                if (node->flow == Flow::call) {
+                    stack_.push(node->next, node);
+                    turns();
+                }
                 *at++ = node->id;
                 instructions += node->count;
                 next = link(node->after[1], node->target);
                 break;
             case Flow::ret: {
+                turns();
                 *at++ = node->id;
                 instructions += node->count;
                 quiet = 0;
@@ -192,6 +204,7 @@ void Walker::run_fast(Source& source, Output& out) {
             case Flow::icall:
             case Flow::indirect:
             case Flow::far:
+                turns();
                 *at++ = node->id;
                 instructions += node->count;
                 quiet = 0;
@@ -214,9 +227,7 @@ void Walker::run_fast(Source& source, Output& out) {
                 goto out;
         }
         if (next == nullptr) {
-            out.size += static_cast<size_t>(at - first);
-            statistics_.blocks += static_cast<uint64_t>(at - first);
-            statistics_.instructions += instructions;
+            done();
             node_ = node;
             ip_ = from_ = node->start;
             quiet_over();
@@ -228,9 +239,7 @@ void Walker::run_fast(Source& source, Output& out) {
         if (cache.full()) break;
     }
 out:
-    out.size += static_cast<size_t>(at - first);
-    statistics_.blocks += static_cast<uint64_t>(at - first);
-    statistics_.instructions += instructions;
+    done();
     if (at != first) from_ = node->start;
     node_ = node;
     ip_ = node->start;

@@ -46,6 +46,10 @@ struct Statistics {
 struct Output {
     uint32_t* ids = nullptr;
     uint8_t* gaps = nullptr;  // zeroed by the caller
+    // indices of steps: of all whose block ends with a call, a return, an indirect or a far branch, and of some others;
+    // room for limit of them
+    uint32_t* turns = nullptr;
+    size_t turned = 0;
     size_t size = 0;
     size_t limit = 0;
     bool full() const { return size >= limit; }

@@ -95,13 +95,20 @@ nb::tuple edges_done(barnum::EdgeCounter& self) {
                           moved(counts.entered), moved(counts.steps));
 }
 
-nb::tuple filtered(barnum::TransferFilter& self, InArray<uint8_t> roles, InArray<uint32_t> block,
-                   InArray<uint8_t> gap) {
+nb::tuple filtered(barnum::TransferFilter& self, InArray<uint8_t> roles, InArray<uint32_t> block, InArray<uint8_t> gap,
+                   std::optional<InArray<uint32_t>> turns) {
     if (gap.shape(0) != block.shape(0)) throw nb::value_error("block and gap are of different lengths");
     barnum::TransferColumns found;
     {
         nb::gil_scoped_release release;
-        found = self.add(roles.data(), roles.shape(0), block.data(), gap.data(), block.shape(0));
+        barnum::Steps steps{block.data(), gap.data(), block.shape(0)};
+        if (turns) {
+            // of no turns at all the array may have no memory
+            static const uint32_t none = 0;
+            steps.turns = turns->shape(0) != 0 ? turns->data() : &none;
+            steps.turned = turns->shape(0);
+        }
+        found = self.add(roles.data(), roles.shape(0), steps);
     }
     return nb::make_tuple(moved(found.source), moved(found.target), moved(found.position), moved(found.first),
                           moved(found.entry));
@@ -160,7 +167,7 @@ void bind_learning(nb::module_& module) {
                 new (self) barnum::TransferFilter(restart.data());
             },
             nb::arg("restart"))
-        .def("add", &filtered, nb::arg("roles"), nb::arg("block"), nb::arg("gap"));
+        .def("add", &filtered, nb::arg("roles"), nb::arg("block"), nb::arg("gap"), nb::arg("turns") = nb::none());
     module.def(
         "distinct",
         [](InArray<uint64_t> values) {

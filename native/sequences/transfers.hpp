@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "../common/picking.hpp"
+
 namespace barnum {
 
 // what a block does: see Learn.roles() in paths/filters.py
@@ -28,23 +30,27 @@ struct TransferColumns {
     }
 };
 
+// the next steps of a path; turns, where they are told: see Chunk in paths/blocks.py
+struct Steps {
+    const uint32_t* block;
+    const uint8_t* gap;
+    size_t size;
+    const uint32_t* turns = nullptr;
+    size_t turned = 0;
+};
+
 class TransferFilter {
 public:
     // restart: of 256 causes of gaps, after which the history says nothing about what follows
     explicit TransferFilter(const bool* restart);
 
     // the transfers that end in the next steps of the path. Throws std::out_of_range where a step names a block
-    // without a role; what was added before stays
-    TransferColumns add(const uint8_t* roles, size_t blocks, const uint32_t* block, const uint8_t* gap, size_t size);
+    // without a role, or turns are none; what was added before stays
+    TransferColumns add(const uint8_t* roles, size_t blocks, const Steps& steps);
 
 private:
-    static constexpr size_t PIECE = 4096;  // steps that are looked through at a time
-
-    // appends the transfers that end in the steps begin to end, at most PIECE
-    void pick(TransferColumns& found, const uint8_t* roles, const uint32_t* block, const uint8_t* gap, size_t begin,
-              size_t end);
-
     bool restart_[256];
+    Picked picked_;
     bool begun_ = false;
     bool pending_ = true;   // whether there was a restart since the last transfer
     uint32_t last_ = 0;     // the block of the last step

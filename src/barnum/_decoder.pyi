@@ -90,13 +90,15 @@ class Decoder:
     def feed(self, data: bytes | bytearray | memoryview, final: bool = False) -> None:
         """Add raw packets; `final` says that these are the last. ValueError when fed after that."""
 
-    def read(self, limit: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-        """The next steps, at most `limit` (and at most 16 Mi): block numbers and gap codes.
+    def read(self, limit: int) -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.uint32]]:
+        """The next steps, at most `limit` (and at most 16 Mi): block numbers, gap codes, and turns.
 
         Empty arrays: more must be fed; after `final`, the end.
         gap: 0 a transfer from the step before, 1 start of the stream, 2 tracing was off, 3 asynchronous
         event, 4 overflow, 5 lost (bad packets, or they do not fit the code), 6 unmapped code, 7 the code
         changed in the middle of the block.
+        turns: indices of steps, ascending, among which are all whose block ends with a call, a return, an
+        indirect or a far branch, and all without known code.
         """
 
     def gaps(self) -> list[tuple[int, int, int, int, int]]:

@@ -68,15 +68,20 @@ class TransferFilter:
     def __init__(self, restart: NDArray[np.bool_]) -> None:
         """``restart`` bool[256]: causes of gaps after which the history says nothing about what follows."""
     def add(
-        self, roles: NDArray[np.uint8], block: NDArray[np.uint32], gap: NDArray[np.uint8]
+        self,
+        roles: NDArray[np.uint8],
+        block: NDArray[np.uint32],
+        gap: NDArray[np.uint8],
+        turns: NDArray[np.uint32] | None = None,
     ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], _U64, NDArray[np.uint8], NDArray[np.int32]]:
         """The m transfers that end in the next n steps of the path, ``block`` u32[n] behind ``gap`` u8[n], as
         in paths.Transfers: source u32[m], target u32[m], position u64[m], first u8[m], entry i32[m].
-        ``roles`` u8[k] are those of Learn.roles(). Releases the interpreter's lock.
+        ``roles`` u8[k] are those of Learn.roles(); ``turns`` u32[t] those of a Chunk, where all blocks with a
+        role are among them. Releases the interpreter's lock.
 
         Raises:
             ValueError: ``block`` and ``gap`` are of different lengths.
-            IndexError: a step names a block without a role.
+            IndexError: a step names a block without a role, or turns are no steps in their order.
         """
 
 def distinct(values: _U64) -> tuple[_U64, _I64]:

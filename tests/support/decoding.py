@@ -38,7 +38,7 @@ class Recorded:
 def drain(decoder: Decoder, limit: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     ids, gaps = [], []
     while True:
-        some_ids, some_gaps = decoder.read(limit)
+        some_ids, some_gaps, _ = decoder.read(limit)
         assert len(some_ids) == len(some_gaps) <= limit
         if not len(some_ids):
             return ids, gaps

@@ -86,7 +86,9 @@ class DigestMaker:
         """The next steps of the path. ``spawn`` is the step before which the run first started another
         process, as soon as it is known, at latest with the chunk in which it lies."""
         table = self._table
-        source, target, position, first, entry = self._filter.add(table.role, chunk.block, chunk.gap)
+        source, target, position, first, entry = self._filter.add(
+            table.role, chunk.block, chunk.gap, None if self._learn.jmp else chunk.turns
+        )
         self._counter.add(
             table.site, table.target, table.kind, source, target, first.view(np.bool_), entry, position
         )

@@ -79,11 +79,16 @@ class Blocks:
 
 
 class Chunk(NamedTuple):
-    """A stretch of a path: ``block`` u32[n], ``gap`` u8[n] (see kinds.Gap), ``stream`` u16[n]."""
+    """A stretch of a path: ``block`` u32[n], ``gap`` u8[n] (see kinds.Gap), ``stream`` u16[n].
+
+    ``turns`` u32[t], where they are told, are indices of steps, ascending: of all whose block ends with a
+    call, a return, an indirect or a far branch, or has no known code, and of some others.
+    """
 
     block: U32
     gap: U8
     stream: U16
+    turns: U32 | None = None
 
     @classmethod
     def empty(cls) -> Chunk:

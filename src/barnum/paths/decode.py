@@ -257,7 +257,7 @@ class Decoding:
                     prefix.feed(piece)
                 while True:
                     # once the time is over, one more step shows whether the path was whole by then
-                    block, gap = decoder.read(1 if self._late else _STEPS)
+                    block, gap, turns = decoder.read(1 if self._late else _STEPS)
                     if not len(block):
                         break
                     if self._late:
@@ -269,7 +269,7 @@ class Decoding:
                     # known before the chunk in which it lies
                     if prefix and (steps := prefix.follow(self.steps - first)) is not None:
                         self.spawn = first + steps
-                    yield Chunk(block, gap, np.full(len(block), number, np.uint16))
+                    yield Chunk(block, gap, np.full(len(block), number, np.uint16), turns)
                     self._late = stop()
                 self._late = self._late or stop()
         finally:
