@@ -557,6 +557,26 @@ def test_files_that_the_command_line_names(tmp_path, escape):
         assert said == ["more|" if words else "No such file or directory", "No such file or directory"]
 
 
+def test_the_name_of_a_document_shows_no_further_file(tmp_path, escape):
+    secret = document(tmp_path, "secret\n", "secret.txt")
+    folder = tmp_path / f"x={secret.parent}"
+    folder.mkdir(parents=True)
+    file = document(folder, f"read {secret}\n", "secret.txt")
+    done = trace(tmp_path, "--sandbox", "--malicious", file, "--", escape, "{}")
+    assert done.returncode == 0, done.stderr
+    [sample] = samples(tmp_path)
+    assert sample.meta.stderr.endswith(": No such file or directory\n")
+
+
+def test_a_document_in_a_folder_of_results(tmp_path, escape):
+    (tmp_path / "extract").mkdir()
+    file = document(tmp_path / "extract", f"read {tmp_path}/extract/document.txt\nlist {tmp_path}/extract\n")
+    done = trace(tmp_path, "--sandbox", "--malicious", "--cd", tmp_path, file, "--", escape, "{}")
+    assert done.returncode == 0, done.stderr
+    [sample] = samples(tmp_path)
+    assert sample.meta.stderr.splitlines()[1].endswith(": document.txt ")
+
+
 def test_a_folder_to_run_in_can_be_read_only(tmp_path, escape):
     (tmp_path / "here").mkdir()
     document(tmp_path / "here", "near\n", "near.txt")

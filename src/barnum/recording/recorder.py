@@ -195,7 +195,7 @@ class Recorder:
         words = [word.replace(PLACEHOLDER, str(path)) for word in settings.command]
         program = self._program or find_program(words[0])
         start = Start("open", status.st_dev, status.st_ino) if settings.start == "open" else Start("exec")
-        view = self._view(path, program, words[1:])
+        view = self._view(path, program)
         ended = self._run(part, view, program, words[1:], start)
         if not (raw / "process_0").exists():
             raise self._without_notes(part, path, program, ended)
@@ -223,15 +223,17 @@ class Recorder:
             return Outcome(path=path, state="skipped", note="was recorded by another run", folder=final)
         return _outcome(path, final, finished, ended, time.monotonic() - began)
 
-    def _view(self, path: Path, program: Program, arguments: list[str]) -> View | None:
+    def _view(self, path: Path, program: Program) -> View | None:
         """What the run on an input may see in the sandbox; None where there is none."""
         settings = self.settings
         if settings.sandbox is None:
             return None
+        # the name of an input, which others may have chosen, names no further file
+        fixed = [word for word in settings.command[1:] if PLACEHOLDER not in word]
         return View(
             sandbox=settings.sandbox,
             programs=(*self.engine.files, program.path),
-            files=(str(path), *named_files((*program.arguments, *arguments), settings.directory)),
+            files=(str(path), *named_files((*program.arguments, *fixed), settings.directory)),
             hidden=(settings.output, settings.bin_dir),
             directory=settings.directory,
         )

@@ -153,14 +153,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         words += [*_system(), *_own(self.sandbox)]
         for folder in self._folders:
             words += ["--ro-bind", folder, folder]
-        for hidden in map(str, self.hidden):
-            if _is_within(hidden, (*SYSTEM, *self._folders)):
-                words += ["--tmpfs", hidden, "--remount-ro", hidden]
+        hidden = [str(folder) for folder in self.hidden if _is_within(str(folder), self._places)]
+        for folder in hidden:
+            words += ["--tmpfs", folder]
         for file in dict.fromkeys(self.programs):
             words += self._shown_program(file)
         for file in dict.fromkeys(self.files):
             words += self._shown(file)
-        words += ["--ro-bind", str(keeper), KEEPER, *_closing(), "--chdir", str(self.directory or WORK), "--"]
+        words += ["--ro-bind", str(keeper), KEEPER, *_closing(hidden)]
+        words += ["--chdir", str(self.directory or WORK), "--"]
         return [*words, "/bin/sh", "-c", _LAST, "sh", *command]
 
     def apart(self, inputs: tuple[bytes, bytes]) -> Apart:
@@ -173,7 +174,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a path that the program had is that of a file which it could not change: one of the
         system's, or of those that it was shown."""
         real = os.path.realpath(path)
-        places = (*SYSTEM, *self._folders, *self.programs, *self.files)
+        places = (*self._places, *self.programs, *self.files)
         return _is_within(real, (*places, *map(os.path.realpath, places)))
 
     @property
@@ -181,15 +182,23 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         directory = (self.directory,) if self.directory else ()
         return tuple(map(str, (*self.sandbox.readable, *directory)))
 
+    @property
+    def _places(self) -> tuple[str, ...]:
+        return (*SYSTEM, *self._folders)
+
+    def _is_there(self, file: str) -> bool:
+        """Whether a file is to be seen without being shown itself."""
+        return _is_within(file, self._places) and not _is_within(file, map(str, self.hidden))
+
     def _shown(self, file: str) -> Iterator[str]:
-        if not _is_within(file, (*SYSTEM, *self._folders)):
+        if not self._is_there(file):
             yield from ("--ro-bind", file, file)
 
     def _shown_program(self, file: str) -> Iterator[str]:
         """At its real place, as memory maps name that, with a link to it from where it was looked for."""
         real = os.path.realpath(file)
         yield from self._shown(real)
-        if real != file and not _is_within(file, (*SYSTEM, *self._folders)):
+        if real != file and not self._is_there(file):
             yield from ("--symlink", real, file)
 
 
@@ -228,9 +237,9 @@ def _own(sandbox: Sandbox) -> list[str]:
     ]  # fmt: skip
 
 
-def _closing() -> list[str]:
+def _closing(hidden: Iterable[str] = ()) -> list[str]:
     # else memory could be filled with files in the root and in /dev, and root change settings of the kernel
-    return [word for place in ("/proc", "/dev", "/") for word in ("--remount-ro", place)]
+    return [word for place in (*hidden, "/proc", "/dev", "/") for word in ("--remount-ro", place)]
 
 
 def _is_within(path: str, places: Iterable[str]) -> bool:

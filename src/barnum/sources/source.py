@@ -53,7 +53,7 @@ class RecordingSource(TraceSource):
         :class:`barnum.recording.Recorder` for an example.
 
         Args:
-            settings: settings of all runs.
+            settings: settings of all runs. Where they ask for a sandbox, the program must run in one.
             options: values of those of ``self.options`` that were given, by name.
 
         Raises:
