@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "recorder.h"
 
-enum { KEY_SIZE = 32, NAME_SIZE = 16 };
+enum { KEY_SIZE = 32, NAME_SIZE = 16, PATIENCE = 60 /* seconds */ };
 
 struct request {
     uint8_t key[KEY_SIZE];
@@ -91,6 +92,10 @@ int keeper_ask(uint32_t what, const char *name, uint64_t size, int *number)
     int connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (connection < 0)
         return -1;
+    /* one that does not answer must not stop the program for ever */
+    struct timeval patience = {PATIENCE, 0};
+    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     int fd = -1;
     if (connect(connection, (struct sockaddr *)&address, sizeof address) == 0 &&
         send(connection, &request, sizeof request, MSG_NOSIGNAL) == (ssize_t)sizeof request)

@@ -45,6 +45,7 @@ _CHUNK = 1 << 20
 # isa-l's first level compresses packets faster than a run makes them
 _LEVEL = 1
 _STDERR_KEPT = 64 << 10
+_MOST_COMPLAINTS = 32
 
 
 class NothingRecordedError(RecordingError):
@@ -273,9 +274,15 @@ def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None, effects: int
         effects=effects,
         sandbox=_sandbox_meta(run.view.sandbox) if run.view else None,
         children=len(work.processes) - 1,
-        lost=(*run.lost, *work.cut, *no_image, *work.complaints),
+        lost=(*run.lost, *work.cut, *no_image, *_first(work.complaints)),
         stderr=run.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),
     )
+
+
+def _first(sentences: list[str]) -> list[str]:
+    """The first sentences; where there are many, as after a fork bomb, the number of the others."""
+    more = len(sentences) - _MOST_COMPLAINTS
+    return sentences if more <= 0 else [*sentences[:_MOST_COMPLAINTS], f"{more:,} more of this kind"]
 
 
 def _sandbox_meta(sandbox: Sandbox) -> SandboxMeta:

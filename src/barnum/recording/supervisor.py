@@ -91,7 +91,8 @@ def _supervise(request: dict[str, Any], libc: Any) -> dict[str, Any]:
             outlived = not timeout
             break
         over = limits.exceeded()
-        for key, _ in selector.select(min(left, limits.interval) if left < math.inf or limits.on else None):
+        wait = min(left, limits.left())
+        for key, _ in selector.select(None if wait == math.inf else wait):
             if key.fd == 0:
                 # nothing more is ever sent: the input was closed
                 killed = True
@@ -172,14 +173,24 @@ class _Limits:
     def __init__(self, memory: int, processes: int) -> None:
         self._memory = memory
         self._processes = processes
-        self.on = bool(memory or processes)
-        self.interval = _INTERVAL if self.on else math.inf
+        self._due = time.monotonic() if memory or processes else math.inf
+
+    def left(self) -> float:
+        """Seconds until it is time to look; infinite where there are no bounds."""
+        return max(self._due - time.monotonic(), 0)
 
     def exceeded(self) -> str:
-        """``memory`` or ``processes`` where a bound is exceeded, else nothing."""
-        if not self.on:
+        """``memory`` or ``processes`` where it is time to look and a bound is exceeded, else nothing."""
+        began = time.monotonic()
+        if began < self._due:
             return ""
-        processes = _descendants()
+        over = self._over(_descendants())
+        # where looking takes long, as there are many processes, it is done less often
+        ended = time.monotonic()
+        self._due = ended + min(max(_INTERVAL, 10 * (ended - began)), 5 * _INTERVAL)
+        return over
+
+    def _over(self, processes: set[int]) -> str:
         if self._processes and sum(map(_threads, processes)) > self._processes + _OWN_PROCESSES:
             return "processes"
         # what forked processes share counts for each of them: looked at closely only where it may be too much
