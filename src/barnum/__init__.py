@@ -25,15 +25,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from barnum.api import (
+        check,
         classify,
         decode,
         evaluate,
         export,
         find_samples,
+        fit,
         judge,
         learn,
+        merge,
         open_detector,
         open_evaluation,
+        open_fitted,
         open_model,
         open_path,
         open_sample,
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
         record,
         write_report,
     )
-    from barnum.detector import Detector, JudgedRun
+    from barnum.detector import Checked, Detector, Fitted, JudgedRun
     from barnum.errors import BarnumError, InputError
     from barnum.evaluations import Evaluation
     from barnum.learning.session import Learned
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _FROM = {
+    "Checked": "barnum.detector",
+    "Fitted": "barnum.detector",
     "Detector": "barnum.detector",
     "Evaluation": "barnum.evaluations",
     "JudgedRun": "barnum.detector",
@@ -70,8 +76,10 @@ _FROM = {
 
 __all__ = [
     "BarnumError",
+    "Checked",
     "Detector",
     "Evaluation",
+    "Fitted",
     "InputError",
     "JudgedRun",
     "Judgement",
@@ -80,15 +88,19 @@ __all__ = [
     "PathReader",
     "Sample",
     "__version__",
+    "check",
     "classify",
     "decode",
     "evaluate",
     "export",
     "find_samples",
+    "fit",
     "judge",
     "learn",
+    "merge",
     "open_detector",
     "open_evaluation",
+    "open_fitted",
     "open_model",
     "open_path",
     "open_sample",

@@ -27,6 +27,7 @@ LISTED = (
     "paths",
     "sequences",
     "evidence",
+    "digests",
     "calls",
     "evaluations",
     "detector",

@@ -13,7 +13,7 @@ import msgspec
 from barnum import evaluations as evaluation_files
 from barnum.api.common import File, Progress, cores, listener_of, name_of
 from barnum.api.opening import open_detector, open_path
-from barnum.detector import Detector, JudgedRun, Reading, judge_with
+from barnum.detector import Cut, Detector, Fitted, JudgedRun, Reading, judge_with, load_any
 from barnum.errors import InputError, OptionsError
 from barnum.evaluations import Evaluation
 from barnum.learning.session import Learned
@@ -198,12 +198,12 @@ def pack(
 
 
 def judge(
-    detector: Detector | File,
+    detector: Detector | Fitted | File,
     sample: File | Sample,
     *,
     bin_dir: File | None = None,
     process: str | None = None,
-    cut: bool = False,
+    cut: Cut | bool = False,
     timeout: float | None = None,
     threads: int | None = None,
 ) -> JudgedRun:
@@ -212,23 +212,27 @@ def judge(
     For many runs open a judge once, which is faster: ``with barnum.detector.judge_with(detector) as judge``.
 
     Args:
-        detector: the detector, or its folder.
+        detector: the detector, or its file or folder.
         sample: a sample, its folder, or a report of a sandbox.
         bin_dir: images of the recorded programs; needed where a sample was not preprocessed.
         process: whose calls, where reports are judged.
-        cut: judge only what came before another process was started.
+        cut: judge only what came before another process was started (True or ``spawn``), or, by a detector
+            of fit(), before the first effect that no nominal run had (``effect``).
         timeout: seconds of decoding.
         threads: None: as many as there are cores.
 
     Raises:
         InputError: the sample cannot be judged; the message says why.
     """
-    opened = detector if isinstance(detector, Detector) else open_detector(detector, cut=cut)
+    opened = detector
+    if not isinstance(opened, Detector | Fitted):
+        opened = load_any(Path(opened), bool(cut))
+    until: Cut | None = cut if isinstance(cut, str) else "spawn" if cut else None
     with judge_with(
         opened,
         bin_dir=None if bin_dir is None else Path(bin_dir),
         process=process,
-        cut=cut,
+        cut=until,
         timeout=timeout,
         threads=threads,
     ) as judging:

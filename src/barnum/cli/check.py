@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from barnum.cli.common import SECONDS, SIZE, ProgramCommand, program_of, set_up_logging, usage_errors
+from barnum.cli.common import (
+    SECONDS,
+    SIZE,
+    ProgramCommand,
+    cut_option,
+    program_of,
+    set_up_logging,
+    usage_errors,
+)
+from barnum.cli.sandbox_options import SandboxChoice, sandbox_options
 from barnum.errors import SomeFailedError
 from barnum.texts import printable, printable_json, storable
 
 if TYPE_CHECKING:
-    from barnum.detector import JudgedRun
+    from barnum.detector import Cut, JudgedRun
     from barnum.detector.check import Checked
 
 _ANOMALOUS = 3
@@ -42,7 +51,7 @@ _MOST_LINES = 5
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the images of programs and libraries.  [default: beside the recordings]",
 )
-@click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
+@cut_option
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at a time."
 )
@@ -57,6 +66,7 @@ _MOST_LINES = 5
     metavar="SIZE",
     help="Stop recording a thread after this many bytes of packets.",
 )
+@sandbox_options(default=True)
 @click.option(
     "--logging",
     "logging_level",
@@ -75,10 +85,11 @@ def command(
     fail_on_anomaly: bool,
     output: Path | None,
     bin_dir: Path | None,
-    cut: bool,
+    cut: Cut | None,
     jobs: int,
     timeout: float,
     max_size: int,
+    sandbox: SandboxChoice,
     logging_level: int,
     detector: Path,
     documents: tuple[Path, ...],
@@ -124,6 +135,7 @@ def command(
         if recordings:
             check_samples(fitted, samples_in(recordings), settings, told.add)
         if files:
+            settings = msgspec.structs.replace(settings, sandbox=sandbox.preferred())
             check(fitted, files, settings, told.add)
     return told.exit_code(fail_on_anomaly)
 

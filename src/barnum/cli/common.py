@@ -91,10 +91,34 @@ class Named(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return str(value)
 
 
+_CUTS = ("spawn", "effect")
+
+
+class CutCommand(click.Command):
+    """Lets ``--cut`` stand alone for ``--cut spawn``, whatever follows it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        whole = []
+        for at, word in enumerate(args):
+            alone = word == "--cut" and (at + 1 == len(args) or args[at + 1] not in _CUTS)
+            whole.append("--cut=spawn" if alone else word)
+        return super().parse_args(ctx, whole)
+
+
+def cut_option(function: Any) -> Any:
+    """Add ``--cut`` to a CutCommand: ``spawn``, ``effect`` or None."""
+    return click.option(
+        "--cut",
+        type=click.Choice(_CUTS),
+        help="Judge only what came before another process was started (spawn; --cut alone means that), or "
+        "before the first effect that no nominal run had.",
+    )(function)
+
+
 _PROGRAM = "barnum.program"
 
 
-class ProgramCommand(click.Command):
+class ProgramCommand(CutCommand):
     """Keeps what follows ``--`` apart: it belongs to the program that is run."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

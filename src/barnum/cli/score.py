@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from barnum.cli.common import SECONDS, ended_like_an_interrupt, set_up_logging, usage_errors
+from barnum.cli.common import (
+    SECONDS,
+    CutCommand,
+    cut_option,
+    ended_like_an_interrupt,
+    set_up_logging,
+    usage_errors,
+)
 from barnum.errors import InputError, SomeFailedError
 from barnum.texts import printable_json, storable
+
+if TYPE_CHECKING:
+    from barnum.detector import Cut
 
 _ANOMALOUS = 3
 
@@ -30,7 +40,7 @@ class _Place(click.Path):
         return super().convert(value, param, ctx)
 
 
-@click.command("score")
+@click.command("score", cls=CutCommand)
 @click.option(
     "--bin-dir",
     type=_Place(file_okay=False),
@@ -42,7 +52,7 @@ class _Place(click.Path):
     help="Whose calls, where reports are judged: a program's file name, a part of its path, or pid:NUMBER.  "
     "[default: the process that runs the submitted file or was given it]",
 )
-@click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
+@cut_option
 @click.option("--timeout", type=SECONDS, help="Seconds of decoding a sample.")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), help="Default: as many as there are cores.")
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 when something is anomalous.")
@@ -59,7 +69,7 @@ class _Place(click.Path):
 def command(
     bin_dir: Path | None,
     process: str | None,
-    cut: bool,
+    cut: Cut | None,
     timeout: float | None,
     threads: int | None,
     fail_on_anomaly: bool,
@@ -86,7 +96,7 @@ def command(
     from barnum.detector import judge_with, load_any
     from barnum.samples import folder_named
 
-    detector = load_any(model, cut)
+    detector = load_any(model, cut is not None)
     places = _each(samples)
     failed, refused, anomalous = 0, 0, False
     with (

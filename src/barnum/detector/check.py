@@ -12,11 +12,11 @@ import msgspec
 
 from barnum.detector.fitted import Fitted
 from barnum.detector.fitted_judge import FittedJudge
-from barnum.detector.judged import JudgedRun
+from barnum.detector.judged import Cut, JudgedRun
 from barnum.digests.digest import Program
 from barnum.digests.notes import Notes
 from barnum.errors import InputError, ModelError
-from barnum.recording import Failure, Outcome, Settings, record_all
+from barnum.recording import Failure, Outcome, Sandbox, Settings, record_all
 from barnum.samples import UNKNOWN, Sample
 from barnum.sources import new_recorder
 from barnum.texts import printable, shortened
@@ -36,6 +36,7 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
         max_bytes: bytes of packets after which recording of a thread stops.
         cut: judge only what came before another process was started.
         jobs: documents that are recorded at a time.
+        sandbox: where the program runs; None: with the rights of the user, on the user's files.
     """
 
     output: Path | None = None
@@ -43,8 +44,9 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     timeout: float | None = None
     max_bytes: int = 1 << 32
-    cut: bool = False
+    cut: Cut | None = None
     jobs: int = 1
+    sandbox: Sandbox | None = None
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,11 +86,12 @@ def differences(notes: Notes, program: Program | None) -> tuple[str, ...]:
         ("cpu", "processor", "libraries choose other code by it"),
         ("start", "start of recording", "what comes before is new"),
         ("engine", "recorder", "it may see the program differently"),
+        ("sandbox", "sandbox", "the program sees other files and settings there"),
     ):
         value = getattr(program, field)
         if value not in {getattr(each, field) for each in known}:
-            others = ", ".join(sorted({str(getattr(each, field)) or "unknown" for each in known}))
-            told.append(f"{what}: {value or 'unknown'}, learnt with {others}: {meaning}")
+            others = ", ".join(sorted({getattr(each, field) or "none" for each in known}))
+            told.append(f"{what}: {value or 'none'}, learnt with {others}: {meaning}")
     if program.command not in {each.command for each in known}:
         told.append(
             f"command line: {shortened(' '.join(program.command))}, learnt with "
@@ -139,6 +142,7 @@ def check(
                 start="open" if program is None else program.start,
                 timeout=settings.timeout,
                 max_bytes=settings.max_bytes,
+                sandbox=settings.sandbox,
             ),
             {"cpu": program.cpu or None} if program else {},
         )

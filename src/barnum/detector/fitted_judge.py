@@ -10,10 +10,10 @@ import msgspec
 
 from barnum.detector.fitted import Fitted
 from barnum.detector.judge import opened_trace
-from barnum.detector.judged import CodePlace, Judge, JudgedRun, Shown, Where
+from barnum.detector.judged import CodePlace, Cut, Judge, JudgedRun, Shown, Where
 from barnum.digests import Digest
 from barnum.digests.make import digests_of
-from barnum.errors import BarnumError, DigestError
+from barnum.errors import BarnumError, DigestError, OptionsError
 from barnum.evidence import Finding
 from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.samples import Sample
@@ -30,8 +30,12 @@ _MOST_SHOWN = 20
 class FittedJudge(Judge):
     """See judge_with() for the options."""
 
-    def __init__(self, detector: Fitted, cut: bool, bin_dir: Path | None, timeout: float | None) -> None:
+    def __init__(
+        self, detector: Fitted, cut: Cut | None, bin_dir: Path | None, timeout: float | None
+    ) -> None:
         super().__init__()
+        if cut == "effect" and not detector.about.notes.watched:
+            raise OptionsError("--cut effect: the detector was learnt from runs whose effects nobody noted")
         self._detector = detector
         self._cut, self._bin_dir, self._timeout = cut, bin_dir, timeout
 
@@ -62,10 +66,10 @@ class FittedJudge(Judge):
             raise DigestError(
                 "the digest holds other kinds of transfers than the detector knows: make it anew"
             )
-        cut = about.cut if self._cut else None
+        cut, before = self._cut_of(digest)
         run, where = self._run(digest, cut)
         run, verdict = self._by_novelty(digest, run, cut, self._detector.classifier_of(identity))
-        evidence = self._evidence(digest)
+        evidence = self._evidence(digest, before)
         because = "novelty" if verdict.anomalous else None
         alarm = next((each for each in evidence if each.strong), None)
         if alarm is not None and self._detector.alarms and self._counts(digest, alarm, verdict):
@@ -113,10 +117,21 @@ class FittedJudge(Judge):
 
         return judge_incomplete(classifier, run, refusal, max_lost, read)
 
-    def _evidence(self, digest: Digest) -> tuple[Finding, ...]:
-        """Evidence in what is judged that no nominal run shows."""
+    def _cut_of(self, digest: Digest) -> tuple[int | None, int | None]:
+        """How many transfers and steps are judged; None: all."""
+        about = digest.about
+        if self._cut == "spawn":
+            return about.cut, about.source.cut
+        if self._cut == "effect":
+            for effect in self._detector.about.notes.new_effects(about.effects):
+                # they are in their order; behind a loss nothing is known of them
+                if effect.transfers is not None:
+                    return effect.transfers, effect.step
+        return None, None
+
+    def _evidence(self, digest: Digest, end: int | None) -> tuple[Finding, ...]:
+        """Evidence within the first ``end`` steps that no nominal run shows."""
         new = self._detector.about.notes.new_evidence(digest.about.evidence)
-        end = digest.about.source.cut if self._cut else None
         return new if end is None else tuple(each for each in new if each.step < end)
 
     def _counts(self, digest: Digest, alarm: Finding, verdict: Verdict) -> bool:
@@ -153,7 +168,7 @@ class FittedJudge(Judge):
             model="",
             calibration=self._detector.calibration,
             source=source,
-            cut=limit is not None and limit == about.cut,
+            cut=self._cut is not None and limit is not None,
             transfers=transfers,
             wrong=0.0,
             wrong_confidence=0.0,

@@ -12,7 +12,7 @@ from barnum.calls.opened import LONGEST_NAME, Reported, ToJudge
 from barnum.calls.opened import Told as Report
 from barnum.detector.fitted import Fitted, load_fitted
 from barnum.detector.folder import Detector, Reading, load_detector
-from barnum.detector.judged import CallPlace, CodePlace, Judge, JudgedRun, ProcessName, Where
+from barnum.detector.judged import CallPlace, CodePlace, Cut, Judge, JudgedRun, ProcessName, Where
 from barnum.errors import EvaluationError, ImageError, OptionsError, SampleError
 from barnum.evaluations import EvaluationWriter, file_name
 from barnum.evaluations.windows import Surprise, surprisal_window, window_of
@@ -243,14 +243,15 @@ def judge_with(
     *,
     bin_dir: Path | None = None,
     process: str | None = None,
-    cut: bool = False,
+    cut: Cut | None = None,
     timeout: float | None = None,
     threads: int | None = None,
 ) -> Judge:
     """A judge by a detector.
 
     Of traces: ``bin_dir`` is the folder of images of recorded programs, needed where a sample is not
-    preprocessed; ``cut``: judge only what came before another process was started; ``timeout`` in seconds for
+    preprocessed; ``cut``: judge only what came before another process was started (``spawn``), or, by a
+    fitted detector, before the first effect that no nominal run had (``effect``); ``timeout`` in seconds for
     decoding a sample. Of reports: ``process`` says whose calls (a program's file name, a part of its path, or
     pid:NUMBER; None: those of the process that ran the submitted file). ``threads`` None: as many as there
     are cores.
@@ -266,7 +267,9 @@ def judge_with(
         if process is not None:
             raise OptionsError("--process is for calls, this detector judges traces: leave it out")
         return FittedJudge(detector, cut, bin_dir, timeout)
-    given: dict[str, object] = {"--bin-dir": bin_dir, "--timeout": timeout, "--cut": cut or None}
+    given: dict[str, object] = {"--bin-dir": bin_dir, "--timeout": timeout, "--cut": cut}
+    if cut == "effect":
+        raise OptionsError("--cut effect is for detectors by `barnum fit`, which know effects: use --cut")
     judges, other = "calls", "traces"
     if detector.calls is None:
         given, judges, other = {"--process": process}, other, judges
@@ -274,5 +277,5 @@ def judge_with(
         if value is not None:
             raise OptionsError(f"{option} is for {other}, this detector judges {judges}: leave it out")
     if detector.calls is None:
-        return TraceJudge(detector, cores, cut, bin_dir, timeout)
+        return TraceJudge(detector, cores, cut is not None, bin_dir, timeout)
     return CallJudge(detector, cores, detector.calls, process)

@@ -7,9 +7,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
+
+# up to where a run is judged: before it started another process, or had an effect that no nominal run has
+Cut = Literal["spawn", "effect"]
 
 
 class CodePlace(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         start: ``open`` where recording began when the document was opened, else ``exec``.
         engine: name of what recorded.
         cpu: the model of processor that the program saw; empty where that is not known.
+        sandbox: the program that made the sandbox in which it ran; empty where it ran in none.
         images: of each mapped file by path the first 32 hexadecimal digits of its SHA-256.
     """
 
@@ -41,6 +42,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     start: str
     engine: str
     cpu: str = ""
+    sandbox: str = ""
     images: dict[str, str] = {}
 
     @classmethod
@@ -52,6 +54,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
             start=meta.start,
             engine=meta.engine.name,
             cpu=meta.engine.cpu,
+            sandbox="" if meta.sandbox is None else meta.sandbox.program,
             images=images,
         )
 

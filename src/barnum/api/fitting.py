@@ -1,0 +1,146 @@
+"""Learns detectors from digests, and checks documents by them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from barnum.api.common import File, Progress, cores, listener_of, name_of
+from barnum.detector import Checked, CheckSettings, FitSettings, Fitted, merged, save_fitted
+from barnum.errors import EngineError
+from barnum.samples import Sample
+
+
+def fit(
+    samples: File | Iterable[File | Sample],
+    output: File | None = None,
+    *,
+    calibrate: Iterable[File | Sample] = (),
+    add_to: Fitted | File | None = None,
+    false_alarm_rate: float | None = None,
+    bin_dir: File | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Learn a detector from the benign ones of samples; see `barnum fit`.
+
+    Args:
+        samples: samples, or folders of samples.
+        output: file to which the detector is written; one that is there is replaced.
+        calibrate: further samples whose benign ones are not learnt, but scored to compare others with.
+        add_to: a detector to which the runs are added.
+        false_alarm_rate: share of nominal runs that may be called anomalous. None: 1 %, or the least that the
+            number of runs allows.
+        bin_dir: folder of the images, for samples that are not preprocessed.
+        jobs: samples that are worked on at a time; None: as many as there are cores.
+
+    Raises:
+        SetsError: there is no benign sample that can be learnt from.
+        ModelError: a run was learnt already.
+        EvaluationError: the rate takes more runs.
+    """
+    from barnum.detector.learn import fit_samples
+
+    if isinstance(samples, str | os.PathLike):
+        samples = [samples]
+    settings = FitSettings(
+        rate=false_alarm_rate,
+        bin_dir=None if bin_dir is None else Path(bin_dir),
+        jobs=jobs or cores(),
+    )
+    learnt, others = _opened(samples), _opened(calibrate)
+    beside = open_fitted(add_to) if isinstance(add_to, str | os.PathLike) else add_to
+    total = sum(sample.benign for sample in (*learnt, *others))
+    with listener_of(progress).progress("fit", total) as advance:
+        fitted, _ = fit_samples(learnt, settings, held_out=others, beside=beside, advance=lambda: advance(1))
+    # a rate that takes more runs is told now
+    _ = fitted.classifier
+    if output is not None:
+        save_fitted(Path(output), fitted)
+    return fitted
+
+
+def merge(detectors: Iterable[Fitted | File], output: File | None = None) -> Fitted:
+    """One detector of all runs that several were fitted to; see `barnum merge`.
+
+    Raises:
+        ModelError: they judge differently, or have learnt the same run.
+    """
+    fitted = merged([each if isinstance(each, Fitted) else open_fitted(each) for each in detectors])
+    if output is not None:
+        save_fitted(Path(output), fitted)
+    return fitted
+
+
+def check(
+    detector: Fitted | File,
+    documents: File | Iterable[File],
+    *,
+    output: File | None = None,
+    command: Sequence[str] = (),
+    timeout: float | None = 600,
+    sandbox: bool = True,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[Checked]:
+    """Let a detector's program open documents, and judge what it did; see `barnum check`.
+
+    Args:
+        detector: the detector, or its file.
+        documents: files, or folders of files.
+        output: folder in which the recordings are kept; None: they are removed.
+        command: another program and its arguments, ``{}`` being the document.
+        timeout: seconds after which a run is ended.
+        sandbox: whether it runs in a sandbox; without, it runs with your rights, on your files.
+        jobs: documents that are recorded at a time.
+
+    Returns:
+        What became of each document, in the order in which they were done.
+
+    Raises:
+        EngineError: no program can be recorded here, or there can be no sandbox.
+        ModelError: the detector does not know its program.
+    """
+    from barnum.detector.check import check as check_documents
+    from barnum.recording import Sandbox, list_inputs, sandbox_state
+
+    state: Sandbox | str | None = sandbox_state() if sandbox else None
+    if isinstance(state, str):
+        raise EngineError(f"no sandbox: {state}")
+    named = [documents] if isinstance(documents, str | os.PathLike) else documents
+    files = list_inputs([Path(file) for file in named])
+    settings = CheckSettings(
+        output=None if output is None else Path(output),
+        command=tuple(command),
+        timeout=timeout,
+        sandbox=state,
+        jobs=jobs,
+    )
+    found: list[Checked] = []
+    opened = detector if isinstance(detector, Fitted) else open_fitted(detector)
+    with listener_of(progress).progress("check", len(files)) as advance:
+
+        def add(checked: Checked) -> None:
+            found.append(checked)
+            advance(1)
+
+        check_documents(opened, files, settings, add)
+    return found
+
+
+def open_fitted(file: File) -> Fitted:
+    """Read a detector that `barnum fit` or fit() has written.
+
+    Raises:
+        ModelError: it is missing, broken, or of another version.
+    """
+    from barnum.detector import load_fitted
+
+    return load_fitted(Path(file))
+
+
+def _opened(places: Iterable[File | Sample]) -> list[Sample]:
+    from barnum.samples import samples_in
+
+    return samples_in([Path(name_of(place)) for place in places])
