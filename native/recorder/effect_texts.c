@@ -159,7 +159,7 @@ void effect_add_texts(struct draft *draft, const char *shape, const uint64_t *a)
             add_words(draft, a[i]);
             break;
         case 'k':
-            add_address(draft, a[i], a[i + 1]);
+            add_address(draft, a[i], (uint32_t)a[i + 1]);
             break;
         case 'm': {
             uint64_t address, size;

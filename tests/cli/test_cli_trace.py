@@ -26,6 +26,7 @@ def test_records_a_sample_folder(tmp_path):
     assert "recorded 1, skipped 0, failed 0 of 1" in done.stdout
     folder = tmp_path / "traces" / hashlib.sha256(b"some text\n").hexdigest()
     assert sorted(entry.name for entry in folder.iterdir()) == [
+        "effects.json",
         "info.txt",
         "mapping.txt.gz",
         "meta.json",

@@ -18,11 +18,13 @@
 #define FIRST "D"
 #define SECOND "S"
 #define THRASHED "rcx", "r11", "memory"
+#define FAR_RETURN "movl %%cs, %%eax\npushq %%rax\nleaq 1f(%%rip), %%rax\npushq %%rax\nlretq\n1:"
 #else
 #define ENTER "int $0x80"
 #define FIRST "b"
 #define SECOND "c"
 #define THRASHED "memory"
+#define FAR_RETURN "pushl %%cs\npushl $1f\nlret\n1:"
 #endif
 
 #define SITE(label, count)                                                                                             \
@@ -78,6 +80,9 @@ int main(int count, char **words)
     /* one after the other, without a branch between them */
     __asm__ volatile(ENTER "\n" ENTER : : "a"(-1) : THRASHED);
     SITE(site_after_two, 0);
+    /* ends far, and stays in the program */
+    __asm__ volatile(FAR_RETURN : : : "eax", "memory");
+    SITE(site_after_return, 0);
     if (pipe(ends) != 0)
         return 1;
     for (int i = 0; i < 3; i++) {

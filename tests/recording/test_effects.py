@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -71,8 +72,19 @@ def seen_by_barnum(sample: Sample) -> list[Seen]:
     return seen
 
 
-def compare(folder: Path, script: str) -> Sample:
-    """Run a script of the shell both ways, each time in the same empty folder; their effects are equal."""
+def by_process(seen: list[Seen]) -> list[list[Seen]]:
+    """The effects of each process, in an order that does not depend on which of them was faster."""
+    processes: dict[int, list[Seen]] = {}
+    for effect in seen:
+        processes.setdefault(effect.process, []).append(effect._replace(process=0))
+    return sorted(processes.values(), key=repr)
+
+
+def compare(folder: Path, script: str, at_once: bool = False) -> Sample:
+    """Run a script of the shell both ways, each time in the same empty folder; their effects are equal.
+
+    ``at_once``: it has several processes that run at once.
+    """
     place = folder / "place"
     place.mkdir()
     command = ("/bin/sh", "-c", f"cd {place}; {script}")
@@ -81,7 +93,10 @@ def compare(folder: Path, script: str) -> Sample:
     place.mkdir()
     sample = record(folder, *command)
     seen = seen_by_barnum(sample)
-    assert seen == expected
+    if at_once:
+        assert by_process(seen) == by_process(expected)
+    else:
+        assert seen == expected
     assert len(expected) > 2
     return sample
 
@@ -96,7 +111,10 @@ SCRIPTS = {
     "touch": "touch a; touch -d 2020-01-01 a b; truncate -s 5 a; echo y >> a; touch absent/c",
     "tar": "mkdir a; echo x > a/b; ln -s b a/c; tar cf a.tar a; rm -r a; tar xf a.tar",
     "dd and find": "dd if=/dev/zero of=a bs=100 count=3; echo x > b; sort -o c b; gzip b; find . -delete",
-    "processes": "true | cat; (exit 3); sleep 9 & kill $!; wait; exec /bin/true",
+    "processes": (
+        "(exit 3); mkfifo never; (: > started; read x < never) & while [ ! -e started ]; do :; done; "
+        "kill $!; wait; exec /bin/true"
+    ),
     "perl": (
         'perl -e \'use IO::Socket::INET; use IO::Socket::UNIX; IO::Socket::INET->new("127.0.0.1:9"); '
         "IO::Socket::UNIX->new(Local => q(s), Listen => 1); rename q(s), qq(t\\n); system(q(true)); exit 1'"
@@ -148,6 +166,14 @@ def check_places(folder: Path, sample: Sample, whole: bool = True) -> None:
     assert path.stream[steps].tolist() == [effect.stream for effect in placed]
 
 
+@needs_strace
+def test_effects_of_processes_that_run_at_once_are_those_that_strace_sees(tmp_path: Path) -> None:
+    script = (
+        "mkdir a b c d; for i in a b c d; do (touch $i/1; mv $i/1 $i/2) & done; wait; ls a | cat > e; rm -r d"
+    )
+    check_places(tmp_path, compare(tmp_path, script, at_once=True))
+
+
 # --- the place, right to the block
 
 
@@ -164,12 +190,17 @@ def check_sites(folder: Path, sample: Sample, program: Path) -> Counter[str]:
     far = path.blocks.kind[path.block] == Kind.FAR
     effects = effects_of(sample)
     counts: Counter[str] = Counter()
+    packets = [gzip.decompress(stream.path.read_bytes()) for stream in sample.streams]
     for effect, step in zip(effects, effect_steps(effects, reader).tolist(), strict=True):
         if effect.path is None or not effect.path.startswith("site_"):
             continue
         label, _, times = effect.path.partition("-")
         assert step >= 0, effect
         assert ends[step] == labels[label], effect
+        assert effect.stream is not None
+        assert effect.offset is not None
+        # TIP.PGD without an address
+        assert packets[effect.stream][effect.offset - 1] == 0x01, effect
         before = far[:step] & (ends[:step] == labels[label]) & (path.stream[:step] == effect.stream)
         assert before.sum() == int(times), effect
         counts[label] += 1
@@ -190,6 +221,7 @@ def test_each_effect_is_at_the_block_that_made_it(start: str, bits: int, tmp_pat
         "site_trap": 1,
         "site_after_trap": 1,
         "site_after_two": 1,
+        "site_after_return": 1,
         "site_child": 3,
         "site_after_alarm": 3,
         "site_among_alarms": 200,
