@@ -75,7 +75,7 @@ def escaped(data: bytes) -> str:
     text = data.decode("utf-8", errors="surrogateescape")
     if text.isprintable() and "\\" not in text:
         return text
-    return "".join(c if c.isprintable() and c != "\\" else _escape_bytes(c) for c in text)
+    return text.translate(_ESCAPES)
 
 
 def unescaped(text: str) -> bytes:
@@ -108,10 +108,24 @@ def _escape(surrogate: re.Match[str]) -> str:
     return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 
-def _escape_bytes(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
-    return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
+class _Escapes(dict[int, str]):
+    """What :func:`escaped` makes of a character, by its number; those of most texts are worked out once."""
+
+    def __missing__(self, number: int) -> str:
+        character = chr(number)
+        if character == "\\":
+            escape = "\\\\"
+        elif character.isprintable():
+            escape = character
+        else:
+            escape = "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
+        # bounded, whatever is escaped
+        if number < 0x10000:
+            self[number] = escape
+        return escape
+
+
+_ESCAPES = _Escapes()
 
 
 def _json_escape(character: str) -> str:

@@ -13,7 +13,8 @@ import msgspec
 from barnum.recording.effect_calls import address_of, numbers_of, result_of
 from barnum.recording.elf import PAGE
 from barnum.recording.raw import RawFolder, RawProcess, open_regular
-from barnum.samples import MAX_EFFECTS, Effect, Effects, ProcessMeta, StreamMeta
+from barnum.samples import Effect, Effects, ProcessMeta, StreamMeta
+from barnum.samples.effects import MAX_EFFECTS, MAX_TEXT
 from barnum.texts import escaped
 
 _MAGIC = b"BRNMEFF1"
@@ -99,13 +100,22 @@ def gather_effects(
             kept += _read_process(raw, process.index, more)
             kept = _trim(kept, more)
     started = _Started(source.processes)
-    effects = []
+    effects: list[Effect] = []
+    broken = size = 0
     for noted in kept:
+        # what cannot be written is not made
+        if size > MAX_TEXT:
+            more[noted.call] += 1
+            continue
         try:
-            effects.append(_effect(noted, source, started))
+            effect = _effect(noted, source, started)
         except (struct.error, ValueError):
             more[noted.call] += 1
-    if broken := len(kept) - len(effects):
+            broken += 1
+            continue
+        effects.append(effect)
+        size += sum(len(getattr(effect, name) or "") for name in _TEXTS.values())
+    if broken:
         raw.complaints.append(f"{broken:,} effects could not be read; they are counted only")
     return Effects(more=dict(more), effects=tuple(effects))
 

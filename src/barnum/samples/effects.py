@@ -14,7 +14,7 @@ from barnum.samples.meta import MAX_PROCESSES, MAX_STREAMS, Meta
 _SCHEMA = 1
 _LIMIT = 64 << 20
 # bytes of JSON that are written: a reader takes more, so that it takes what any version wrote
-_WRITTEN = 56 << 20
+MAX_TEXT = 56 << 20
 MAX_EFFECTS = 1 << 16
 # an escaped byte takes four characters; what is read behind a descriptor may be longer than what was given
 _LONGEST = 4 * 4096
@@ -175,7 +175,7 @@ def write_effects(file: Path, effects: Effects) -> Effects:
     size = 0
     for effect in effects.effects:
         line = _JSON.encode(effect)
-        if len(lines) == MAX_EFFECTS or size + len(line) > _WRITTEN:
+        if len(lines) == MAX_EFFECTS or size + len(line) > MAX_TEXT:
             break
         size += len(line) + 2
         lines.append(line)
