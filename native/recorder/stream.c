@@ -361,8 +361,10 @@ void stream_fork(unsigned vcpu)
         if (s->number < 0) {
             free(s);
         } else {
-            grow_forget(&s->file);
-            grow_forget(&s->log.file);
+            /* the page is shared with the parent, which goes on to use what it says */
+            struct grow file = s->file, log = s->log.file;
+            grow_forget(&file);
+            grow_forget(&log);
             munmap(s, PAGE);
         }
         if (i == vcpu && (s = stream_unborn(i)))
