@@ -128,7 +128,7 @@ int main(int count, char **words)
     if (count > 1 && !strcmp(words[1], "rights")) {
         if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
             return 1;
-        for (int i = 0; i < 2000; i++)
+        for (int i = 0; i < 1000; i++)
             mkdir("of nobody", 0700);
     }
     return 0;

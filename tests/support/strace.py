@@ -36,6 +36,16 @@ _SHAPE = {
     }.items()
     for call in calls.split()
 }
+# names of calls in 32-bit programs
+_SHAPE |= {
+    name: _SHAPE[call]
+    for call, name in {
+        "mmap": "mmap2",
+        "ftruncate": "ftruncate64",
+        "truncate": "truncate64",
+        **{f"{call}": f"{call}32" for call in ("chown", "fchown", "lchown", "setuid", "setgid", "setgroups")},
+    }.items()
+}
 _FORKS = ("fork", "vfork", "clone", "clone3")
 
 
@@ -100,7 +110,7 @@ def _result(call: str, end: re.Match[str] | None) -> str:
 
 def normal_result(call: str, result: int) -> str:
     """A result without what differs from run to run."""
-    return "some" if call in (*_FORKS, "mmap") and result else str(result)
+    return "some" if call in (*_FORKS, "mmap", "mmap2") and result else str(result)
 
 
 def _split(text: str) -> list[str]:
@@ -132,7 +142,7 @@ def _is_effect(call: str, arguments: list[str], pid: int) -> bool:
         return arguments[1] != "0" and int(arguments[0]) != pid
     if call == "tgkill":
         return int(arguments[0]) != pid
-    if call == "mmap":
+    if call in ("mmap", "mmap2"):
         shared = "MAP_ANONYMOUS" in arguments[3] or "MAP_SHARED" in arguments[3]
         return "PROT_EXEC" in arguments[2] and (shared or "PROT_WRITE" in arguments[2])
     return call != "mprotect" or "PROT_EXEC" in arguments[2]
