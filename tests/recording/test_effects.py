@@ -17,14 +17,14 @@ from barnum.recording import Recorder, Settings, find_engine
 from barnum.samples import MAX_EFFECTS, Effect, Sample
 from barnum.texts import unescaped
 from recording import BARNUM, compile_c, document
-from strace import Seen, normal_result, strace
+from strace import Seen, can_strace, normal_result, strace
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 needs_32 = pytest.mark.skipif(
     not any(Path(loader).exists() for loader in ("/usr/lib32/ld-linux.so.2", "/lib/ld-linux.so.2")),
     reason="no 32-bit programs here: install gcc-multilib",
 )
-needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+needs_strace = pytest.mark.skipif(not can_strace(), reason="strace is not installed, or may not trace here")
 
 
 def record(folder: Path, *command: object, **settings: object) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,15 @@ class Seen(NamedTuple):
     texts: tuple[tuple[str, str], ...]
     arguments: tuple[str, ...] | None
     result: str
+
+
+def can_strace() -> bool:
+    """Whether strace is installed, and may look at what it starts."""
+    words = ["strace", "-o", "/dev/null", "true"]
+    return (
+        bool(shutil.which("strace"))
+        and subprocess.run(words, capture_output=True, check=False).returncode == 0
+    )
 
 
 def strace(command: Sequence[str], folder: Path, log: Path) -> list[Seen]:
