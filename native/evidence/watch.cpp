@@ -18,50 +18,75 @@ constexpr uint64_t kSystemCall = 2;  // bytes of the instruction
 
 void Watch::extend(const WatchedBlocks& blocks) {
     const auto append = [&](auto& to, const auto* from) { to.insert(to.end(), from, from + blocks.count); };
-    const size_t known = role_.size();
-    append(start_, blocks.start);
-    append(after_, blocks.after);
     append(site_, blocks.site);
     append(target_, blocks.target);
-    append(function_, blocks.function);
-    append(process_, blocks.process);
     append(role_, blocks.role);
-    append(trait_, blocks.trait);
+    for (size_t i = 0; i < blocks.count; ++i) {
+        known_.push_back({blocks.start[i], blocks.after[i], blocks.function[i], blocks.process[i], blocks.trait[i]});
+        if ((blocks.role[i] & kCall) != 0 && behind_calls_.size() < kMostCalls) {
+            behind_calls_.insert(place(static_cast<uint32_t>(known_.size() - 1), blocks.after[i]));
+        }
+    }
     from_.resize(role_.size(), kNobody);
     when_.resize(role_.size(), 0);
-    for (size_t i = known; i < role_.size(); ++i) {
-        if ((role_[i] & kCall) != 0 && behind_calls_.size() < kMostCalls)
-            behind_calls_.insert(place(static_cast<uint32_t>(i), after_[i]));
-    }
 }
 
 // an address in the process of a block
 uint64_t Watch::place(uint32_t block, uint64_t address) const {
-    return mixed(address + (static_cast<uint64_t>(process_[block]) << 48));
+    return mixed(address + (static_cast<uint64_t>(known_[block].process) << 48));
 }
 
-bool Watch::behind_call(uint32_t block) const { return behind_calls_.contains(place(block, start_[block])); }
+bool Watch::behind_call(uint32_t block) const { return behind_calls_.contains(place(block, known_[block].start)); }
 
 void Watch::add(const uint32_t* block, const uint8_t* gap, const uint16_t* stream, size_t count, uint8_t* verdicts) {
+    if (count == 0) return;
     const uint8_t* const role = role_.data();
+    const uint64_t begin = step_;
     uint8_t before = previous_ == kNobody ? 0 : role[previous_];
     for (size_t i = 0; i < count; ++i) {
         const uint32_t here = block[i];
+        // most steps need nothing
         if ((before | gap[i]) != 0) {
-            if (gap[i] == kStartOfStream || (gap[i] != kNone && stream[i] != stream_)) {
-                end_stream();
-                stream_ = stream[i];
+            Verdict verdict = Verdict::none;
+            if (gap[i] != kNone || i == 0 || !plain(here, before, block[i - 1], verdict)) {
+                look_back(block, gap, i);
+                step_ = begin + i;
+                if (gap[i] == kStartOfStream || (gap[i] != kNone && stream[i] != stream_)) {
+                    end_stream();
+                    stream_ = stream[i];
+                }
+                verdict = follow(here, gap[i]);
             }
-            const Verdict verdict = follow(here, gap[i]);
             ++verdicts_[static_cast<size_t>(verdict)];
             if (verdicts != nullptr) verdicts[i] = static_cast<uint8_t>(verdict);
         }
         before = role[here];
-        before_ = previous_;
-        previous_ = here;
-        connected_ = gap[i] == kNone;
-        ++step_;
     }
+    look_back(block, gap, count);
+    step_ = begin + count;
+}
+
+// a direct call, or a return to the call that waits: whether that is all there is to the transfer
+inline bool Watch::plain(uint32_t block, uint8_t role, uint32_t previous, Verdict& verdict) {
+    if ((role_[block] & kUnknown) != 0) return false;
+    Stack& stack = stacks_.here();
+    if (role == kCall) {
+        stack.push(known_[previous].after, known_[previous].function, Mark::call);
+        return true;
+    }
+    if (role != kReturn || !stack.top_is(Mark::call) || stack.top().address != known_[block].start) return false;
+    if (!switches_.empty()) return false;
+    stack.cut(stack.size() - 1);
+    verdict = Verdict::matched;
+    return true;
+}
+
+// what came before step i of a part
+void Watch::look_back(const uint32_t* block, const uint8_t* gap, size_t i) {
+    if (i == 0) return;
+    before_ = i > 1 ? block[i - 2] : previous_;
+    previous_ = block[i - 1];
+    connected_ = gap[i - 1] == kNone;
 }
 
 void Watch::finish() { end_stream(); }
@@ -70,7 +95,7 @@ void Watch::end_stream() {
     if (previous_ == kNobody) return;
     if (unknown_from_ != kNobody) note(Note::unknown_ended, unknown_from_, previous_, step_ - 1);
     unknown_from_ = kNobody;
-    endings_.push_back({stream_, before_ == kNobody ? previous_ : before_, previous_, step_ - 1, connected_});
+    endings_.push_back({stream_, connected_ ? before_ : previous_, previous_, step_ - 1, connected_});
     previous_ = before_ = kNobody;
     connected_ = false;
     stacks_.clear();
@@ -95,7 +120,7 @@ Verdict Watch::follow(uint32_t block, uint8_t gap) {
     if ((role_[block] & kUnknown) != 0) {
         // noted once it is known whether the program went on from there
         unknown_from_ = previous_;
-        if ((role & kCall) != 0) stacks_.here().push(after_[previous_], function_[previous_], Mark::call);
+        if ((role & kCall) != 0) stacks_.here().push(known_[previous_].after, known_[previous_].function, Mark::call);
         return Verdict::none;
     }
     if ((role & kReturn) != 0) {
@@ -104,12 +129,12 @@ Verdict Watch::follow(uint32_t block, uint8_t gap) {
         if (verdict != Verdict::unknown && switches()) stacks_.here().doubt();
         return verdict;
     }
-    if ((trait_[block] & ~trait_[previous_] & kOutside) != 0) note(Note::outside, previous_, block, step_);
+    if ((known_[block].trait & ~known_[previous_].trait & kOutside) != 0) note(Note::outside, previous_, block, step_);
     if ((role & kFar) != 0) {
         came_back(block);
     } else if ((role & kCall) != 0) {
         if ((role & kIndirect) != 0) call(block);
-        stacks_.here().push(after_[previous_], function_[previous_], Mark::call);
+        stacks_.here().push(known_[previous_].after, known_[previous_].function, Mark::call);
     } else if ((role & kIndirect) != 0) {
         jump(block);
     }
@@ -125,13 +150,13 @@ void Watch::settle_unknown(uint8_t gap) {
 void Watch::interrupted(uint32_t block) {
     Stack& stack = stacks_.here();
     const uint8_t role = role_[previous_];
-    if ((role & kCall) != 0) stack.push(after_[previous_], function_[previous_], Mark::call);
-    if (stack.top_is(Mark::call) && stack.top().address == start_[block]) {
+    if ((role & kCall) != 0) stack.push(known_[previous_].after, known_[previous_].function, Mark::call);
+    if (stack.top_is(Mark::call) && stack.top().address == known_[block].start) {
         stack.cut(stack.size() - 1);
         return;
     }
-    const uint64_t resume = (role & (kCall | kReturn | kIndirect)) != 0 ? 0 : after_[previous_];
-    stack.push(resume, function_[previous_], Mark::signal);
+    const uint64_t resume = (role & (kCall | kReturn | kIndirect)) != 0 ? 0 : known_[previous_].after;
+    stack.push(resume, known_[previous_].function, Mark::signal);
     stack.frames.back().returning = (role & kReturn) != 0;
     handled_by(block);
 }
@@ -139,8 +164,8 @@ void Watch::interrupted(uint32_t block) {
 // code ran that is not traced
 void Watch::hidden(uint32_t block) {
     Stack& stack = stacks_.here();
-    if ((role_[previous_] & kCall) != 0) stack.push(after_[previous_], function_[previous_], Mark::call);
-    const size_t at = stacks_.find_return(start_[block]);
+    if ((role_[previous_] & kCall) != 0) stack.push(known_[previous_].after, known_[previous_].function, Mark::call);
+    const size_t at = stacks_.find_return(known_[block].start);
     if (at != Stacks::kNone) {
         stack.cut(at);
     } else if (!stack.top_is(Mark::hidden)) {
@@ -150,7 +175,7 @@ void Watch::hidden(uint32_t block) {
 
 Verdict Watch::returned(uint32_t block) {
     Stack& stack = stacks_.here();
-    const uint64_t to = start_[block];
+    const uint64_t to = known_[block].start;
     if (stack.top_is(Mark::call) && stack.top().address == to) {
         stack.cut(stack.size() - 1);
         return Verdict::matched;
@@ -171,15 +196,15 @@ Verdict Watch::returned(uint32_t block) {
 Verdict Watch::mismatched(uint32_t block) {
     Stack& stack = stacks_.here();
     if (stacks_.exhausted()) return Verdict::unknown;
-    if (stacks_.resume(start_[block])) return Verdict::resumed;
-    const bool start = (trait_[block] & kStart) != 0;
+    if (stacks_.resume(known_[block].start)) return Verdict::resumed;
+    const bool start = (known_[block].trait & kStart) != 0;
     const bool behind = !start && behind_call(block);
     if (!stack.sure()) {
         if (behind && switches()) leave();
         return Verdict::unknown;
     }
     reached(block);
-    const size_t at = function_[block] != 0 ? stacks_.find_function(function_[block]) : Stacks::kNone;
+    const size_t at = known_[block].function != 0 ? stacks_.find_function(known_[block].function) : Stacks::kNone;
     if (at != Stacks::kNone && !start && !behind) {
         // exceptions end in a function that waits, but not behind its call
         note(Note::unwound, previous_, block, step_);
@@ -189,7 +214,7 @@ Verdict Watch::mismatched(uint32_t block) {
     note(start ? Note::begun : behind ? Note::switched : Note::elsewhere, previous_, block, step_);
     // coroutines and tasks go on with a stack of their own; a function that is begun by a return may be called so
     if (behind) leave();
-    if ((trait_[block] & ~trait_[previous_] & kOutside) != 0) note(Note::outside, previous_, block, step_);
+    if ((known_[block].trait & ~known_[previous_].trait & kOutside) != 0) note(Note::outside, previous_, block, step_);
     return Verdict::elsewhere;
 }
 
@@ -201,7 +226,7 @@ void Watch::leave() {
 // the kernel went on elsewhere than behind the call: a handler begins, or is left
 void Watch::came_back(uint32_t block) {
     Stack& stack = stacks_.here();
-    const uint64_t to = start_[block], behind = after_[previous_];
+    const uint64_t to = known_[block].start, behind = known_[previous_].after;
     if (stack.top_is(Mark::leaving)) {
         if (handlers_.contains(place(block, to)))
             // several were due at once, and the next one begins
@@ -220,7 +245,7 @@ void Watch::came_back(uint32_t block) {
             return;
         }
     }
-    stack.push(behind, function_[previous_], Mark::signal);
+    stack.push(behind, known_[previous_].function, Mark::signal);
     handled_by(block);
 }
 
@@ -230,35 +255,34 @@ void Watch::resumed(uint32_t block) {
     const bool returning = stack.top().returning;
     stack.cut(stack.size() - 1);
     if (!returning) return;
-    const size_t at = stacks_.find_return(start_[block]);
+    const size_t at = stacks_.find_return(known_[block].start);
     if (at != Stacks::kNone) stack.cut(at);
 }
 
 void Watch::handled_by(uint32_t block) {
-    if (handlers_.size() < kMostNotes) handlers_.insert(place(block, start_[block]));
+    if (handlers_.size() < kMostNotes) handlers_.insert(place(block, known_[block].start));
 }
 
 void Watch::call(uint32_t block) {
     reached(block);
-    if (function_[block] != 0 && (trait_[block] & kStart) == 0) note(Note::entry, previous_, block, step_);
+    if (known_[block].function != 0 && (known_[block].trait & kStart) == 0) note(Note::entry, previous_, block, step_);
 }
 
 void Watch::jump(uint32_t block) {
     reached(block);
-    const uint32_t function = function_[block];
-    if (function == 0 || function == function_[previous_] || (trait_[block] & kStart) != 0) return;
+    const uint32_t function = known_[block].function;
+    if (function == 0 || function == known_[previous_].function || (known_[block].trait & kStart) != 0) return;
+    // within one function, which may itself be among those that wait; or an exception
+    if (((known_[block].trait | known_[previous_].trait) & kPart) != 0) return;
     const bool behind = behind_call(block);
-    const bool part = (trait_[block] & kPart) != 0;
     const size_t at = stacks_.find_function(function);
     if (at != Stacks::kNone) {
         // longjmp, or an exception
-        if (!behind && !part) note(Note::jumped, previous_, block, step_);
+        if (!behind) note(Note::jumped, previous_, block, step_);
         stacks_.here().cut(at);
-    } else if (part) {
-        return;  // of a switch, or an exception: the function itself may wait
     } else if (!behind) {
         note(Note::entry, previous_, block, step_);
-    } else if (!stacks_.resume(start_[block])) {
+    } else if (!stacks_.resume(known_[block].start)) {
         note(Note::jump_back, previous_, block, step_);
         leave();
     }

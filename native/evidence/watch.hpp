@@ -98,6 +98,8 @@ public:
     const std::vector<uint64_t>& reached_at() const { return when_; }
 
 private:
+    bool plain(uint32_t block, uint8_t role, uint32_t previous, Verdict& verdict);
+    void look_back(const uint32_t* block, const uint8_t* gap, size_t i);
     Verdict follow(uint32_t block, uint8_t gap);
     void interrupted(uint32_t block);
     void hidden(uint32_t block);
@@ -117,10 +119,16 @@ private:
     void handled_by(uint32_t block);
     uint64_t place(uint32_t block, uint64_t address) const;
 
-    std::vector<uint64_t> start_, after_, site_, target_;
-    std::vector<uint32_t> function_;
-    std::vector<uint16_t> process_;
-    std::vector<uint8_t> role_, trait_;
+    // what is asked of a block at a call or return lies together
+    struct Known {
+        uint64_t start, after;
+        uint32_t function;
+        uint16_t process;
+        uint8_t trait;
+    };
+    std::vector<Known> known_;
+    std::vector<uint8_t> role_;
+    std::vector<uint64_t> site_, target_;
     std::vector<uint32_t> from_;
     std::vector<uint64_t> when_;
     std::unordered_set<uint64_t> behind_calls_;

@@ -70,10 +70,10 @@ class Code:
         end = start + self._blocks.length[block].astype(np.uint64)
         return bool(self._images.changed(int(self._blocks.process[block]), start, end)[0])
 
-    def changed_in_files(self) -> list[int]:
-        """The first block of each file in which some ran that are not as in the file."""
+    def changed_in_files(self) -> list[list[int]]:
+        """Of each file in which blocks ran that are not as in the file, these blocks."""
         blocks = self._blocks
-        first: dict[int, int] = {}
+        found: dict[int, list[int]] = {}
         names = np.array([in_file(name) and name != "[vdso]" for name in blocks.modules] + [False])
         for process in np.unique(blocks.process).tolist():
             here = np.flatnonzero((blocks.process == process) & names[blocks.module] & (blocks.length > 0))
@@ -81,8 +81,8 @@ class Code:
             changed = self._images.changed(process, start, start + blocks.length[here].astype(np.uint64))
             for block in here[changed].tolist():
                 if self._image(block) is not None:
-                    first.setdefault(int(blocks.module[block]), block)
-        return list(first.values())
+                    found.setdefault(int(blocks.module[block]), []).append(block)
+        return list(found.values())
 
     def inside_instructions(self, reached: U32) -> I64:
         """Which of the blocks ``reached`` u32[r] begin inside of an instruction that ran as well."""

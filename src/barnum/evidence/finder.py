@@ -29,7 +29,17 @@ ROLES = {
     Kind.INDIRECT_FAR: _FAR,
     Kind.UNKNOWN: _UNKNOWN,
 }
+_HELD = 1 << 22  # steps, of 7 bytes each
 _NO_LENGTHS = "nothing was looked for: rows of the original do not tell how long blocks are"
+
+
+class Steps(Protocol):
+    """Anything that gives a path: a reader, a Path in memory, or a Decoding, whose blocks grow meanwhile."""
+
+    @property
+    def blocks(self) -> Blocks: ...
+
+    def chunks(self) -> Iterator[Chunk]: ...
 
 
 class EvidenceFinder:
@@ -52,6 +62,9 @@ class EvidenceFinder:
         self._watch = _evidence.Watch()
         self._blocks: Blocks | None = None
         self._imported = False
+        self._path: Steps | None = None
+        self._held: list[Chunk] = []
+        self._held_steps = 0
         self._roles = np.zeros(256, np.uint8)
         for kind, role in ROLES.items():
             self._roles[kind] = role
@@ -81,6 +94,19 @@ class EvidenceFinder:
             self._extend(blocks)
         self._watch.add(chunk.block, chunk.gap, chunk.stream)
 
+    def feed(self, path: Steps, chunk: Chunk) -> None:
+        """The next part of a path whose table of blocks may be growing. Parts are held until they are worth
+        asking for the table, which takes a while; they must not change meanwhile.
+
+        Raises:
+            IndexError, ValueError: as add() does, perhaps for a part that came before.
+        """
+        self._path = path
+        self._held.append(chunk)
+        self._held_steps += len(chunk.block)
+        if self._held_steps >= _HELD:
+            self._flush()
+
     def done(self, gaps: GapDetails | None = None, *, truncated: bool = False) -> Findings:
         """What was found, once the whole path was added.
 
@@ -89,6 +115,7 @@ class EvidenceFinder:
                 known ended there, and such an end is no strong evidence.
             truncated: the path was cut off, so that its last stream does not end where it ends.
         """
+        self._flush()
         blocks = self._blocks
         if blocks is None:
             return Findings()
@@ -97,6 +124,15 @@ class EvidenceFinder:
         self._watch.finish()
         judge = Judge(self._watch, blocks, self._images, self._places, gaps, truncated, self._sample)
         return judge.findings()
+
+    def _flush(self) -> None:
+        held, self._held, self._held_steps = self._held, [], 0
+        if not held or self._path is None:
+            return
+        highest = max(int(chunk.block.max(initial=0)) for chunk in held)
+        blocks = self._path.blocks if self._blocks is None or highest >= len(self) else self._blocks
+        for chunk in held:
+            self.add(blocks, chunk)
 
     def _extend(self, blocks: Blocks) -> None:
         known = len(self)
@@ -116,20 +152,7 @@ class EvidenceFinder:
         self._blocks = blocks
 
 
-class Steps(Protocol):
-    """Anything that gives a path: a reader, a Path in memory, or a Decoding, whose blocks grow meanwhile."""
-
-    @property
-    def blocks(self) -> Blocks: ...
-
-    def chunks(self) -> Iterator[Chunk]: ...
-
-
 def find_evidence(path: Steps, finder: EvidenceFinder) -> None:
-    """Add all of a path."""
-    blocks = path.blocks
+    """Feed all of a path to a finder."""
     for chunk in path.chunks():
-        if len(chunk.block) and int(chunk.block.max()) >= len(blocks):
-            # its table of blocks has grown
-            blocks = path.blocks
-        finder.add(blocks, chunk)
+        finder.feed(path, chunk)

@@ -145,8 +145,8 @@ class Images:
             data = _mapped(file) if file else None
             if data is None:
                 return None
-            functions = read_elf(data, module.base) or read_pe(data)
-            return Image(data, functions, process.mode)
+            functions = read_elf(data, module.base)
+            return Image(data, read_pe(data) if functions is None else functions, process.mode)
         return None
 
 

@@ -21,6 +21,13 @@ _KERNEL = 1 << 47
 _ENDBR = (b"\xf3\x0f\x1e\xfa", b"\xf3\x0f\x1e\xfb")
 # jmp through a table of addresses: what an entry of a PLT is
 _STUBS = (b"\xff\x25", b"\xf2\xff\x25", b"\xff\xa3", b"\x68")
+# what a signal's handler returns to: the calls of the kernel that end it, in 64 and 32 bit
+_WAYS_OUT = (
+    b"\x48\xc7\xc0\x0f\0\0\0\x0f\x05",
+    b"\xb8\x0f\0\0\0\x0f\x05",
+    b"\x58\xb8\x77\0\0\0\xcd\x80",
+    b"\xb8\xad\0\0\0\xcd\x80",
+)
 # signals by which the kernel ends a program for what it did itself
 _FATAL = (4, 5, 6, 7, 8, 11, 31)
 _INCOMPLETE = "very deep stacks: some returns were not looked at"
@@ -116,10 +123,10 @@ class Judge:
         )
 
     def _unknown(self, note: Noted) -> Finding:
-        page = self._page(note.target)
-        return self._finding(
-            "unknown", note, note.step, self._is_wild(note), f"unknown {page} {self._from(note)}"
-        )
+        # code that is not known but runs, as that of a compiler, is gone to from many sites
+        origin = self._module(note) if note.kind == Note.UNKNOWN_RAN else self._from(note)
+        key = f"unknown {self._page(note.target)} {origin}"
+        return self._finding("unknown", note, note.step, self._is_wild(note), key)
 
     def _is_wild(self, note: Noted) -> bool:
         """Whether no code can be there: the program was stopped right there, and nothing executable is
@@ -162,8 +169,7 @@ class Judge:
             and not behind
             and not self._begins(target, image)
             and self._code.function(target) is not None
-            # the way out of a signal's handler
-            and self._blocks.kind[target] != Kind.FAR
+            and not image.starts_with(offset, *_WAYS_OUT)
             and not self._code.changed(target)
         )
         return self._finding("return", note, note.step, strong)
@@ -194,10 +200,16 @@ class Judge:
 
     def _changed_code(self) -> list[Finding]:
         found = []
-        for block in self._code.changed_in_files():
-            note = Noted(-1, block, block, 0, 1, np.zeros(0, np.uint32))
-            place = place_of(self._blocks, block)
-            found.append(self._finding("code", note, 0, key=f"code changed {place.module}"))
+        blocks, froms, steps = self._watch.reached()
+        for changed in self._code.changed_in_files():
+            # the first that an indirect transfer led to; of others it is not known when they ran
+            at = np.flatnonzero(np.isin(blocks, changed))
+            first = at[np.argmin(steps[at])] if len(at) else -1
+            block = int(blocks[first]) if len(at) else changed[0]
+            source, step = (int(froms[first]), int(steps[first])) if len(at) else (block, 0)
+            note = Noted(-1, source, block, step, 1, np.zeros(0, np.uint32))
+            key = f"code changed {place_of(self._blocks, block).module}"
+            found.append(self._finding("code", note, step, key=key))
         return found
 
     def _death(self) -> list[Finding]:
@@ -251,6 +263,9 @@ class Judge:
 
     def _from(self, note: Noted) -> str:
         return key_of(place_of(self._blocks, note.source, behind=True))
+
+    def _module(self, note: Noted) -> str:
+        return place_of(self._blocks, note.source).module
 
     def _finding(
         self, kind: FindingKind, note: Noted, step: int, strong: bool = False, key: str | None = None

@@ -45,6 +45,20 @@ class Blocks:
     mnemonic: list[str] | None = None
     words: U8 | None = None
 
+    def extended(self, more: Blocks) -> Blocks:
+        """These decoded blocks, and behind them ``more``, whose ``modules`` begin with those of these."""
+        return Blocks(
+            bbid=np.concatenate([self.bbid, more.bbid]),
+            kind=np.concatenate([self.kind, more.kind]),
+            module=np.concatenate([self.module, more.module]),
+            modules=more.modules,
+            offset=np.concatenate([self.offset, more.offset]),
+            start=np.concatenate([self.start, more.start]),
+            length=np.concatenate([self.length, more.length]),
+            count=np.concatenate([self.count, more.count]),
+            process=np.concatenate([self.process, more.process]),
+        )
+
     def __repr__(self) -> str:
         return f"<Blocks: {len(self):,} in {len(self.modules):,} modules>"
 

@@ -80,7 +80,7 @@ class Decoding:
         self._done: list[dict[str, Any]] = []
         # of each stream the block of its last step
         self._last: list[int] = []
-        self._known = Blocks.none()
+        self._known: Blocks | None = None
         self._gaps: list[GapDetails] = []
         self._details = 0
         self._causes = np.zeros(len(GAPS), np.int64)
@@ -132,11 +132,13 @@ class Decoding:
     @property
     def blocks(self) -> Blocks:
         """The blocks met so far."""
-        known = len(self._known)
-        if len(self.table) > known:
-            new = self._blocks_from(known)
-            self._known = self._known.with_more(new) if known else new
-        return self._known
+        known = self._known
+        if known is None:
+            known = self._blocks_from(0)
+        elif len(known) < len(self.table):
+            known = known.extended(self._blocks_from(len(known)))
+        self._known = known
+        return known
 
     @property
     def gaps(self) -> GapDetails:
