@@ -227,6 +227,8 @@ void Watch::leave() {
 void Watch::came_back(uint32_t block) {
     Stack& stack = stacks_.here();
     const uint64_t to = known_[block].start, behind = known_[previous_].after;
+    // it is over, or is to be asked once more; the way out of a handler may be interrupted, too
+    if (to == behind || to + kSystemCall == behind) return;
     if (stack.top_is(Mark::leaving)) {
         if (handlers_.contains(place(block, to)))
             // several were due at once, and the next one begins
@@ -235,7 +237,6 @@ void Watch::came_back(uint32_t block) {
             resumed(block);
         return;
     }
-    if (to == behind || to + kSystemCall == behind) return;
     const auto& frames = stack.frames;
     for (size_t at = frames.size(); at-- > 0 && frames.size() - at <= kMostFunctions;) {
         const Frame& frame = frames[at];

@@ -18,6 +18,7 @@ _LOAD, _DYNAMIC, _EH_FRAME = 1, 2, 0x6474E550
 _MOST_SEGMENTS = 512
 _MOST_TAGS = 4096
 _MOST_SYMBOLS = 1 << 20
+_CHAIN = 256  # words that are read at once
 _HASH, _SYMBOLS, _INIT, _FINI, _GNU_HASH = 4, 6, 12, 13, 0x6FFFFEF5
 _FUNCTION, _INDIRECT_FUNCTION = 2, 10
 
@@ -143,9 +144,15 @@ def _symbol_count(image: U8, tags: dict[int, int], wide: bool) -> int:
     if last < first:
         return int(first)
     # the chain of the last bucket ends where the lowest bit is set
-    chain = _words(image, table + 4 * buckets + 4 * (last - first), _MOST_SYMBOLS)
-    ends = np.flatnonzero(chain & 1)
-    return last + int(ends[0]) + 1 if len(ends) else 0
+    chain = table + 4 * buckets + 4 * (last - first)
+    for done in range(0, _MOST_SYMBOLS, _CHAIN):
+        words = _words(image, chain + 4 * done, _CHAIN)
+        ends = np.flatnonzero(words & 1)
+        if len(ends):
+            return last + done + int(ends[0]) + 1
+        if len(words) < _CHAIN:
+            break
+    return 0
 
 
 def _words(image: U8, at: int, count: int) -> U32:
