@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,19 @@ def test_harmless_runs_show_no_strong_evidence(data_dir, name):
     assert sum(found.returns[2:]) < 0.004 * returned
     if name.startswith("ovf"):
         assert not found.findings
+
+
+@pytest.mark.parametrize(("name", "at", "size"), [("griffin_last", 103_189, 7), ("ovf-01-ben", 2_842, 256)])
+def test_damage_that_is_noticed_late_is_no_strong_evidence(data_dir, tmp_path, name, at, size):
+    whole = data_dir / "intel-pt" / name
+    packets = gzip.decompress((whole / "trace_0.gz").read_bytes())
+    (tmp_path / "trace_0").write_bytes(packets[:at] + packets[at + size :])
+    for file in ("info.txt", "mapping.txt"):
+        shutil.copy(whole / file, tmp_path / file)
+    decoding = Decoding(Sample.open(tmp_path), whole / "extract")
+    finder = EvidenceFinder(decoding.sample, whole / "extract")
+    find_evidence(decoding, finder)
+    found = finder.done(decoding.gaps)
+    assert decoding.causes["lost"] >= 1
+    assert any(each.kind == "instruction" for each in found.findings)
+    assert not found.strong

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from barnum.evidence.code import Code
@@ -12,7 +13,7 @@ from barnum.evidence.findings import MOST_FINDINGS, Finding, FindingKind, Findin
 from barnum.evidence.functions import U32
 from barnum.evidence.images import Image, Images
 from barnum.evidence.places import Places, in_file, key_of, place_of, token_of
-from barnum.paths import KINDS, RESTARTS, Blocks, GapDetails, Kind
+from barnum.paths import KINDS, RESTARTS, Blocks, Gap, GapDetails, Kind
 from barnum.samples import Sample
 from barnum.samples.mapping import UNMAPPED
 
@@ -30,6 +31,7 @@ _WAYS_OUT = (
 )
 # signals by which the kernel ends a program for what it did itself
 _FATAL = (4, 5, 6, 7, 8, 11, 31)
+_NOTICED_WITHIN = 4096  # steps
 _INCOMPLETE = "very deep stacks: some returns were not looked at"
 
 
@@ -81,8 +83,10 @@ class Judge:
         self._code = Code(blocks, images, places)
         # steps after which data was lost: a stream that ends with one goes on unseen
         self._losses: set[int] | None = None
+        self._damaged = np.zeros(0, np.uint64)
         if gaps is not None:
             self._losses = set(gaps.step[np.isin(gaps.cause, RESTARTS)].tolist())
+            self._damaged = np.sort(gaps.step[gaps.cause == Gap.LOST])
         self._cut_at = max((row[3] for row in watch.endings()), default=-1) if truncated else -1
 
     def findings(self) -> Findings:
@@ -96,7 +100,7 @@ class Judge:
         found += self._instructions()
         found += self._changed_code()
         found += self._death()
-        found.sort(key=lambda finding: finding.step)
+        found = sorted(map(self._doubted, found), key=lambda finding: finding.step)
         further = self._watch.further + max(0, len(found) - MOST_FINDINGS)
         left_out = (_INCOMPLETE,) if self._watch.exhausted else ()
         return Findings(
@@ -106,6 +110,12 @@ class Judge:
             without_image=tuple(sorted(self._images.missing)),
             left_out=left_out,
         )
+
+    def _doubted(self, finding: Finding) -> Finding:
+        """The same, not strong right before packets that do not fit: damage is noticed some blocks late."""
+        after = np.searchsorted(self._damaged, finding.step)
+        near = after < len(self._damaged) and int(self._damaged[after]) - finding.step <= _NOTICED_WITHIN
+        return msgspec.structs.replace(finding, strong=False) if finding.strong and near else finding
 
     def _judge(self, note: Noted) -> Finding | None:
         if note.kind <= Note.UNKNOWN_RAN:
