@@ -23,6 +23,14 @@ _HASH, _SYMBOLS, _INIT, _FINI, _GNU_HASH = 4, 6, 12, 13, 0x6FFFFEF5
 _FUNCTION, _INDIRECT_FUNCTION = 2, 10
 
 
+_SYMBOL = np.dtype(
+    [("name", "<u4"), ("value", "<u4"), ("size", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2")]
+)
+_WIDE_SYMBOL = np.dtype(
+    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
+)
+
+
 class _Segment(NamedTuple):
     kind: int
     address: int
@@ -113,15 +121,9 @@ def _symbols(image: U8, tags: dict[int, int], wide: bool, lowest: int) -> tuple[
     count = min(_symbol_count(image, tags, wide), (len(image) - table) // each, _MOST_SYMBOLS)
     if count <= 0:
         return nothing, nothing
-    rows = np.ascontiguousarray(image[table : table + count * each]).reshape(count, each)
-    if wide:
-        info, section = rows[:, 4], rows[:, 6:8].copy().view("<u2")[:, 0]
-        value = rows[:, 8:16].copy().view("<u8")[:, 0]
-        size = rows[:, 16:24].copy().view("<u8")[:, 0]
-    else:
-        info, section = rows[:, 12], rows[:, 14:16].copy().view("<u2")[:, 0]
-        value = rows[:, 4:8].copy().view("<u4")[:, 0].astype(np.uint64)
-        size = rows[:, 8:12].copy().view("<u4")[:, 0].astype(np.uint64)
+    rows = image[table : table + count * each].view(_WIDE_SYMBOL if wide else _SYMBOL)
+    info, section = rows["info"], rows["section"]
+    value, size = rows["value"].astype(np.uint64), rows["size"].astype(np.uint64)
     kind = info & 15
     offset = value - np.uint64(lowest)
     mine = ((kind == _FUNCTION) | (kind == _INDIRECT_FUNCTION)) & (section != 0)

@@ -55,8 +55,9 @@ def read_frames(image: U8, head: int, wide: bool) -> FrameTable:
     begin, entry = rows[:, 0].astype(np.int64) + head, rows[:, 1].astype(np.int64) + head
     fits = (begin >= 0) & (begin < len(image)) & (entry >= 0) & (entry + 24 <= len(image))
     begin, entry = begin[fits], entry[fits]
-    order = np.argsort(begin, kind="stable")
-    begin, entry = begin[order], entry[order]
+    if (begin[1:] < begin[:-1]).any():
+        order = np.argsort(begin, kind="stable")
+        begin, entry = begin[order], entry[order]
     # up to the next one, where the length is in another form
     following = np.append(begin[1:], len(image))
     short = _short(image, entry)
@@ -75,6 +76,9 @@ def _has_frame(image: U8, entry: I64) -> Bool:
 
 def _word(image: U8, at: I64) -> I64:
     """The u32 at each offset."""
+    if not (at & 3).any():
+        words: I64 = image[: len(image) & -4].view("<u4")[at >> 2].astype(np.int64)
+        return words
     total = np.zeros(len(at), np.int64)
     for byte in range(4):
         total |= image[at + byte].astype(np.int64) << (8 * byte)
@@ -84,12 +88,14 @@ def _word(image: U8, at: I64) -> I64:
 def _short(image: U8, entry: I64) -> Bool:
     """Whether addresses in each entry take 4 bytes."""
     kind = entry + 4 - _word(image, entry + 4)
-    distinct, index = np.unique(kind, return_inverse=True)
+    # neighbours mostly have the same
+    first = np.flatnonzero(np.append(True, kind[1:] != kind[:-1]))[: len(kind)]
+    distinct, index = np.unique(kind[first], return_inverse=True)
     forms = np.zeros(len(distinct), np.bool_)
     for number, at in enumerate(distinct[:_MOST_KINDS].tolist()):
         known = _kind(image, at)
         forms[number] = known is not None and known.pointers & 15 in (3, 11)
-    return forms[index]
+    return np.repeat(forms[index], np.diff(np.append(first, len(kind))))
 
 
 class _Kind(NamedTuple):

@@ -51,7 +51,7 @@ class Functions:
         end = end.astype(np.uint64)
         entry = np.concatenate([frames.entry, np.full(len(symbols), -1)])
         # of several at one place the unwind entry comes first
-        order = np.lexsort((np.arange(len(begin)), begin))
+        order = np.argsort(begin, kind="stable")
         part = np.concatenate([frames.part, np.zeros(len(symbols), np.bool_)])
         begin, end, entry, part = begin[order], end[order], entry[order], part[order]
         # a symbol inside of a function is one more way into it
