@@ -65,22 +65,6 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.bbid)
 
-    @classmethod
-    def none(cls) -> Blocks:
-        """No blocks, of no modules."""
-        wide, narrow, byte = np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.uint8)
-        module, process = np.zeros(0, np.int32), np.zeros(0, np.uint16)
-        return cls(wide, byte, module, (), wide, wide, narrow, narrow, process)
-
-    def with_more(self, more: Blocks) -> Blocks:
-        """The same with further blocks behind; ``more`` names the same modules, or these and others. Neither
-        has texts."""
-        names = ("bbid", "kind", "module", "offset", "start", "length", "count", "process")
-        columns: dict[str, Any] = {
-            name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in names
-        }
-        return replace(more, **columns)
-
     def part(self, begin: int, end: int) -> Blocks:
         """The blocks ``begin : end``."""
         rows = slice(begin, end)
