@@ -1,7 +1,9 @@
 // The extension barnum._evidence: steps in, transfers that do not fit out.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../common/arrays.hpp"
@@ -40,17 +42,30 @@ void check(const Watch& self, const InArray<uint32_t>& block, const InArray<uint
     if (count != 0 && highest >= self.blocks()) throw nb::index_error("a step names a block that is not in the table");
 }
 
-void add(Watch& self, InArray<uint32_t> block, InArray<uint8_t> gap, InArray<uint16_t> stream) {
+void add(Watch& self, InArray<uint32_t> block, InArray<uint8_t> gap, InArray<uint16_t> stream,
+         std::optional<InArray<uint32_t>> turns) {
     nb::gil_scoped_release release;
     check(self, block, gap, stream);
-    self.add(block.data(), gap.data(), stream.data(), block.shape(0), nullptr);
+    barnum::WatchedSteps steps{block.data(), gap.data(), stream.data(), block.shape(0)};
+    if (turns) {
+        // of no turns at all the array may have no memory
+        static const uint32_t none = 0;
+        steps.turns = turns->shape(0) != 0 ? turns->data() : &none;
+        steps.turned = turns->shape(0);
+        for (size_t k = 0; k < steps.turned; ++k) {
+            if (steps.turns[k] >= steps.count || (k != 0 && steps.turns[k] <= steps.turns[k - 1])) {
+                throw nb::index_error("turns are no steps in their order");
+            }
+        }
+    }
+    self.add(steps, nullptr);
 }
 
 OutArray<uint8_t> judge(Watch& self, InArray<uint32_t> block, InArray<uint8_t> gap, InArray<uint16_t> stream) {
     check(self, block, gap, stream);
     const size_t count = block.shape(0);
     std::unique_ptr<uint8_t[]> verdicts(new uint8_t[count]());
-    self.add(block.data(), gap.data(), stream.data(), count, verdicts.get());
+    self.add({block.data(), gap.data(), stream.data(), count}, verdicts.get());
     return barnum::array_of(std::move(verdicts), count);
 }
 
@@ -98,7 +113,7 @@ NB_MODULE(_evidence, module) {
         .def("__len__", &Watch::blocks)
         .def("extend", &extend, nb::arg("start"), nb::arg("after"), nb::arg("site"), nb::arg("target"),
              nb::arg("function"), nb::arg("process"), nb::arg("role"), nb::arg("trait"))
-        .def("add", &add, nb::arg("block"), nb::arg("gap"), nb::arg("stream"))
+        .def("add", &add, nb::arg("block"), nb::arg("gap"), nb::arg("stream"), nb::arg("turns") = nb::none())
         .def("judge", &judge, nb::arg("block"), nb::arg("gap"), nb::arg("stream"))
         .def("finish", &Watch::finish)
         .def("notes", &notes)

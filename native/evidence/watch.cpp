@@ -38,32 +38,44 @@ uint64_t Watch::place(uint32_t block, uint64_t address) const {
 
 bool Watch::behind_call(uint32_t block) const { return behind_calls_.contains(place(block, known_[block].start)); }
 
-void Watch::add(const uint32_t* block, const uint8_t* gap, const uint16_t* stream, size_t count, uint8_t* verdicts) {
-    if (count == 0) return;
+void Watch::add(const WatchedSteps& steps, uint8_t* verdicts) {
+    if (steps.count == 0) return;
     const uint8_t* const role = role_.data();
     const uint64_t begin = step_;
     uint8_t before = previous_ == kNobody ? 0 : role[previous_];
-    for (size_t i = 0; i < count; ++i) {
-        const uint32_t here = block[i];
-        // most steps need nothing
-        if ((before | gap[i]) != 0) {
-            Verdict verdict = Verdict::none;
-            if (gap[i] != kNone || i == 0 || !plain(here, before, block[i - 1], verdict)) {
-                look_back(block, gap, i);
-                step_ = begin + i;
-                if (gap[i] == kStartOfStream || (gap[i] != kNone && stream[i] != stream_)) {
-                    end_stream();
-                    stream_ = stream[i];
-                }
-                verdict = follow(here, gap[i]);
-            }
-            ++verdicts_[static_cast<size_t>(verdict)];
-            if (verdicts != nullptr) verdicts[i] = static_cast<uint8_t>(verdict);
+    if (steps.turns == nullptr) {
+        for (size_t i = 0; i < steps.count; ++i) {
+            // most steps need nothing
+            if ((before | steps.gap[i]) != 0) look(steps, i, before, begin, verdicts);
+            before = role[steps.block[i]];
         }
-        before = role[here];
+    } else {
+        picked_.by_turns(steps.turns, steps.turned, steps.gap, steps.count);
+        for (const uint32_t i : picked_.steps()) {
+            if (i != 0) before = role[steps.block[i - 1]];
+            if ((before | steps.gap[i]) != 0) look(steps, i, before, begin, verdicts);
+        }
     }
-    look_back(block, gap, count);
-    step_ = begin + count;
+    look_back(steps.block, steps.gap, steps.count);
+    step_ = begin + steps.count;
+}
+
+// step i of a part that begins with step `begin` of the path, behind a block with the role `before`
+inline void Watch::look(const WatchedSteps& steps, size_t i, uint8_t before, uint64_t begin, uint8_t* verdicts) {
+    const uint32_t here = steps.block[i];
+    const uint8_t gap = steps.gap[i];
+    Verdict verdict = Verdict::none;
+    if (gap != kNone || i == 0 || !plain(here, before, steps.block[i - 1], verdict)) {
+        look_back(steps.block, steps.gap, i);
+        step_ = begin + i;
+        if (gap == kStartOfStream || (gap != kNone && steps.stream[i] != stream_)) {
+            end_stream();
+            stream_ = steps.stream[i];
+        }
+        verdict = follow(here, gap);
+    }
+    ++verdicts_[static_cast<size_t>(verdict)];
+    if (verdicts != nullptr) verdicts[i] = static_cast<uint8_t>(verdict);
 }
 
 // a direct call, or a return to the call that waits: whether that is all there is to the transfer

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "../common/picking.hpp"
 #include "stack.hpp"
 
 namespace barnum {
@@ -72,6 +73,16 @@ struct Ending {
     bool transfer;  // there is one from source to target
 };
 
+// the next steps of a path; turns, where they are told: see Chunk in paths/blocks.py
+struct WatchedSteps {
+    const uint32_t* block;
+    const uint8_t* gap;
+    const uint16_t* stream;
+    size_t count;
+    const uint32_t* turns = nullptr;
+    size_t turned = 0;
+};
+
 class Watch {
 public:
     static constexpr size_t kMostNotes = 1 << 12;
@@ -82,7 +93,7 @@ public:
     void extend(const WatchedBlocks& blocks);
     size_t blocks() const { return role_.size(); }
     // verdicts: nullptr, or one for the transfer to each step
-    void add(const uint32_t* block, const uint8_t* gap, const uint16_t* stream, size_t count, uint8_t* verdicts);
+    void add(const WatchedSteps& steps, uint8_t* verdicts);
     void finish();
 
     const std::vector<Noted>& notes() const { return notes_; }
@@ -100,6 +111,7 @@ public:
 private:
     bool plain(uint32_t block, uint8_t role, uint32_t previous, Verdict& verdict);
     void look_back(const uint32_t* block, const uint8_t* gap, size_t i);
+    void look(const WatchedSteps& steps, size_t i, uint8_t before, uint64_t begin, uint8_t* verdicts);
     Verdict follow(uint32_t block, uint8_t gap);
     void interrupted(uint32_t block);
     void hidden(uint32_t block);
@@ -135,6 +147,7 @@ private:
     std::unordered_set<uint64_t> handlers_;  // where handlers began
     std::unordered_set<uint64_t> switches_;  // tokens of branches that went on with another stack
 
+    Picked picked_;
     Stacks stacks_;
     uint64_t step_ = 0;
     uint32_t previous_ = kNobody, before_ = kNobody;

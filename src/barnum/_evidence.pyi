@@ -42,9 +42,9 @@ class Watch:
         from the rest. Raises ValueError for columns of different lengths.
         """
 
-    def add(self, block: _U32, gap: _U8, stream: _U16) -> None:
-        """The next n steps. Raises ValueError for columns of different lengths, IndexError for a block that
-        is not known."""
+    def add(self, block: _U32, gap: _U8, stream: _U16, turns: _U32 | None = None) -> None:
+        """The next n steps; ``turns`` u32[t] are those of a Chunk. Raises ValueError for columns of different
+        lengths, IndexError for a block that is not known, or turns that are no steps in their order."""
 
     def judge(self, block: _U32, gap: _U8, stream: _U16) -> _U8:
         """The same, and what the stack says of the transfer to each step, u8[n]: 0 it is no return, 1 to the

@@ -26,6 +26,8 @@ Arrays = dict[str, NDArray[Any]]
 LARGEST = 256 << 20
 _LARGEST_ABOUT = 16 << 20
 _ABOUT = "about"
+# the highest takes four times as long, for one byte in a hundred
+_LEVEL = 6
 # fields of arrays are checked against each other only where there are as many as one may have
 _MOST_ROWS = 1 << 22
 _LOWER = np.uint64(0xFFFFFFFF)
@@ -76,7 +78,7 @@ def write_digest(file: Path, digest: Digest) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    write_whole(file, gzip.compress(encoded(digest), 9, mtime=0))
+    write_whole(file, gzip.compress(encoded(digest), _LEVEL, mtime=0))
 
 
 def read_digest(file: Path) -> tuple[Digest, int]:

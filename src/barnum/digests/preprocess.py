@@ -16,6 +16,8 @@ from barnum.paths.preprocess import Ended, Followed, Request, Result, beside, de
 from barnum.samples import Sample
 
 _log = logging.getLogger("barnum.preprocess")
+# steps that are held until they are looked at
+_HELD = 1 << 22
 
 
 class _Digesting:
@@ -27,12 +29,21 @@ class _Digesting:
         self._maker = DigestMaker(sample, Path(request.bin_dir) if request.bin_dir else None)
 
     def follow(self, source: Followed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-        maker = self._maker
+        held: list[Chunk] = []
         for chunk in chunks:
-            if len(chunk.block) and int(chunk.block.max()) >= maker.known:
-                maker.extend(source.blocks)
-            maker.add(chunk, source.spawn)
+            held.append(chunk)
+            # to look at a table that has grown takes a while
+            if sum(len(each.block) for each in held) >= _HELD:
+                self._take(source, held)
+                held = []
             yield chunk
+        self._take(source, held)
+
+    def _take(self, source: Followed, chunks: list[Chunk]) -> None:
+        if max((int(chunk.block.max(initial=0)) for chunk in chunks), default=-1) >= self._maker.known:
+            self._maker.extend(source.blocks)
+        for chunk in chunks:
+            self._maker.add(chunk, source.spawn)
 
     def done(self, sample: Sample, path: WholePath) -> None:
         write_digest(self._file, self._maker.done(path))

@@ -92,7 +92,7 @@ class EvidenceFinder:
             return
         if len(blocks) > len(self) or self._blocks is None:
             self._extend(blocks)
-        self._watch.add(chunk.block, chunk.gap, chunk.stream)
+        self._watch.add(chunk.block, chunk.gap, chunk.stream, chunk.turns)
 
     def feed(self, path: Steps, chunk: Chunk) -> None:
         """The next part of a path whose table of blocks may be growing. Parts are held until they are worth

@@ -12,6 +12,7 @@ import numpy as np
 from barnum.errors import InputError
 from barnum.evidence.elf import read_elf
 from barnum.evidence.functions import U8, U64, Bool, Functions
+from barnum.evidence.kept import kept_functions
 from barnum.evidence.pe import read_pe
 from barnum.files import open_regular
 from barnum.paths.code import load_code
@@ -145,9 +146,17 @@ class Images:
             data = _mapped(file) if file else None
             if data is None:
                 return None
-            functions = read_elf(data, module.base)
-            return Image(data, read_pe(data) if functions is None else functions, process.mode)
+            assert file is not None
+            return Image(data, _functions(file, data, module.base), process.mode)
         return None
+
+
+def _functions(file: Path, data: U8, base: int) -> Functions | None:
+    def read() -> Functions | None:
+        functions = read_elf(data, base)
+        return read_pe(data) if functions is None else functions
+
+    return kept_functions(file, base, read)
 
 
 def _mapped(file: Path) -> U8 | None:
