@@ -141,7 +141,8 @@ Verdict Watch::follow(uint32_t block, uint8_t gap) {
         if (verdict != Verdict::unknown && switches()) stacks_.here().doubt();
         return verdict;
     }
-    if ((known_[block].trait & ~known_[previous_].trait & kOutside) != 0) note(Note::outside, previous_, block, step_);
+    const uint8_t outside = known_[block].trait & ~known_[previous_].trait & kOutside;
+    if (outside != 0 && (role & kIndirect) != 0) note(Note::outside, previous_, block, step_);
     if ((role & kFar) != 0) {
         came_back(block);
     } else if ((role & kCall) != 0) {

@@ -89,9 +89,14 @@ def test_a_handler_runs_in_between():
 
 
 def test_a_handler_begins_when_the_kernel_is_left():
-    # 5 calls the kernel, 4 is a handler, 5 also leaves it; then it goes on behind the first of the two: 6
-    steps = [0, 5, 4, 5, 6, 2, 7, 8, 1]
-    assert verdicts(table(KINDS), steps) == [0, 0, 0, MATCHED, 0, 0, MATCHED, 0, MATCHED]
+    # 5 calls the kernel, 4 is a handler, 9 leaves it; then it goes on behind the call of the kernel: 6
+    blocks = table([*KINDS, FAR])
+    assert verdicts(blocks, [0, 5, 4, 9, 6, 2, 7, 8, 1]) == [0, 0, 0, MATCHED, 0, 0, MATCHED, 0, MATCHED]
+    # the way out is interrupted by the next handler, after which 10, its end, is run once more
+    places = [*(0x400000 + SIZE * n for n in range(10)), 0x400000 + SIZE * 10 - 2]
+    steps = [0, 5, 4, 9, 4, 9, 10, 6, 2, 7, 8, 1]
+    found = verdicts(table([*KINDS, FAR, FAR], places=places), steps)
+    assert found == [0, 0, 0, MATCHED, 0, MATCHED, 0, 0, 0, MATCHED, 0, MATCHED]
 
 
 def test_after_a_loss_nothing_is_known():
