@@ -1,6 +1,9 @@
 """The demo: documents, recordings, paths, a model, verdicts. ``make demo`` runs it.
 
-    python demo/run.py [--out demo-out] [--jobs N] [--rote | --without-network]
+    python demo/run.py [--out demo-out] [--jobs N] [--quick] [--rote | --without-network]
+
+First from documents to verdicts, by what a digest of each run holds (fit, check); then the same runs by a
+sequence learner, which predicts each transfer, with a page that shows where runs went astray.
 
 Everything goes into one folder. What is there from an earlier run is kept (documents, recordings, paths) or
 replaced (model, evaluations, verdicts). The work is done by calling the command line, as a user would do it.
@@ -47,6 +50,10 @@ VERDICTS = ("verdicts.json", "verdicts-cut.json")
 EXAMPLE = "pipe-read.ps"
 
 
+# answers that are shown
+SHOWN = 12
+
+
 class StepError(Exception):
     """A command failed."""
 
@@ -83,6 +90,40 @@ class Steps:
             raise StepError(f"barnum {words[0]} ended with exit code {code}; what it said is above")
 
 
+    def lines(self, *arguments: str | Path) -> list[dict[str, Any]]:
+        """Run barnum, which prints a JSON object a line, and give these."""
+        words = [str(argument) for argument in arguments]
+        print("$ .venv/bin/barnum " + shortened(shlex.join(words), 200), flush=True)
+        done = subprocess.run([str(BARNUM), *words], check=False, stdout=subprocess.PIPE, cwd=ROOT)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        errors = [line["error"] for line in found if "error" in line]
+        if done.returncode or errors:
+            raise StepError(f"barnum {words[0]} ended with {done.returncode}: {'; '.join(errors)[:500]}")
+        return found
+
+    def check(self, detector: Path, documents: Path, *options: str | Path) -> list[dict[str, Any]]:
+        """What barnum check says of documents."""
+        return self.lines("check", "--json", *options, detector, documents)
+
+    def score(
+        self,
+        detector: Path,
+        folders: dict[str, Path],
+        documents: list[Document],
+        sets: Path,
+        *options: str,
+        malicious: bool = False,
+    ) -> list[dict[str, Any]]:
+        """What barnum score says of the harmless documents that were held out, and of the abusive ones."""
+        held_out = sets.read_text().split("[b_test]\n", 1)[1].split("[", 1)[0].split()
+        wanted = [Path(folder) for folder in held_out]
+        if malicious:
+            wanted += [
+                folders["traces"] / _sample(folders["documents"], each) for each in documents if not each.benign
+            ]
+        return self.lines("score", *options, "--bin-dir", folders["extract"], detector, *wanted)
+
+
 def main() -> int:
     """Run the demo; returns the exit code."""
     parser = argparse.ArgumentParser(description="Detect documents that abuse Ghostscript, from scratch.")
@@ -93,13 +134,14 @@ def main() -> int:
     learners.add_argument(
         "--without-network", action="store_true", help="learn by rote alone, which needs no torch"
     )
+    parser.add_argument("--quick", action="store_true", help="stop at the verdicts of fit and check")
     options = parser.parse_args()
     network = not options.without_network
-    if network and importlib.util.find_spec("torch") is None:
+    if network and not options.quick and importlib.util.find_spec("torch") is None:
         print("demo: torch, which networks need, is not installed (make demo installs it): learning by rote")
         network = False
     try:
-        _demo(options.out.resolve(), options.jobs, network, options.rote and network)
+        _demo(options.out.resolve(), options.jobs, options.quick, network, options.rote and network)
     except (StepError, DocumentError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -112,8 +154,8 @@ def main() -> int:
     return 0
 
 
-def _demo(out: Path, jobs: int, network: bool, rote: bool) -> None:
-    """All steps; by the network or by rote, and ``rote`` as well."""
+def _demo(out: Path, jobs: int, quick: bool, network: bool, rote: bool) -> None:
+    """All steps, or the ``quick`` ones; by the network or by rote, and ``rote`` as well."""
     steps = Steps()
     folders = {name: out / name for name in ("documents", "traces", "extract", "model", "eval", "eval-rote")}
     for name in (*VERDICTS, "verdicts-rote.json", "verdicts-rote-cut.json", "report-rote.html"):
@@ -127,24 +169,68 @@ def _demo(out: Path, jobs: int, network: bool, rote: bool) -> None:
     documents = _documents(folders["documents"])
     steps.done("documents", start)
 
-    start = steps.title("Record Ghostscript on each of them")
+    sets, detector = out / "sets.txt", folders["model"] / "gs.barnum"
+    _first_layer(steps, folders, documents, sets, detector, jobs)
+    if quick:
+        return
+    _second_layer(out, steps, folders, documents, sets, network, rote)
+
+
+def _first_layer(
+    steps: Steps, folders: dict[str, Path], documents: list[Document], sets: Path, detector: Path, jobs: int
+) -> None:
+    """From documents to verdicts by ``fit`` and ``check``."""
+    start = steps.title("Record Ghostscript on the harmless ones, and decode that")
     _forget(folders["traces"], {_sample(folders["documents"], document) for document in documents})
-    for label in ("benign", "malicious"):
-        where = ("-o", folders["traces"], "--bin-dir", folders["extract"])
-        program = ("--", *GHOSTSCRIPT, WARM_UP, "{}")
-        inputs = folders["documents"] / label
-        steps.barnum("trace", f"--{label}", *where, "--jobs", str(jobs), "-l", "30", inputs, *program)
+    where = ("-o", folders["traces"], "--bin-dir", folders["extract"], *_sandbox())
+    program = ("--", *GHOSTSCRIPT, WARM_UP, "{}")
+    inputs = folders["documents"] / "benign"
+    steps.barnum("trace", "--benign", *where, "--jobs", str(jobs), "-l", "30", inputs, *program)
+    _preprocess(steps, folders, jobs)
     steps.done("recording", start)
 
-    start = steps.title("Decode the recordings into paths of basic blocks")
-    steps.barnum(
-        "preprocess", "-j", str(jobs), "-t", "1800", "-p", "-l", "30", folders["traces"], folders["extract"]
+    start = steps.title("Learn from two in three of them; compare with the others as well")
+    _write_sets(sets, folders, documents)
+    rate = ("--false-alarm-rate", str(RATE))
+    steps.barnum("fit", folders["traces"], "-i", sets, *rate, "-o", detector, "-l", "30")
+    steps.done("fit", start)
+
+    start = steps.title("Check the abusive documents: record each, and judge it")
+    answers = steps.check(
+        detector, folders["documents"] / "malicious", *where[:4], *_sandbox(), "--jobs", str(jobs)
     )
+    steps.done("check", start)
+
+    start = steps.title("Judge the harmless ones that were held out")
+    whole = [*answers, *steps.score(detector, folders, documents, sets)]
+    # what is known of those that were checked, for what follows
+    _label(folders, documents)
+    cut = steps.score(detector, folders, documents, sets, "--cut", malicious=True)
+    steps.done("verdicts", start)
+    _say_verdicts(whole)
+    kinds = {document.name: "benign" if document.benign else "malicious" for document in documents}
+    for judged in (whole, cut):
+        for line in judged:
+            line["label"] = kinds[line["name"]]
+    _figures(whole, cut)
+    print(f"{sum(seconds for _, seconds in steps.times):.0f} s so far")
+
+
+def _second_layer(
+    out: Path,
+    steps: Steps,
+    folders: dict[str, Path],
+    documents: list[Document],
+    sets: Path,
+    network: bool,
+    rote: bool,
+) -> None:
+    """The same runs by a sequence learner: predictions of each transfer, methods to choose from, and a page."""
+    start = steps.title("Decode the other recordings")
+    _preprocess(steps, folders, len(os.sched_getaffinity(0)))
     steps.done("preprocessing", start)
 
     start = steps.title("Learn from two in three of the harmless documents, evaluate all others")
-    sets = out / "sets.txt"
-    _write_sets(sets, folders, documents)
     model = _learn(steps, folders, sets) if network else _learn_by_rote(steps, folders, sets, folders["eval"])
     steps.done("learning and evaluation", start)
 
@@ -192,6 +278,42 @@ def _demo(out: Path, jobs: int, network: bool, rote: bool) -> None:
     if rote:
         print("\nby rote:", end="")
         _figures(*(_read(out / name) for name in ("verdicts-rote.json", "verdicts-rote-cut.json")))
+
+
+def _sandbox() -> tuple[str, ...]:
+    """Runs that are compared are recorded alike: all in a sandbox, or none."""
+    from barnum.recording import sandbox_state
+
+    state = sandbox_state()
+    if isinstance(state, str):
+        print(f"without a sandbox: {state}")
+        return ("--no-sandbox",)
+    return ("--sandbox",)
+
+
+def _preprocess(steps: Steps, folders: dict[str, Path], jobs: int) -> None:
+    steps.barnum(
+        "preprocess", "-j", str(jobs), "-t", "1800", "-p", "-l", "30", folders["traces"], folders["extract"]
+    )
+
+
+def _label(folders: dict[str, Path], documents: list[Document]) -> None:
+    """Write into the samples of abusive documents that they are."""
+    for document in documents:
+        info = folders["traces"] / _sample(folders["documents"], document) / "info.txt"
+        lines = info.read_text().splitlines()
+        lines[1] = "benign" if document.benign else "malicious"
+        info.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _say_verdicts(answers: list[dict[str, Any]]) -> None:
+    """A line an answer, the strangest first, with what it did that no harmless run did."""
+    print(f"\n{'document':<28}{'score':>9}{'p':>8}  verdict")
+    for line in sorted(answers, key=lambda line: -line["score"])[:SHOWN]:
+        print(f"{line['name']:<28}{line['score']:>9.2f}{line['p_value']:>8.3f}  {line['verdict']}")
+        for effect in line.get("effects", ())[:1]:
+            print(f"{'':>28}{effect['text'][:80]}")
+    print(f"and {max(0, len(answers) - SHOWN)} more, down to {min(line['score'] for line in answers):.2f}")
 
 
 def _learn(steps: Steps, folders: dict[str, Path], sets: Path) -> tuple[str | Path, ...]:
@@ -336,7 +458,7 @@ def _close(out: Path, steps: Steps, folders: dict[str, Path], verdicts: Path) ->
         ("recordings and paths", folders["traces"]),
         ("images of the program", folders["extract"]),
         ("who was learnt, who was judged", out / "sets.txt"),
-        ("model, classifier", folders["model"]),
+        ("detectors, model, classifier", folders["model"]),
         ("evaluations", folders["eval"]),
         (f"verdicts ({rows})", verdicts),
         ("the page", out / "report.html"),

@@ -243,11 +243,16 @@ void Watch::came_back(uint32_t block) {
     // it is over, or is to be asked once more; the way out of a handler may be interrupted, too
     if (to == behind || to + kSystemCall == behind) return;
     if (stack.top_is(Mark::leaving)) {
-        if (handlers_.contains(place(block, to)))
-            // several were due at once, and the next one begins
+        // several were due at once, and the next one begins: where one began before, or where a function does and
+        // the program was not interrupted before that
+        const uint64_t resume = stack.top().address;
+        const bool other = resume != 0 && to != resume && to + kSystemCall != resume;
+        if (handlers_.contains(place(block, to)) || (other && (known_[block].trait & kStart) != 0)) {
             stack.frames.back().mark = Mark::signal;
-        else
+            handled_by(block);
+        } else {
             resumed(block);
+        }
         return;
     }
     const auto& frames = stack.frames;

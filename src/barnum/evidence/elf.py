@@ -75,7 +75,7 @@ def _read(image: U8, base: int) -> Functions | None:
         if at < 0:
             continue
         if segment.kind == _EH_FRAME:
-            frames = read_frames(image, at, wide)
+            frames = read_frames(image, at)
         elif segment.kind == _DYNAMIC:
             tags = _tags(image, at, segment.size, wide)
             starts += [place(tags[tag]) for tag in (_INIT, _FINI) if tag in tags]

@@ -43,7 +43,7 @@ class FrameTable(NamedTuple):
         return cls(nothing, nothing, np.zeros(0, np.int64), np.zeros(0, np.bool_))
 
 
-def read_frames(image: U8, head: int, wide: bool) -> FrameTable:
+def read_frames(image: U8, head: int) -> FrameTable:
     """The table that begins at offset ``head`` of an image; an empty one where it is in no form that linkers
     write."""
     # version, then the encodings of the address of .eh_frame, of the number of entries, of the entries
