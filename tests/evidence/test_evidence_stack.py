@@ -99,6 +99,14 @@ def test_a_handler_begins_when_the_kernel_is_left():
     assert found == [0, 0, 0, MATCHED, 0, MATCHED, 0, 0, 0, MATCHED, 0, MATCHED]
 
 
+def test_a_second_handler_is_due_when_the_first_begins():
+    # 9 is interrupted; 4 ends, and the kernel goes on with 11, a handler that never ran before
+    blocks = table([*KINDS, Kind.NONE, PLAIN, RETURN])
+    steps, starts = [0, 9, 4, 5, 11, 5, 2, 1], [0] * 11 + [1]
+    found = verdicts(blocks, steps, {2: Gap.ASYNCHRONOUS}, start=starts)
+    assert found == [0, 0, 0, MATCHED, 0, MATCHED, 0, MATCHED]
+
+
 def test_after_a_loss_nothing_is_known():
     assert verdicts(table(KINDS), [0, 2, 3], {1: Gap.LOST})[2] == UNKNOWN
     assert verdicts(table(KINDS), [0, 2, 3])[2] == ELSEWHERE
