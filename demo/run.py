@@ -30,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from documents.make import Document, DocumentError, make_all, path_of
 
+from barnum.texts import shortened
+
 ROOT = Path(__file__).parent.parent
 BARNUM = Path(sys.executable).with_name("barnum")
 WARM_UP = Path(__file__).parent / "warm-up.ps"
@@ -89,7 +91,6 @@ class Steps:
         if code:
             raise StepError(f"barnum {words[0]} ended with exit code {code}; what it said is above")
 
-
     def lines(self, *arguments: str | Path) -> list[dict[str, Any]]:
         """Run barnum, which prints a JSON object a line, and give these."""
         words = [str(argument) for argument in arguments]
@@ -119,7 +120,9 @@ class Steps:
         wanted = [Path(folder) for folder in held_out]
         if malicious:
             wanted += [
-                folders["traces"] / _sample(folders["documents"], each) for each in documents if not each.benign
+                folders["traces"] / _sample(folders["documents"], each)
+                for each in documents
+                if not each.benign
             ]
         return self.lines("score", *options, "--bin-dir", folders["extract"], detector, *wanted)
 
@@ -225,7 +228,7 @@ def _second_layer(
     network: bool,
     rote: bool,
 ) -> None:
-    """The same runs by a sequence learner: predictions of each transfer, methods to choose from, and a page."""
+    """The same runs by a sequence learner: predictions of each transfer, methods to choose from, a page."""
     start = steps.title("Decode the other recordings")
     _preprocess(steps, folders, len(os.sched_getaffinity(0)))
     steps.done("preprocessing", start)
