@@ -183,20 +183,20 @@ def _first_layer(
     steps: Steps, folders: dict[str, Path], documents: list[Document], sets: Path, detector: Path, jobs: int
 ) -> None:
     """From documents to verdicts by ``fit`` and ``check``."""
-    start = steps.title("Record Ghostscript on the harmless ones, and decode that")
+    start = steps.title("Record Ghostscript on the harmless ones")
     _forget(folders["traces"], {_sample(folders["documents"], document) for document in documents})
     where = ("-o", folders["traces"], "--bin-dir", folders["extract"], *_sandbox())
     program = ("--", *GHOSTSCRIPT, WARM_UP, "{}")
     inputs = folders["documents"] / "benign"
     steps.barnum("trace", "--benign", *where, "--jobs", str(jobs), "-l", "30", inputs, *program)
-    _preprocess(steps, folders, jobs)
     steps.done("recording", start)
 
-    start = steps.title("Learn from two in three of them; compare with the others as well")
+    start = steps.title("Decode that, and learn from two in three; compare with the others as well")
     _write_sets(sets, folders, documents)
     rate = ("--false-alarm-rate", str(RATE))
-    steps.barnum("fit", folders["traces"], "-i", sets, *rate, "-o", detector, "-l", "30")
-    steps.done("fit", start)
+    images = ("--bin-dir", folders["extract"])
+    steps.barnum("fit", "-i", sets, *rate, *images, "-l", "40", "-o", detector, folders["traces"])
+    steps.done("decoding and learning", start)
 
     start = steps.title("Check the abusive documents: record each, and judge it")
     answers = steps.check(
@@ -229,7 +229,7 @@ def _second_layer(
     rote: bool,
 ) -> None:
     """The same runs by a sequence learner: predictions of each transfer, methods to choose from, a page."""
-    start = steps.title("Decode the other recordings")
+    start = steps.title("Decode the recordings into paths of basic blocks")
     _preprocess(steps, folders, len(os.sched_getaffinity(0)))
     steps.done("preprocessing", start)
 

@@ -19,6 +19,7 @@ from barnum.cli.common import (
 )
 
 _log = logging.getLogger(__name__)
+_IMAGES = Path("extract")  # as barnum trace has it
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -63,7 +64,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--bin-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Images of the recorded programs; needed where a sample is not preprocessed.",
+    help="Images of the recorded programs, for samples that are not preprocessed.  [default: extract]",
 )
 @click.option("-t", "--timeout", type=SECONDS, metavar="SECONDS", help="Time limit of decoding a sample.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Samples at once.  [default: number of cores]")
@@ -87,8 +88,8 @@ def command(
     """Learn from the benign samples of folders what is normal, and write a detector.
 
     TREE is a folder of samples, or one sample; those whose label is not benign are left out. What is learnt
-    comes from digests, which barnum preprocess writes beside its parsed traces; a sample that has none gets
-    one. The detector judges (barnum check, barnum score) and can be merged with others of its kind (barnum
+    comes from digests, which barnum preprocess writes beside its parsed traces; a sample that has none is
+    decoded for it, and keeps it. The detector judges (barnum check, barnum score) and can be merged with others of its kind (barnum
     merge).
     """
     set_up_logging(logging_level)
@@ -118,7 +119,7 @@ def command(
     settings = FitSettings(
         rate=rate,
         max_lost=max_lost,
-        bin_dir=bin_dir,
+        bin_dir=bin_dir or (_IMAGES if _IMAGES.is_dir() else None),
         timeout=timeout,
         jobs=jobs or len(os.sched_getaffinity(0)),
     )

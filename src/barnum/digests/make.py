@@ -32,8 +32,8 @@ def digests_of(
 ) -> Iterator[tuple[Sample, Outcome]]:
     """The digest of each sample and its identity, or why there is none; those that are there come first.
 
-    One that lacks a digest gets one from its parsed trace, which stays beside it where the folder can be
-    written; one that is not preprocessed is decoded for it, which takes ``bin_dir``, the folder of images.
+    One that lacks a digest gets one, which stays in its folder where that can be written: from its parsed
+    trace, or, where it is not preprocessed, by decoding it, which takes ``bin_dir``, the folder of images.
 
     Args:
         scratch: a folder for files meanwhile.
@@ -77,7 +77,7 @@ def _made(
             continue
         try:
             read = read_digest(file)
-            if sample.parsed is not None:
+            if not read[0].about.source.truncated:
                 _keep(file, sample.folder / DIGEST)
             yield sample, read
         except InputError as error:

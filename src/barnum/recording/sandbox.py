@@ -61,7 +61,8 @@ _SETTINGS = tuple(
     for name in (
         "alternatives", "debian_version", "enscript.cfg", "fonts", "ghostscript", "group", "groff", "gss",
         "gtk-2.0", "gtk-3.0", "host.conf", "hostname", "hosts", "ImageMagick-6", "ImageMagick-7",
-        "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "ld-musl-x86_64.path", "ld-musl-x86_64.d", "ld.so.cache",
+        "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "ld-musl-x86_64.path", "ld-musl-x86_64.d",
+        "ld.so.cache",
         "ld.so.conf", "ld.so.conf.d", "libpaper.d", "libreoffice", "locale.alias", "localtime", "magic",
         "magic.mime", "mime.types", "networks", "nsswitch.conf", "os-release", "paperspecs", "papersize",
         "passwd", "perl", "protocols", "python3", "rpc", "services", "sgml", "ssl/certs", "ssl/openssl.cnf",
