@@ -89,8 +89,8 @@ def command(
 
     TREE is a folder of samples, or one sample; those whose label is not benign are left out. What is learnt
     comes from digests, which barnum preprocess writes beside its parsed traces; a sample that has none is
-    decoded for it, and keeps it. The detector judges (barnum check, barnum score) and can be merged with others of its kind (barnum
-    merge).
+    decoded for it, and keeps it. The detector judges (barnum check, barnum score) and can be merged with
+    others of its kind (barnum merge).
     """
     set_up_logging(logging_level)
     from barnum.detector import load_fitted, save_fitted
