@@ -31,23 +31,34 @@ void extend(Watch& self, InArray<uint64_t> start, InArray<uint64_t> after, InArr
     self.extend(blocks);
 }
 
-void check(const Watch& self, const InArray<uint32_t>& block, const InArray<uint8_t>& gap,
-           const InArray<uint16_t>& stream) {
+void check_sizes(const InArray<uint32_t>& block, const InArray<uint8_t>& gap, const InArray<uint16_t>& stream) {
     const size_t count = block.shape(0);
     if (gap.shape(0) != count || stream.shape(0) != count) {
         throw nb::value_error("block, gap and stream are of different lengths");
     }
+}
+
+void check_block(const Watch& self, uint32_t block) {
+    if (block >= self.blocks()) throw nb::index_error("a step names a block that is not in the table");
+}
+
+void check(const Watch& self, const InArray<uint32_t>& block, const InArray<uint8_t>& gap,
+           const InArray<uint16_t>& stream) {
+    check_sizes(block, gap, stream);
+    const size_t count = block.shape(0);
     uint32_t highest = 0;
     for (size_t i = 0; i < count; ++i) highest = std::max(highest, block.data()[i]);
-    if (count != 0 && highest >= self.blocks()) throw nb::index_error("a step names a block that is not in the table");
+    if (count != 0) check_block(self, highest);
 }
 
 void add(Watch& self, InArray<uint32_t> block, InArray<uint8_t> gap, InArray<uint16_t> stream,
          std::optional<InArray<uint32_t>> turns) {
     nb::gil_scoped_release release;
-    check(self, block, gap, stream);
+    check_sizes(block, gap, stream);
     barnum::WatchedSteps steps{block.data(), gap.data(), stream.data(), block.shape(0)};
-    if (turns) {
+    if (!turns) {
+        check(self, block, gap, stream);
+    } else {
         // of no turns at all the array may have no memory
         static const uint32_t none = 0;
         steps.turns = turns->shape(0) != 0 ? turns->data() : &none;
@@ -56,6 +67,17 @@ void add(Watch& self, InArray<uint32_t> block, InArray<uint8_t> gap, InArray<uin
             if (steps.turns[k] >= steps.count || (k != 0 && steps.turns[k] <= steps.turns[k - 1])) {
                 throw nb::index_error("turns are no steps in their order");
             }
+        }
+        // only what is looked at need be known
+        self.pick(steps);
+        for (const uint32_t at : self.picked()) {
+            check_block(self, steps.block[at]);
+            for (const size_t before : {1, 2}) {
+                if (at >= before) check_block(self, steps.block[at - before]);
+            }
+        }
+        for (const size_t before : {1, 2}) {
+            if (steps.count >= before) check_block(self, steps.block[steps.count - before]);
         }
     }
     self.add(steps, nullptr);

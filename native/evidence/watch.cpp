@@ -50,7 +50,7 @@ void Watch::add(const WatchedSteps& steps, uint8_t* verdicts) {
             before = role[steps.block[i]];
         }
     } else {
-        picked_.by_turns(steps.turns, steps.turned, steps.gap, steps.count);
+        // see pick()
         for (const uint32_t i : picked_.steps()) {
             if (i != 0) before = role[steps.block[i - 1]];
             if ((before | steps.gap[i]) != 0) look(steps, i, before, begin, verdicts);

@@ -92,8 +92,11 @@ public:
 
     void extend(const WatchedBlocks& blocks);
     size_t blocks() const { return role_.size(); }
-    // verdicts: nullptr, or one for the transfer to each step
+    // verdicts: nullptr, or one for the transfer to each step. Where turns are told, pick() comes first
     void add(const WatchedSteps& steps, uint8_t* verdicts);
+    // finds the steps that are looked at, and of which the blocks must be known, by the turns
+    void pick(const WatchedSteps& steps) { picked_.by_turns(steps.turns, steps.turned, steps.gap, steps.count); }
+    const std::vector<uint32_t>& picked() const { return picked_.steps(); }
     void finish();
 
     const std::vector<Noted>& notes() const { return notes_; }

@@ -40,8 +40,9 @@ class _Digesting:
         self._take(source, held)
 
     def _take(self, source: Followed, chunks: list[Chunk]) -> None:
-        if max((int(chunk.block.max(initial=0)) for chunk in chunks), default=-1) >= self._maker.known:
-            self._maker.extend(source.blocks)
+        blocks = source.blocks
+        if len(blocks) > self._maker.known:
+            self._maker.extend(blocks)
         for chunk in chunks:
             self._maker.add(chunk, source.spawn)
 
