@@ -16,8 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from barnum import _decoder
+from barnum.digests.preprocess import with_digest
 from barnum.paths import open_path
 from barnum.paths.code import load_code
+from barnum.paths.preprocess import Request, Result, beside, preprocess
 from barnum.recording.engine import EngineFiles, Start, command_line, find_engines
 from barnum.recording.program import find_program
 from barnum.samples import Sample
@@ -34,6 +36,7 @@ def bench_recording(folder: Path, rounds: int) -> dict[str, float]:
     sample = _record(document, folder)
     figures |= _bench_decoding(sample, folder / "extract", rounds)
     figures |= _bench_preprocess(sample, folder / "extract", rounds)
+    figures |= _bench_digest(sample, folder / "extract", rounds)
     figures |= _bench_reading(sample, rounds)
     figures |= _bench_memory(sample, folder, 130_000_000)
     return figures
@@ -182,6 +185,28 @@ def _bench_preprocess(sample: Sample, bin_dir: Path, rounds: int) -> dict[str, f
         f"(at least 10); {size:.3f} bytes a transfer (at most 0.5)"
     )
     return {"preprocess_mblocks_s": rows / seconds / 1e6, "bytes_per_transfer": size}
+
+
+def _bench_digest(sample: Sample, bin_dir: Path, rounds: int) -> dict[str, float]:
+    """The same work with and without a digest, in one process."""
+    output = sample.folder / "trace_parsed.measured"
+    request = Request(folder=str(sample.folder), bin_dir=str(bin_dir), output=str(output))
+
+    def timed(work: Callable[[Request], Result]) -> Callable[[], float]:
+        def measured() -> float:
+            began = time.process_time()
+            work(request)
+            return time.process_time() - began
+
+        return measured
+
+    times = _in_turn(rounds, without=timed(preprocess), digest=timed(with_digest))
+    size = beside(output).stat().st_size
+    for file in (output, beside(output)):
+        file.unlink()
+    ratio = _median_ratio(times["digest"], times["without"])
+    print(f"with a digest of {size:,} bytes: {ratio:.2f}x the time of preprocessing without it")
+    return {"digest_ratio": ratio, "digest_bytes": size}
 
 
 def _bench_reading(sample: Sample, rounds: int) -> dict[str, float]:

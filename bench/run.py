@@ -1,7 +1,7 @@
 """Measures start-up, recording, decoding, preprocessing, reading back, learning, verdicts and counts; prints
 figures and ratios.
 
-    .venv/bin/python bench/run.py [--only startup|recording|learning|verdicts|pictures] [--rounds N]
+    .venv/bin/python bench/run.py [--only startup|recording|learning|fitting|verdicts|pictures] [--rounds N]
                                   [--folder bench-out] [--json FILE]
 
 Ratios compare two things that do the same work, in turn, in this one run. Times of recording are medians over
@@ -42,6 +42,10 @@ def main() -> None:
         figures |= _recording(folder, options)
     if options.only in (None, "learning"):
         figures |= _learning(folder / DEMO, options)
+    if options.only in (None, "fitting"):
+        from fitting import bench_fitting
+
+        figures |= bench_fitting(folder / "fitting", 24 if options.quick else 1_000)
     if options.only in (None, "verdicts"):
         from verdicts import bench_verdicts
 
@@ -60,7 +64,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--only",
-        choices=("startup", "recording", "learning", "verdicts", "pictures"),
+        choices=("startup", "recording", "learning", "fitting", "verdicts", "pictures"),
         help="one part alone",
     )
     parser.add_argument("--rounds", type=int, default=5, help="of recording (default: 5)")

@@ -173,6 +173,11 @@ FORGERIES = {
     + [arrays.update({name: np.zeros((1, arrays["kind"].shape[1]), np.uint8)}) for name in
        ("site.offset", "target.offset")],
     "no stretch of a transfer": lambda arrays: arrays.update(stretches=np.zeros_like(arrays["stretches"])),
+    "the same way twice": lambda arrays: arrays.update(
+        {"way.taken": packed(np.zeros(2)), "way.entry": packed(np.zeros(2)),
+         "way.first": packed(np.array([10, 2])), "way.stretches": packed(np.ones(2)),
+         "entries.module": packed(np.zeros(1)), "entries.offset": packed(np.zeros(1))}
+    ),
     "a way from nowhere": lambda arrays: arrays.update(
         {"way.taken": packed(np.array([1 << 30], np.uint64)), "way.entry": packed(np.zeros(1)),
          "way.first": packed(np.array([2])), "way.stretches": packed(np.ones(1)),

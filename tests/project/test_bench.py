@@ -18,6 +18,7 @@ BENCH = Path(__file__).resolve().parents[2] / "bench" / "run.py"
     [
         ("startup", "startup_score_s"),
         ("learning", "acrobat_modulo_causal_scored_s"),
+        ("fitting", "fit_s"),
         ("verdicts", ""),
     ],
 )

@@ -197,10 +197,15 @@ def _check(about: About, taken: Taken, ways: Ways) -> None:
     for masks in (taken.stretches, ways.stretches):
         if len(masks) and not 1 <= int(masks.min()) <= int(masks.max()) < 1 << stretches:
             raise ValueError("it names a stretch that it lacks")
-    order = np.lexsort((taken.target, taken.site))
-    site, target = taken.site[order], taken.target[order]
-    if ((site[1:] == site[:-1]) & (target[1:] == target[:-1])).any():
-        raise ValueError("a transfer comes twice")
+    if _twice(taken.site, taken.target) or _twice(ways.taken, ways.entry):
+        raise ValueError("a transfer or a way comes twice")
     for counted in (about.cut, about.intact):
         if counted is not None and counted > transfers:
             raise ValueError("a part of it is longer than the whole")
+
+
+def _twice(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether a pair of values comes twice."""
+    order = np.lexsort((other, one))
+    one, other = one[order], other[order]
+    return bool(((one[1:] == one[:-1]) & (other[1:] == other[:-1])).any())
