@@ -371,6 +371,22 @@ def test_meta_says_what_the_sandbox_was(tmp_path):
     assert (meta["memory"], meta["processes"]) == (2 << 30, 100)
 
 
+def test_effects_are_noted_as_without_it(tmp_path):
+    script = 'read line < "$1"; echo $line > dropped; /bin/true; rm dropped'
+    found = []
+    for option in ("--sandbox", "--no-sandbox"):
+        folder = tmp_path / option
+        folder.mkdir()
+        words = ("--", "sh", "-c", script, "sh", "{}")
+        assert trace(folder, option, "--benign", document(folder), *words).returncode == 0
+        [sample] = samples(folder)
+        effects = json.loads((sample.folder / "effects.json").read_text())["effects"]
+        found.append([(effect["call"], effect.get("path"), effect.get("entry")) for effect in effects])
+        assert sample.meta.lost == ()
+    assert found[0] == found[1]
+    assert {"openat", "execve", "unlinkat"} & {call for call, *_ in found[0]} >= {"openat", "execve"}
+
+
 def test_a_signal_that_ends_the_program(tmp_path, escape):
     sample = attempted(tmp_path, escape, "list /", f"die {signal.SIGSEGV:d}")
     assert sample.meta.exit.signal == signal.SIGSEGV

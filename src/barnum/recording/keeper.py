@@ -30,13 +30,14 @@ _REQUEST = struct.Struct("<32sIIQ16s")
 # an error number, the number of the file
 _ANSWER = struct.Struct("<ii")
 CREATE, READ, WRITE, APPEND, RESIZE = 1, 2, 3, 4, 5
-_NAME = re.compile(rb"(process|stream|maps|code|log)_(0|[1-9][0-9]{0,5})", re.ASCII)
+_NAME = re.compile(rb"(process|stream|maps|code|effects|log)_(0|[1-9][0-9]{0,5})", re.ASCII)
 _LIMITS = {b"process": MAX_PROCESSES, b"stream": MAX_STREAMS}
 # what kinds of files belong to
 _OWNERS = {
     b"process": b"process",
     b"maps": b"process",
     b"code": b"process",
+    b"effects": b"process",
     b"stream": b"stream",
     b"log": b"stream",
 }
