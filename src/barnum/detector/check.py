@@ -16,7 +16,7 @@ from barnum.detector.judged import Cut, JudgedRun
 from barnum.digests.digest import Program
 from barnum.digests.notes import Notes
 from barnum.errors import InputError, ModelError
-from barnum.recording import Failure, Outcome, Sandbox, Settings, record_all
+from barnum.recording import PLACEHOLDER, Failure, Outcome, Sandbox, Settings, record_all
 from barnum.samples import UNKNOWN, Sample
 from barnum.sources import new_recorder
 from barnum.texts import printable, shortened
@@ -67,7 +67,11 @@ def known_program(fitted: Fitted) -> Program:
     Raises:
         ModelError: it does not know.
     """
-    programs = fitted.about.notes.programs
+    programs = [
+        known
+        for known in fitted.about.notes.programs
+        if any(PLACEHOLDER in word for word in known.program.command)
+    ]
     if not programs:
         raise ModelError(
             "the detector was learnt from recordings that do not say of which program they are: name it "

@@ -22,6 +22,7 @@ from barnum import __version__
 from barnum.digests import Digest
 from barnum.digests.columns import column, differences, packed, summed, unpacked
 from barnum.digests.counts import Counts, added, counts_of
+from barnum.digests.digest import schema_of
 from barnum.digests.knowledge import Knowledge
 from barnum.digests.notes import Notes, added_notes, notes_of
 from barnum.errors import EvaluationError, ModelError
@@ -36,8 +37,10 @@ from barnum.verdicts.judgement import MAX_LOST
 from barnum.verdicts.scores.novelty import Novelty
 
 SCHEMA = 1
-# bytes of a detector once unpacked: some hundred million distinct transfers
-_LARGEST = 4 << 30
+# bytes of a detector once unpacked, and rows of a column: some ten million distinct transfers
+_LARGEST = 1 << 30
+_MOST_ROWS = 1 << 26
+_LARGEST_ABOUT = 64 << 20
 _ABOUT = "about"
 _LEVEL = 6
 
@@ -96,8 +99,9 @@ class Fitted:
         least = 1 / (len(scores) + 1)
         rate = max(RATE, least) if self.about.rate is None else self.about.rate
         if rate < least - 1e-12:
+            needed = int(min(1 / rate, 1e15) - 1 + 1e-9)
             raise EvaluationError(
-                f"a false alarm rate of {rate:g} takes at least {int(1 / rate - 1 + 1e-9)} nominal runs, "
+                f"a false alarm rate of {rate:g} takes at least {needed} nominal runs, "
                 f"here are {len(scores)}: fit more, or with --false-alarm-rate {np.ceil(least * 1e4) / 1e4:g}"
             )
         return ConformalClassifier(scores, rate, Novelty(WINDOW))
@@ -254,12 +258,22 @@ _UNSIGNED = ("runs", "site", "target", "way_entry")
 
 
 def encoded(fitted: Fitted) -> bytes:
-    """The content of a file, before it is packed; equal detectors give equal bytes."""
+    """The content of a file, before it is packed; equal detectors give equal bytes.
+
+    Raises:
+        ModelError: it is larger than what is read again.
+    """
+    about = msgspec.json.encode(fitted.about)
+    rows = max(len(getattr(fitted.counts, name)) for name in _TABLES)
+    if len(about) > _LARGEST_ABOUT or rows > _MOST_ROWS:
+        raise ModelError(
+            "these runs show more than a detector is for: learn each program, or fewer runs, by itself"
+        )
     arrays = {
         name: (differences if stepped else packed)(getattr(fitted.counts, name))
         for name, stepped in _COLUMNS.items()
     }
-    arrays[_ABOUT] = np.frombuffer(msgspec.json.encode(fitted.about), np.uint8)
+    arrays[_ABOUT] = np.frombuffer(about, np.uint8)
     return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
 
 
@@ -267,6 +281,7 @@ def save_fitted(file: Path, fitted: Fitted) -> None:
     """Write a detector.
 
     Raises:
+        ModelError: it is larger than what is read again.
         OSError: the file cannot be written.
     """
     write_whole(file, gzip.compress(encoded(fitted), _LEVEL, mtime=0))
@@ -297,8 +312,8 @@ def _decoded(content: bytes) -> Fitted:
     columns: dict[str, Any] = {}
     for key, names in _TABLES.items():
         planes = arrays.get(key)
-        if planes is None or planes.ndim != 2:
-            raise ValueError(f"column {key} is missing")
+        if planes is None or planes.ndim != 2 or planes.shape[1] > _MOST_ROWS:
+            raise ValueError(f"column {key} is missing or too long")
         for name in names:
             rows = column(arrays, name, planes.shape[1])
             values = summed(rows) if _COLUMNS[name] else unpacked(rows)
@@ -310,16 +325,19 @@ def _decoded(content: bytes) -> Fitted:
                 columns[name] = values.view(np.uint64 if name in _UNSIGNED else np.int64)
     counts = Counts(**columns)
     _check(counts)
+    about.notes.check(len(counts))
     return Fitted(about, counts)
 
 
 def _about_of(text: Any) -> FittedAbout:
     if text is None or text.dtype != np.uint8 or text.ndim != 1:
         raise ValueError("it does not say what it is")
+    if len(text) > _LARGEST_ABOUT:
+        raise ValueError(f"it says more than {_LARGEST_ABOUT:,} bytes of itself")
     try:
-        head = msgspec.json.decode(text.tobytes(), type=dict[str, Any])
-        if head.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is {shortened(repr(head.get('schema')))}, not {SCHEMA}")
+        schema = schema_of(text.tobytes())
+        if schema != SCHEMA:
+            raise ValueError(f"its schema is {schema}, not {SCHEMA}")
         return msgspec.json.decode(text.tobytes(), type=FittedAbout)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from None

@@ -26,6 +26,19 @@ _SHA = 32
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
+class _Head(msgspec.Struct):
+    schema: int | None = None
+
+
+def schema_of(text: bytes) -> int | None:
+    """The schema that a JSON object names, without what else it holds being taken into memory.
+
+    Raises:
+        msgspec.MsgspecError, UnicodeDecodeError, RecursionError: it is none, or its schema is no number.
+    """
+    return msgspec.json.decode(text, type=_Head).schema
+
+
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """What was recorded, and how.
 

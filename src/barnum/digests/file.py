@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from barnum.digests.columns import changes, column, differences, packed, summed, unpacked
-from barnum.digests.digest import SCHEMA, About, Digest, Taken, Ways
+from barnum.digests.digest import SCHEMA, About, Digest, Taken, Ways, schema_of
 from barnum.errors import DigestError
 from barnum.files import read_bounded, write_whole
 from barnum.paths import KINDS
@@ -141,9 +141,9 @@ def _about_of(text: NDArray[Any] | None) -> About:
     if len(text) > _LARGEST_ABOUT:
         raise ValueError(f"it says more than {_LARGEST_ABOUT:,} bytes of itself")
     try:
-        head = msgspec.json.decode(text.tobytes(), type=dict[str, Any])
-        if head.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is {shortened(repr(head.get('schema')))}, not {SCHEMA}")
+        schema = schema_of(text.tobytes())
+        if schema != SCHEMA:
+            raise ValueError(f"its schema is {schema}, not {SCHEMA}")
         return _ABOUT_DECODER.decode(text.tobytes())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from None

@@ -304,8 +304,9 @@ def _of_kept(kept: Bool, run: I64, row: I64, stretch: I64) -> tuple[I64, I64]:
 
 def _units_of(number: I64, unit: I64, size: int) -> I64:
     """i64[size + 1]: in how many units each number is; 0 at the end."""
-    pairs = np.unique(number * (1 << 40) + unit)
-    return np.bincount(pairs >> 40, minlength=size + 1)
+    # of few runs: there are no more units
+    pairs = np.unique(number * (FEW_RUNS * 32) + unit)
+    return np.bincount(pairs // (FEW_RUNS * 32), minlength=size + 1)
 
 
 def _find(known: U64, tokens: U64) -> I64:

@@ -12,6 +12,7 @@ from barnum.digests.digest import Digest, Program
 from barnum.digests.effects import EffectKind
 from barnum.errors import ModelError
 from barnum.evidence import Finding, Findings
+from barnum.evidence.findings import LONGEST_KEY
 
 # programs, images and keys of which a detector keeps count; more are refused
 MOST_PROGRAMS, MOST_IMAGES = 256, 1 << 16
@@ -40,7 +41,7 @@ class KnownKey(msgspec.Struct, frozen=True, array_like=True):
     tells that one apart (``run``; None where it was in several). ``strong``: evidence that is enough
     alone."""
 
-    key: Annotated[str, msgspec.Meta(max_length=1 << 14)]
+    key: Annotated[str, msgspec.Meta(max_length=LONGEST_KEY)]
     runs: _Runs
     run: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
     strong: bool = False
@@ -63,6 +64,17 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Annotated[tuple[KnownKey, ...], msgspec.Meta(max_length=MOST_KEYS)] = ()
     effects: Annotated[tuple[KnownKey, ...], msgspec.Meta(max_length=MOST_KEYS)] = ()
     watched: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
+
+    def check(self, runs: int) -> None:
+        """Raises ValueError where something was in more than the ``runs`` that there are."""
+        counted: tuple[KnownProgram | KnownImage | KnownKey, ...] = (
+            *self.programs,
+            *self.images,
+            *self.evidence,
+            *self.effects,
+        )
+        if max(self.watched, max((each.runs for each in counted), default=0)) > runs:
+            raise ValueError("it counts more runs than it has learnt")
 
     def new_evidence(self, findings: Findings | None) -> tuple[Finding, ...]:
         """Those findings that no nominal run shows."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from barnum.texts import printable
 
 MOST_FINDINGS = 1000  # distinct ones that are kept
+LONGEST_KEY = 1 << 14  # characters
 
 FindingKind = Literal["unknown", "return", "entry", "instruction", "code", "death"]
 
@@ -52,9 +53,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     target: int
     site_place: Place
     target_place: Place
-    step: int
+    step: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
     count: int
-    key: str
+    key: Annotated[str, msgspec.Meta(max_length=LONGEST_KEY)]
 
     def __str__(self) -> str:
         times = f", {self.count:,} times" if self.count > 1 else ""
@@ -94,7 +95,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         left_out: sentences that say what could not be looked for.
     """
 
-    findings: tuple[Finding, ...] = ()
+    findings: Annotated[tuple[Finding, ...], msgspec.Meta(max_length=MOST_FINDINGS)] = ()
     further: int = 0
     returns: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     without_image: tuple[str, ...] = ()

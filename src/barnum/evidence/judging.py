@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from barnum.evidence.code import Code
-from barnum.evidence.findings import MOST_FINDINGS, Finding, FindingKind, Findings
+from barnum.evidence.findings import LONGEST_KEY, MOST_FINDINGS, Finding, FindingKind, Findings
 from barnum.evidence.functions import U32
 from barnum.evidence.images import Image, Images
 from barnum.evidence.places import Places, in_file, key_of, place_of, token_of
@@ -291,5 +291,5 @@ class Judge:
             target_place=place_of(blocks, note.target),
             step=step,
             count=note.times,
-            key=f"{kind} {self._from(note)}" if key is None else key,
+            key=(f"{kind} {self._from(note)}" if key is None else key)[:LONGEST_KEY],
         )
