@@ -17,23 +17,18 @@ import hashlib
 import importlib.util
 import json
 import os
-import shlex
 import shutil
-import subprocess
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from documents.make import Document, DocumentError, make_all, path_of
-
-from barnum.texts import shortened
+from documents.make import Document, DocumentError, make_all
+from steps import StepError, Steps, sample_of
 
 ROOT = Path(__file__).parent.parent
-BARNUM = Path(sys.executable).with_name("barnum")
 WARM_UP = Path(__file__).parent / "warm-up.ps"
 # pages go nowhere, in a low resolution: what counts is the way there. Colours are not matched to profiles,
 # which would be most of what is executed.
@@ -54,77 +49,6 @@ EXAMPLE = "pipe-read.ps"
 
 # answers that are shown
 SHOWN = 12
-
-
-class StepError(Exception):
-    """A command failed."""
-
-
-class Steps:
-    """Runs commands one after the other, says what they do and how long each took."""
-
-    def __init__(self) -> None:
-        self.times: list[tuple[str, float]] = []
-
-    def title(self, text: str) -> float:
-        """Announce a step."""
-        print(f"\n=== {len(self.times) + 1}. {text}", flush=True)
-        return time.monotonic()
-
-    def done(self, text: str, start: float) -> None:
-        """Note how long a step took."""
-        self.times.append((text, time.monotonic() - start))
-        print(f"    {text}: {self.times[-1][1]:.0f} s", flush=True)
-
-    def barnum(self, *arguments: str | Path, quiet: bool = False, silent: bool = False) -> None:
-        """Run barnum; its output and progress bars go to the terminal, its output nowhere when quiet, nor
-        anything when silent."""
-        words = [str(argument) for argument in arguments]
-        if not silent:
-            print("$ .venv/bin/barnum " + shlex.join(words), flush=True)
-        stdout = subprocess.DEVNULL if quiet else None
-        stderr = subprocess.PIPE if silent else None
-        done = subprocess.run([str(BARNUM), *words], check=False, stdout=stdout, stderr=stderr, cwd=ROOT)
-        code = done.returncode
-        if code and silent:
-            print(done.stderr.decode(errors="replace"), file=sys.stderr)
-        if code:
-            raise StepError(f"barnum {words[0]} ended with exit code {code}; what it said is above")
-
-    def lines(self, *arguments: str | Path) -> list[dict[str, Any]]:
-        """Run barnum, which prints a JSON object a line, and give these."""
-        words = [str(argument) for argument in arguments]
-        print("$ .venv/bin/barnum " + shortened(shlex.join(words), 200), flush=True)
-        done = subprocess.run([str(BARNUM), *words], check=False, stdout=subprocess.PIPE, cwd=ROOT)
-        found = [json.loads(line) for line in done.stdout.splitlines()]
-        errors = [line["error"] for line in found if "error" in line]
-        if done.returncode or errors:
-            raise StepError(f"barnum {words[0]} ended with {done.returncode}: {'; '.join(errors)[:500]}")
-        return found
-
-    def check(self, detector: Path, documents: Path, *options: str | Path) -> list[dict[str, Any]]:
-        """What barnum check says of documents."""
-        return self.lines("check", "--json", *options, detector, documents)
-
-    def score(
-        self,
-        detector: Path,
-        folders: dict[str, Path],
-        documents: list[Document],
-        sets: Path,
-        *options: str,
-        malicious: bool = False,
-    ) -> list[dict[str, Any]]:
-        """What barnum score says of the harmless documents that were held out, and of the abusive ones."""
-        held_out = sets.read_text().split("[b_test]\n", 1)[1].split("[", 1)[0].split()
-        wanted = [Path(folder) for folder in held_out]
-        if malicious:
-            wanted += [
-                folders["traces"] / _sample(folders["documents"], each)
-                for each in documents
-                if not each.benign
-            ]
-        return self.lines("score", *options, "--bin-dir", folders["extract"], detector, *wanted)
 
 
 def main() -> int:
@@ -184,7 +108,7 @@ def _first_layer(
 ) -> None:
     """From documents to verdicts by ``fit`` and ``check``."""
     start = steps.title("Record Ghostscript on the harmless ones")
-    _forget(folders["traces"], {_sample(folders["documents"], document) for document in documents})
+    _forget(folders["traces"], {sample_of(folders["documents"], document) for document in documents})
     where = ("-o", folders["traces"], "--bin-dir", folders["extract"], *_sandbox())
     program = ("--", *GHOSTSCRIPT, WARM_UP, "{}")
     inputs = folders["documents"] / "benign"
@@ -264,7 +188,7 @@ def _second_layer(
     shutil.rmtree(detector, ignore_errors=True)
     steps.barnum("pack", *model, "-l", classifier, detector)
     example = next(document for document in documents if document.name == EXAMPLE)
-    steps.barnum("score", detector, folders["traces"] / _sample(folders["documents"], example))
+    steps.barnum("score", detector, folders["traces"] / sample_of(folders["documents"], example))
     steps.done("packing and scoring", start)
 
     start = steps.title("Write a page that shows what was anomalous, and where")
@@ -303,7 +227,7 @@ def _preprocess(steps: Steps, folders: dict[str, Path], jobs: int) -> None:
 def _label(folders: dict[str, Path], documents: list[Document]) -> None:
     """Write into the samples of abusive documents that they are."""
     for document in documents:
-        info = folders["traces"] / _sample(folders["documents"], document) / "info.txt"
+        info = folders["traces"] / sample_of(folders["documents"], document) / "info.txt"
         lines = info.read_text().splitlines()
         lines[1] = "benign" if document.benign else "malicious"
         info.write_text("".join(f"{line}\n" for line in lines))
@@ -370,10 +294,6 @@ def _documents(folder: Path) -> list[Document]:
     return documents
 
 
-def _sample(folder: Path, document: Document) -> str:
-    return hashlib.sha256(path_of(folder, document).read_bytes()).hexdigest()
-
-
 def _forget(traces: Path, wanted: set[str]) -> None:
     """Remove recordings of documents that are no longer among those of the demo."""
     if traces.is_dir():
@@ -395,7 +315,7 @@ def _write_sets(file: Path, folders: dict[str, Path], documents: list[Document])
     sections: dict[str, list[str]] = {"b_train": [], "b_test": [], "m_test": []}
     for document in documents:
         section = "m_test" if not document.benign else "b_test" if document.name in held_out else "b_train"
-        sections[section].append(str(folders["traces"] / _sample(folders["documents"], document)))
+        sections[section].append(str(folders["traces"] / sample_of(folders["documents"], document)))
     text = "".join(f"[{name}]\n" + "".join(f"{line}\n" for line in lines) for name, lines in sections.items())
     file.write_text(text)
     print(", ".join(f"{name} {len(lines)}" for name, lines in sections.items()) + f": {file}")

@@ -128,7 +128,7 @@ def test_a_third_of_each_kind_is_held_out(tmp_path: Path) -> None:
     assert sum(map(len, sections.values())) == len(documents)
     assert len(sections["[m_test]"]) == len(ABUSIVE)
     for kind, group in HARMLESS.items():
-        samples = {run._sample(folders["documents"], document) for document in group}
+        samples = {run.sample_of(folders["documents"], document) for document in group}
         assert samples & sections["[b_train]"], kind
         assert samples & sections["[b_test]"], kind
 
