@@ -5,12 +5,15 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from barnum.errors import OutputError, OutputExistsError
 from barnum.paths.claims import Claim
+from barnum.paths.preprocess import beside
+from barnum.samples.folder import DIGEST
 from barnum.samples.owner import Owner, started
 
 
@@ -37,6 +40,45 @@ def test_a_result_appears_whole_and_nothing_else_stays(tmp_path):
     claim.finish()
     assert [file.name for file in tmp_path.iterdir()] == ["r.parquet"]
     assert (tmp_path / "r.parquet").read_text() == "x"
+
+
+def made_with_a_digest(folder, text, force=False):
+    claim = Claim(folder / "r.parquet", force=force)
+    claim.data.write_text(text)
+    beside(claim.data).write_text(text)
+    return claim
+
+
+def test_a_digest_is_that_of_the_path_beside_it(tmp_path):
+    made_with_a_digest(tmp_path, "1").finish()
+    assert (tmp_path / DIGEST).read_text() == "1"
+    made_with_a_digest(tmp_path, "2", force=True).finish()
+    assert (tmp_path / DIGEST).read_text() == (tmp_path / "r.parquet").read_text() == "2"
+    # a path without a digest takes the old one's away
+    claim = Claim(tmp_path / "r.parquet", force=True)
+    claim.data.write_text("3")
+    claim.finish()
+    assert [file.name for file in tmp_path.iterdir()] == ["r.parquet"]
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_kill_leaves_no_digest_of_another_path(tmp_path, monkeypatch, after):
+    made_with_a_digest(tmp_path, "1").finish()
+    claim = made_with_a_digest(tmp_path, "2", force=True)
+    renamed = []
+    replace = Path.replace
+
+    def killed(self, target):
+        if len(renamed) == after:
+            raise KeyboardInterrupt
+        renamed.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        claim.finish()
+    digest = tmp_path / DIGEST
+    assert not digest.exists() or digest.read_text() == (tmp_path / "r.parquet").read_text()
 
 
 def test_dropping_leaves_nothing(tmp_path):

@@ -67,13 +67,22 @@ class Claim:
                 raise OutputExistsError(
                     f"{self.result}: appeared while it was made: use --force to replace it"
                 )
-            # the digest first: it is of use without the path
-            if beside(self.data).exists():
-                beside(self.data).replace(self.result.with_name(DIGEST))
-            self.data.replace(self.result)
+            self._put_in_place(beside(self.data), self.result.with_name(DIGEST))
             self.part.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.result}: cannot be written: {error.strerror or error}") from None
+
+    def _put_in_place(self, made: FilePath, digest: FilePath) -> None:
+        """The data and the digest that was made with it; a digest never lies beside the path of another."""
+        if made.exists() and not self.result.exists():
+            # the digest first: it is of use without the path
+            made.replace(digest)
+            self.data.replace(self.result)
+            return
+        digest.unlink(missing_ok=True)
+        self.data.replace(self.result)
+        if made.exists():
+            made.replace(digest)
 
     def drop(self) -> None:
         """Delete the data, and the claim unless another process has taken it over."""
