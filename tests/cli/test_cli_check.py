@@ -10,11 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from msgspec.structs import replace
 
+from barnum.detector import load_fitted, save_fitted
 from barnum.samples import samples_in
 from checking import HOSTILE, POLITE, SANDBOX, build, children, env_with, hostile_text, learnt, run
 from recording import BARNUM, alive, without_program
 
+# without a sandbox it must be said that what the detector names may run
+ALLOWED = [] if SANDBOX else ["--no-sandbox"]
 needs_sandbox = pytest.mark.skipif(not SANDBOX, reason="no sandbox here")
 
 
@@ -40,7 +44,7 @@ def room():
 
 
 def check(folder, made, *arguments, env=None):
-    return run(folder, "check", made / "detector", *arguments, env=env)
+    return run(folder, "check", *ALLOWED, made / "detector", *arguments, env=env)
 
 
 def test_verdicts_say_what_each_document_did(made, tmp_path):
@@ -223,7 +227,7 @@ def test_hostile_names_of_documents(made, tmp_path):
 def test_a_program_that_is_gone_or_another_one(made, tmp_path):
     moved = learnt_elsewhere(made, tmp_path)
     (moved / "reader").unlink()
-    gone = run(tmp_path, "check", moved / "detector", made / "usual.txt")
+    gone = run(tmp_path, "check", *ALLOWED, moved / "detector", made / "usual.txt")
     assert gone.code not in (0, 2, 3)
     assert f"{moved}/reader" in gone.err and len(gone.err.splitlines()[-1]) < 400
 
@@ -246,10 +250,12 @@ def test_other_versions_options_and_processors_are_told_once(made, tmp_path):
 
 def test_another_version_at_the_same_place_is_told(made, tmp_path):
     moved = learnt_elsewhere(made, tmp_path)
-    before = run(tmp_path, "check", moved / "detector", made / "usual.txt")
+    before = run(tmp_path, "check", *ALLOWED, moved / "detector", made / "usual.txt")
     assert before.code == 0 and "differs:" not in before.err
     build(moved, scale=70_000)
-    ended = run(tmp_path, "check", moved / "detector", made / "usual.txt", made / "hostile" / "drop.txt")
+    ended = run(
+        tmp_path, "check", *ALLOWED, moved / "detector", made / "usual.txt", made / "hostile" / "drop.txt"
+    )
     assert ended.code == 0, ended.err
     [line] = [line for line in ended.err.splitlines() if line.startswith("differs: ")]
     assert f"{moved}/reader is another version than was learnt" in line
@@ -290,9 +296,41 @@ def test_without_a_sandbox_one_warning_says_so(made, tmp_path):
     [line] = [line for line in ended.err.splitlines() if "without a sandbox" in line]
     assert "bubblewrap" in line
     assert ended.err.count("differs: sandbox: none, learnt with bubblewrap") == 1
+    assert "differs: command line" not in ended.err
+    assert not [line for line in ended.err.splitlines() if line.startswith("runs ")]
     wanted = check(tmp_path, made, *documents, "--sandbox", env=env)
     assert wanted.code == 15 and not wanted.out
     assert "--sandbox: bubblewrap" in wanted.err
+
+
+@needs_sandbox
+def test_what_a_detector_names_is_told_and_runs_in_a_sandbox_or_not_at_all(made, tmp_path):
+    document = made / "usual.txt"
+    told = check(tmp_path, made, document)
+    assert f"runs in a sandbox: {made}/reader '{{}}'" in told.err.splitlines()
+    env = without_program(tmp_path / "path", "qemu-x86_64", "qemu-i386")
+    refused = check(tmp_path, made, document, env=env)
+    assert refused.code == 15 and not refused.out
+    assert "add --no-sandbox if you trust the detector" in refused.err
+    assert "runs " not in refused.err
+    trusted = check(tmp_path, made, "--no-sandbox", document, env=env)
+    assert trusted.code == 0 and "usual.txt: " in trusted.out
+    assert f"runs with your rights, on your files: {made}/reader '{{}}'" in trusted.err.splitlines()
+
+
+def test_no_shell_sees_the_command_of_a_detector(made, tmp_path):
+    fitted = load_fitted(made / "detector")
+    [known] = fitted.about.notes.programs
+    victim = tmp_path / "victim"
+    words = (str(made / "reader"), "{}", f"; touch {victim}", f"$(touch {victim})", "\x1b[2J")
+    changed = replace(known, program=replace(known.program, command=words))
+    notes = replace(fitted.about.notes, programs=(changed,))
+    save_fitted(tmp_path / "detector", type(fitted)(replace(fitted.about, notes=notes), fitted.counts))
+    ended = run(tmp_path, "check", "--no-sandbox", "detector", made / "usual.txt")
+    assert ended.code == 0, ended.err
+    assert not victim.exists()
+    assert f"'; touch {victim}' '$(touch {victim})'" in ended.err
+    assert "\x1b" not in ended.err + ended.out
 
 
 def test_a_run_that_takes_too_long_is_ended_and_judged_by_what_there_is(made, tmp_path):
@@ -311,7 +349,7 @@ def test_a_polite_kill_ends_the_runs_and_leaves_nothing(made, tmp_path, room, nu
     slow = tmp_path / "slow.txt"
     slow.write_text(hostile_text("S"))
     started = subprocess.Popen(
-        [BARNUM, "check", made / "detector", made / "usual.txt", slow],
+        [BARNUM, "check", *ALLOWED, made / "detector", made / "usual.txt", slow],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -353,7 +391,7 @@ def test_mistakes_are_told_in_a_line(made, tmp_path):
         ((made / "detector", made / "usual.txt", "--", tmp_path / "no-program", "{}"), None, "no-program"),
         ((made / "detector", made / "usual.txt", "-o", made / "usual.txt"), 2, "usual.txt"),
     ]:
-        ended = run(tmp_path, "check", *arguments)
+        ended = run(tmp_path, "check", *ALLOWED, *arguments)
         assert ended.code == code or (code is None and ended.code >= 10), (arguments, ended.code, ended.err)
         assert words in ended.err
         assert not ended.out

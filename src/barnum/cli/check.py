@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from barnum.cli.common import (
 )
 from barnum.cli.sandbox_options import SandboxChoice, sandbox_options
 from barnum.errors import SomeFailedError
-from barnum.texts import printable, printable_json, storable
+from barnum.texts import printable, printable_json, shortened, storable
 
 if TYPE_CHECKING:
     from barnum.detector import Cut, JudgedRun
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _ANOMALOUS = 3
 # findings and effects that are told of a document
 _MOST_LINES = 5
+# characters of a command line that are shown
+_LONGEST_COMMAND = 2000
 
 
 @click.command(
@@ -103,6 +106,9 @@ def command(
     judged as it is. Where the program, a library or the model of processor differs from what was learnt, a
     line says so. Another command line may be given after --, as barnum trace takes it.
 
+    The detector's file names the program and its arguments. A line says what is run, and it is run in a
+    sandbox, or not at all: without one only what is named after --, or with --no-sandbox. No shell is called.
+
     Prints a line a document as soon as it is judged. A document that cannot be judged has an error instead;
     the others are judged all the same, and the exit code is 22. With --fail-on-anomaly it is 3 where any is
     anomalous, else 22 also where a verdict was refused.
@@ -110,7 +116,7 @@ def command(
     set_up_logging(logging_level)
     program = program_of(ctx)
     from barnum.detector import load_fitted
-    from barnum.detector.check import CheckSettings, check, check_samples
+    from barnum.detector.check import CheckSettings, check, check_samples, known_program
     from barnum.recording import PLACEHOLDER, list_inputs
     from barnum.samples import samples_in
 
@@ -135,8 +141,12 @@ def command(
         if recordings:
             check_samples(fitted, samples_in(recordings), settings, told.add)
         if files:
-            settings = msgspec.structs.replace(settings, sandbox=sandbox.preferred())
-            check(fitted, files, settings, told.add)
+            words = program or known_program(fitted).command
+            chosen = sandbox.preferred(named=bool(program))
+            if not program:
+                where = "with your rights, on your files" if chosen is None else "in a sandbox"
+                click.echo(f"runs {where}: {shortened(shlex.join(words), _LONGEST_COMMAND)}", err=True)
+            check(fitted, files, msgspec.structs.replace(settings, sandbox=chosen), told.add)
     return told.exit_code(fail_on_anomaly)
 
 

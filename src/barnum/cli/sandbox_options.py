@@ -43,17 +43,28 @@ class SandboxChoice:
             raise EngineError(f"--sandbox: {state}")
         return state
 
-    def preferred(self) -> Sandbox | None:
+    def preferred(self, *, named: bool = True) -> Sandbox | None:
         """The sandbox, unless --no-sandbox was given; where this machine can have none, and --sandbox was not
         given either, one warning says so.
 
+        Args:
+            named: whether the user has named the program. What a file names is not run without a sandbox
+                unless the user says so.
+
         Raises:
-            EngineError: --sandbox was given, and this machine can have none.
+            EngineError: this machine can have none, and --sandbox was given, or the program is not named.
         """
+        from barnum.errors import EngineError
+
         if self.wanted is not None:
             return self.required()
         state = self._state()
         if isinstance(state, str):
+            if not named:
+                raise EngineError(
+                    "without a sandbox the program that the detector names would run with your rights, on "
+                    f"your files: add --no-sandbox if you trust the detector; {state}"
+                )
             _log.warning("without a sandbox: the program runs with your rights, on your files: %s", state)
             return None
         return state
