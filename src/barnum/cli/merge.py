@@ -34,10 +34,12 @@ def command(output: Path, force: bool, logging_level: int, detectors: tuple[Path
     """
     set_up_logging(logging_level)
     from barnum.detector import load_fitted, merged, save_fitted
+    from barnum.detector.learn import warn_of_mixtures
     from barnum.files import check_place, output_error
 
     check_place(output, force)
     fitted = merged([load_fitted(file) for file in detectors])
+    warn_of_mixtures(fitted)
     try:
         save_fitted(output, fitted)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +15,12 @@ from barnum.digests import Digest
 from barnum.digests.make import digests_of
 from barnum.errors import BarnumError, SetsError
 from barnum.samples import Sample
+from barnum.texts import shortened
 from barnum.verdicts.judgement import MAX_LOST, incomplete_because
 
 _log = logging.getLogger(__name__)
+# programs or processors that a warning names
+_MOST_NAMED = 5
 
 
 class FitSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +82,26 @@ def fit_samples(
             beside=beside,
             held_out=usable.of(others),
         )
+    warn_of_mixtures(fitted)
     return fitted, usable.left_out
+
+
+def warn_of_mixtures(fitted: Fitted) -> None:
+    """Log a warning where runs of several programs, or as several processors, were learnt as one."""
+    programs: Counter[str] = Counter()
+    processors: Counter[str] = Counter()
+    for known in fitted.about.notes.programs:
+        programs[known.program.command[0] if known.program.command else ""] += known.runs
+        processors[known.program.cpu] += known.runs
+    for counted, what, why in (
+        (programs, "several programs", "what one does is normal for the other, too: fit a detector for each"),
+        (processors, "several models of processor", "libraries choose other code by it: record all as one"),
+    ):
+        if len(counted) > 1:
+            named = [f"{name or 'unknown'} ({runs:,})" for name, runs in sorted(counted.items())]
+            more = "" if len(named) <= _MOST_NAMED else f" and {len(named) - _MOST_NAMED:,} more"
+            some = ", ".join(shortened(each, 200) for each in named[:_MOST_NAMED])
+            _log.warning("the runs are of %s, %s%s: %s", what, some, more, why)
 
 
 class _Usable:
