@@ -95,7 +95,11 @@ class Chunk(NamedTuple):
 
     def part(self, begin: int, end: int) -> Chunk:
         """The steps ``begin : end``."""
-        return Chunk(self.block[begin:end], self.gap[begin:end], self.stream[begin:end])
+        turns = self.turns
+        if turns is not None:
+            low, high = np.searchsorted(turns, (begin, min(end, len(self.block))))
+            turns = turns[low:high] - np.uint32(begin)
+        return Chunk(self.block[begin:end], self.gap[begin:end], self.stream[begin:end], turns)
 
 
 @dataclass(frozen=True, slots=True)

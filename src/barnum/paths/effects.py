@@ -50,6 +50,13 @@ class EffectPlaces:
             chunk: n steps.
             kinds: u8[k], kinds of the blocks, as far as the stretch names them.
         """
+        if not len(chunk.stream):
+            return
+        if chunk.stream[0] == chunk.stream[-1]:
+            # streams follow each other
+            self._add(int(chunk.stream[0]), chunk, kinds)
+            self._read += len(chunk.stream)
+            return
         bounds = np.flatnonzero(np.diff(chunk.stream.astype(np.int32))) + 1
         begin = 0
         for end in (*bounds.tolist(), len(chunk.stream)):
@@ -75,12 +82,17 @@ class EffectPlaces:
     def _add(self, stream: int, chunk: Chunk, kinds: U8) -> None:
         if stream not in self._wanted or stream in self._lost:
             return
-        losses = np.flatnonzero(np.isin(chunk.gap, _LOSSES))
+        losses: I64 = np.zeros(0, np.int64)
+        if chunk.gap.any():
+            losses = np.flatnonzero(np.isin(chunk.gap, _LOSSES))
         if len(losses):
             self._lost.add(stream)
             chunk = chunk.part(0, int(losses[0]))
-        kind = kinds[chunk.block]
+        # no other steps end far than those that turn
+        kind = kinds[chunk.block if chunk.turns is None else chunk.block[chunk.turns]]
         far = np.flatnonzero((kind == Kind.FAR) | (kind == Kind.INDIRECT_FAR))
+        if chunk.turns is not None:
+            far = chunk.turns[far].astype(np.int64)
         before = self._entries.get(stream, 0)
         self._entries[stream] = before + len(far)
         entries, numbers = self._wanted[stream]
