@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import os
 import stat
 import zlib
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from barnum.errors import InputError, OptionsError, OutputError, OutputExistsError
+
+# bytes that are read at a time
+_PIECE = 1 << 24
 
 
 @contextmanager
@@ -44,9 +48,9 @@ def read_bounded(file: Path, limit: int, error: type[InputError]) -> bytes:
             raw.seek(0)
             if packed:
                 with gzip.GzipFile(fileobj=raw) as stream:
-                    data = stream.read(limit + 1)
+                    data = _read(stream, limit + 1)
             else:
-                data = raw.read(limit + 1)
+                data = _read(raw, limit + 1)
     except FileNotFoundError:
         raise error(f"{file}: no such file") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as broken:
@@ -56,6 +60,15 @@ def read_bounded(file: Path, limit: int, error: type[InputError]) -> bytes:
     if len(data) > limit:
         raise error(f"{file}: holds more than {limit:,} bytes, which no such file needs")
     return data
+
+
+def _read(stream: io.BufferedIOBase, most: int) -> bytes:
+    """At most so many bytes of a stream. Asked for all at once, it would take memory for them before."""
+    pieces, left = [], most
+    while left and (piece := stream.read(min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def output_error(error: OSError, place: Path) -> OutputError:

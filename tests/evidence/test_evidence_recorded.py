@@ -202,7 +202,7 @@ def test_returns_agree_with_a_model_on_the_recorders_own_log(tmp_path, build, wa
     for chunk in decoding.chunks():
         # knows the blocks, as add() has it; the steps are judged one by one
         finder.add(decoding.blocks, chunk.part(0, 0))
-        chunks.append(finder._watch.judge(*chunk))
+        chunks.append(finder._watch.judge(chunk.block, chunk.gap, chunk.stream))
     verdicts = np.concatenate(chunks).tolist()
     fits, astray = {MATCHED, UNWOUND}, {ELSEWHERE, UNKNOWN, RESUMED}
     at = returns = 0

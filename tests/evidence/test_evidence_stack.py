@@ -130,7 +130,7 @@ def test_coroutines_go_on_with_a_stack_of_their_own():
 def test_streams_have_stacks_of_their_own():
     blocks, part = table(KINDS), chunk([0, 2, 3], {1: Gap.START})
     two = Chunk(part.block, part.gap, np.array([0, 1, 1], np.uint16))
-    assert watch_of(blocks).judge(*two).tolist() == [0, 0, UNKNOWN]
+    assert watch_of(blocks).judge(two.block, two.gap, two.stream).tolist() == [0, 0, UNKNOWN]
 
 
 def found_in(blocks, part) -> object:

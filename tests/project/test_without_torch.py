@@ -204,6 +204,16 @@ def _judge_traces(bare, tree: Path, folder: Path) -> None:
     verdicts = [json.loads(line)["verdict"] for line in said.splitlines()]
     assert verdicts == ["nominal", "nominal", "anomalous", "anomalous"]
     assert said == here("score", folder / "detector", *samples).out
+    fitted = folder / "fitted"
+    bare("fit", tree, "-i", sets, "-o", fitted)
+    said = bare("score", fitted, *samples).stdout
+    assert [json.loads(line)["verdict"] for line in said.splitlines()] == verdicts
+    assert [line.split(": ")[1].split(",")[0] for line in bare("check", fitted, *samples).stdout.splitlines()
+            if not line.startswith(" ")] == verdicts  # fmt: skip
+    whole = folder / "whole"
+    bare("fit", tree, "-o", whole)
+    bare("merge", whole, "-o", folder / "merged")
+    assert (folder / "merged").read_bytes() == whole.read_bytes()
     page = folder / "report.html"
     bare("report", "-o", page, "--traces", tree, evaluations)
     assert "<html" in page.read_text()[:200]

@@ -309,7 +309,7 @@ def test_an_interrupted_recording_ends_all(tmp_path, escape, number):
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         wait_until(lambda: len(running(escape)) >= 2)
         run.send_signal(number)
-        run.communicate(timeout=30)
+        run.communicate(timeout=300)
     wait_until(lambda: not running(escape))
     assert samples(tmp_path) == []
 
@@ -321,7 +321,7 @@ def test_the_supervisor_s_end_is_the_runs_end(tmp_path, escape):
         wait_until(lambda: len(running(escape)) >= 2)
         [supervisor] = [pid for pid in named(b"supervisor.py") if parent(pid) == run.pid]
         os.kill(supervisor, signal.SIGKILL)
-        run.communicate(timeout=30)
+        run.communicate(timeout=300)
         assert run.returncode == 23
     wait_until(lambda: not running(escape))
 

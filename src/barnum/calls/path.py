@@ -47,7 +47,7 @@ def as_path(calls: Calls, apart: int | None = None) -> Path:
     Raises:
         SampleError: two names have the same BBID.
     """
-    block, gap, stream = zip(*_chunks(calls, apart), strict=True)
+    block, gap, stream, _ = zip(*_chunks(calls, apart), strict=True)
     return Path(_blocks(calls, apart), np.concatenate(block), np.concatenate(gap), np.concatenate(stream))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from barnum.cli.common import (
     set_up_logging,
     usage_errors,
 )
-from barnum.errors import InputError, SomeFailedError
+from barnum.errors import InputError, SampleError, SomeFailedError
 from barnum.texts import printable_json, storable
 
 if TYPE_CHECKING:
@@ -134,8 +135,10 @@ def _each(places: tuple[Path, ...]) -> list[Path]:
     found: list[Path] = []
     for place in places:
         inside: list[Path] = []
-        if place.is_dir() and not is_sample(place):
-            inside = [folder for folder in folders_of(place) if is_sample(folder)]
+        # what cannot be read is told of when it is judged
+        with suppress(OSError, SampleError):
+            if place.is_dir() and not is_sample(place):
+                inside = [folder for folder in folders_of(place) if is_sample(folder)]
         found += inside or [place]
     return found
 

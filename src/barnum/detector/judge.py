@@ -235,7 +235,11 @@ def load_any(place: Path, cut: bool | None = None) -> Detector | Fitted:
     Raises:
         ModelError, EvaluationError: it is missing, broken, or of another version.
     """
-    return load_fitted(place) if place.is_file() else load_detector(place, cut)
+    try:
+        fitted = place.is_file()
+    except OSError:
+        fitted = False  # why it cannot be read is told below
+    return load_fitted(place) if fitted else load_detector(place, cut)
 
 
 def judge_with(
