@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,6 +175,23 @@ def test_a_million_wild_targets_are_bounded():
     assert len(found.findings) == MOST_FINDINGS
     assert found.further >= 900_000
     assert found.findings[0].step == 2
+
+
+def test_strong_evidence_is_kept_however_much_comes_before():
+    weak = 1500
+    blocks = table([RETURN, Kind.INDIRECT_CALL, PLAIN, *[PLAIN] * weak, Kind.UNKNOWN])
+    module = np.zeros(len(blocks), np.int32)
+    module[-1] = 1
+    blocks = replace(blocks, module=module, modules=("/bin/made", "[unmapped]"))
+    # returns to somewhere else each time, and at last a call to where nothing is
+    steps = [1, *(step for number in range(weak) for step in (0, 3 + number)), 1, 3 + weak]
+    found = found_in(blocks, chunk(steps))
+    assert len(found.findings) == MOST_FINDINGS
+    assert found.further == weak + 2 - MOST_FINDINGS
+    (strong,) = found.strong
+    assert (strong.kind, strong.step) == ("unknown", len(steps) - 1)
+    at = [each.step for each in found.findings]
+    assert at == sorted(at)
 
 
 def test_wild_returns_on_a_deep_stack_cost_bounded_time():

@@ -217,13 +217,17 @@ def _line(judged: JudgedRun) -> str:
 
 def _shown(judged: JudgedRun) -> Iterator[str]:
     """What the run shows that no nominal run does, a line each."""
+    from barnum.detector.fitted_judge import MOST_SHOWN
+
     for what, some in (("evidence", judged.evidence), ("effect", judged.effects)):
         for each in some[:_MOST_LINES]:
             # evidence says at which step it is
             at = f" at step {each.step:,}" if what == "effect" and each.step is not None else ""
             yield f"{what}{at}: {each.text}"
         if len(some) > _MOST_LINES:
-            yield f"{len(some) - _MOST_LINES} more"
+            # of very many a verdict names the first alone
+            least = "at least " if len(some) == MOST_SHOWN else ""
+            yield f"{least}{len(some) - _MOST_LINES} more"
 
 
 def _document(checked: Checked) -> dict[str, Any]:

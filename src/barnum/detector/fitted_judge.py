@@ -24,7 +24,7 @@ from barnum.verdicts.method import Verdict
 
 _LONGEST_NAME = 4096
 # findings and effects that are told one by one
-_MOST_SHOWN = 20
+MOST_SHOWN = 20
 
 
 class FittedJudge(Judge):
@@ -92,11 +92,11 @@ class FittedJudge(Judge):
             incomplete=verdict.incomplete,
             because=because,
             evidence=tuple(
-                Shown(each.kind, str(each), each.step, each.strong) for each in _first(evidence)[:_MOST_SHOWN]
+                Shown(each.kind, str(each), each.step, each.strong) for each in _first(evidence)[:MOST_SHOWN]
             ),
             effects=tuple(
                 Shown(each.key.split(" ")[0], each.text, each.step)
-                for each in self._detector.about.notes.new_effects(about.effects)[:_MOST_SHOWN]
+                for each in self._detector.about.notes.new_effects(about.effects)[:MOST_SHOWN]
             ),
             where=where,
         )

@@ -103,8 +103,10 @@ class Judge:
         found = sorted(map(self._doubted, found), key=lambda finding: finding.step)
         further = self._watch.further + max(0, len(found) - MOST_FINDINGS)
         left_out = (_INCOMPLETE,) if self._watch.exhausted else ()
+        # however many others come before them, strong ones are kept
+        kept = sorted(found, key=lambda finding: not finding.strong)[:MOST_FINDINGS]
         return Findings(
-            findings=tuple(found[:MOST_FINDINGS]),
+            findings=tuple(sorted(kept, key=lambda finding: finding.step)),
             further=further,
             returns=self._watch.returns,
             without_image=tuple(sorted(self._images.missing)),
