@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -88,5 +89,6 @@ def _made(
 
 def _keep(made: Path, place: Path) -> None:
     with suppress(OSError, InputError):
-        if not place.is_symlink():
+        # nothing is written through a link, or into a pipe, which might wait for ever
+        if not os.path.lexists(place) or (place.is_file() and not place.is_symlink()):
             write_whole(place, made.read_bytes())
