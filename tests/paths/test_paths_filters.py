@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from barnum.paths import (
     RESTARTS,
     Blocks,
+    Chunk,
     Gap,
     Kind,
     Learn,
@@ -17,6 +18,7 @@ from barnum.paths import (
     iter_windows,
     transfers,
 )
+from barnum.paths.filters import TransferFilter
 
 
 def path_of(kinds, block, gap) -> Path:
@@ -191,3 +193,22 @@ class Pieces:
 
     def chunks(self, rows=0):
         return self._path.chunks(self._rows)
+
+
+@given(paths, st.sets(st.integers(0, 59), max_size=6), st.lists(st.integers(0, 60), max_size=3))
+def test_turns_are_all_that_need_be_looked_at(steps, more, cuts):
+    kinds = [kind for kind, _ in steps] or [Kind.RETURN]
+    path = path_of(range(9), kinds if steps else [], [gap for _, gap in steps])
+    far = (Kind.CALL, Kind.INDIRECT_CALL, Kind.RETURN, Kind.INDIRECT_JUMP, Kind.FAR, Kind.INDIRECT_FAR)
+    turning = {step for step, (kind, _) in enumerate(steps) if kind in far}
+    turns = np.array(sorted(turning | {step for step in more if step < len(steps)}), np.uint32)
+    whole = Chunk(path.block, path.gap, path.stream, turns)
+    one, other = TransferFilter(), TransferFilter()
+    expected = one.add(path.blocks, whole._replace(turns=None))
+    found = []
+    ends = sorted(cut for cut in cuts if cut < len(steps))
+    for begin, end in zip([0, *ends], [*ends, len(steps)], strict=True):
+        found.append(other.add(path.blocks, whole.part(begin, end)))
+    for name in ("source", "target", "position", "first", "entry"):
+        together = np.concatenate([getattr(part, name) for part in found])
+        assert together.tolist() == getattr(expected, name).tolist()

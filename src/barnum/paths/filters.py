@@ -172,7 +172,9 @@ class TransferFilter:
             self._blocks = blocks
             self._roles = self._learn.roles(blocks)
         assert self._blocks is not None
-        source, target, position, first, entry = self._native.add(self._roles, chunk.block, chunk.gap)
+        source, target, position, first, entry = self._native.add(
+            self._roles, chunk.block, chunk.gap, None if self._learn.jmp else chunk.turns
+        )
         return Transfers(self._blocks, source, target, position, first.view(np.bool_), entry)
 
 
