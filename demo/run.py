@@ -48,7 +48,7 @@ EXAMPLE = "pipe-read.ps"
 
 
 # answers that are shown
-SHOWN = 12
+SHOWN = 8
 
 
 def main() -> int:
@@ -238,7 +238,7 @@ def _say_verdicts(answers: list[dict[str, Any]]) -> None:
     print(f"\n{'document':<28}{'score':>9}{'p':>8}  verdict")
     for line in sorted(answers, key=lambda line: -line["score"])[:SHOWN]:
         print(f"{line['name']:<28}{line['score']:>9.2f}{line['p_value']:>8.3f}  {line['verdict']}")
-        for effect in line.get("effects", ())[:1]:
+        for effect in line.get("effects", ())[:2]:
             print(f"{'':>28}{effect['text'][:80]}")
     print(f"and {max(0, len(answers) - SHOWN)} more, down to {min(line['score'] for line in answers):.2f}")
 

@@ -19,6 +19,8 @@ from barnum.paths import Chunk, EffectPlaces, GapDetails
 from barnum.samples import Effect
 
 MOST_KINDS = 1000  # kinds of effects that a digest keeps
+# the system has no such call, and did nothing: the C library makes another one
+_NOT_KNOWN = "ENOSYS"
 _LONGEST = 300  # characters of an effect in words
 _RUN_FOLDER = re.compile(r"^/(?:.*/)?[0-9a-f]{64}\.part/(?:work|tmp)(?=/|$)|^/tmp(?=/|$)")
 # variants of one call
@@ -87,6 +89,8 @@ class EffectKinds:
         first: list[Effect] = []
         self.further = 0
         for effect in effects:
+            if effect.error == _NOT_KNOWN:
+                continue
             key = key_of(effect)
             if key in self._counts:
                 self._counts[key] += 1
