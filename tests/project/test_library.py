@@ -108,6 +108,22 @@ def test_from_samples_to_a_verdict(tree, learned, tmp_path):
         barnum.pack(tmp_path / "detector", learned.model, judgement)
 
 
+def test_from_digests_to_a_verdict(tmp_path):
+    tree = write_tree(tmp_path / "traces", 24, 1)
+    samples = barnum.find_samples(tree)
+    halves = [barnum.fit(samples[:12], jobs=1), barnum.fit(samples[12:], tmp_path / "half", jobs=1)]
+    whole = barnum.fit(tree, tmp_path / "whole", jobs=1)
+    barnum.merge([halves[0], tmp_path / "half"], tmp_path / "merged")
+    assert (tmp_path / "merged").read_bytes() == (tmp_path / "whole").read_bytes()
+    bad = write_sample(tmp_path, "new.doc", "unknown", attack_path(900))
+    judged = barnum.judge(whole, bad)
+    assert (judged.verdict, judged.because) == ("anomalous", "novelty")
+    assert barnum.judge(tmp_path / "whole", bad) == judged
+    assert barnum.open_fitted(tmp_path / "whole").classifier.threshold == judged.threshold
+    with pytest.raises(SetsError):
+        barnum.fit(bad)
+
+
 def test_runs_of_unknown_label_are_evaluated_and_judged(tree, learned, tmp_path):
     root = tmp_path / "traces"
     write_sample(root, "good.doc", "unknown", nominal_path(80))
