@@ -14,12 +14,23 @@ from msgspec.structs import replace
 
 from barnum.detector import load_fitted, save_fitted
 from barnum.samples import samples_in
-from checking import HOSTILE, POLITE, SANDBOX, build, children, env_with, hostile_text, learnt, run
+from checking import (
+    HOSTILE,
+    NO_SANDBOX,
+    POLITE,
+    SANDBOX,
+    build,
+    children,
+    env_with,
+    hostile_text,
+    learnt,
+    run,
+)
 from recording import BARNUM, alive, without_program
 
 # without a sandbox it must be said that what the detector names may run
 ALLOWED = [] if SANDBOX else ["--no-sandbox"]
-needs_sandbox = pytest.mark.skipif(not SANDBOX, reason="no sandbox here")
+needs_sandbox = pytest.mark.skipif(not SANDBOX, reason=NO_SANDBOX)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,10 @@ needs_32 = pytest.mark.skipif(
     not any(Path(loader).exists() for loader in ("/usr/lib32/ld-linux.so.2", "/lib/ld-linux.so.2")),
     reason="no 32-bit programs here: install gcc-multilib",
 )
-needs_strace = pytest.mark.skipif(not can_strace(), reason="strace is not installed, or may not trace here")
+needs_strace = pytest.mark.skipif(
+    not can_strace(),
+    reason="strace may not trace here" if shutil.which("strace") else "strace is not installed",
+)
 
 
 def record(folder: Path, *command: object, **settings: object) -> Sample:

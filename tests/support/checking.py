@@ -103,7 +103,9 @@ int main(int count, char **words)
 }
 """
 NOMINAL = 18
-SANDBOX = not isinstance(sandbox_state(), str)
+_STATE = sandbox_state()
+SANDBOX = not isinstance(_STATE, str)
+NO_SANDBOX = f"no sandbox here: {_STATE}"
 HOSTILE = {"start": "!", "drop": ">", "wild": "*", "unreached": "u"}
 
 
