@@ -106,6 +106,12 @@ class _Running(Generic[Task]):
     kill_at: float | None
 
 
+def whole_environment() -> dict[str, str]:
+    """The environment, without what another thread sets for the moment in which it starts a process."""
+    with _start:
+        return dict(os.environ)
+
+
 def isolated(
     tasks: Iterator[Task],
     job: Job[Task, Answer],

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import EngineError
+from barnum.processes import whole_environment
 from barnum.recording.elf import program_that_does_nothing
 from barnum.recording.program import Program
 from barnum.recording.run import Runs
@@ -375,7 +376,7 @@ def _check_cpu(qemu: str, cpu: str) -> None:
 
 
 def _ask(*command: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("QEMU_")}
+    environment = {key: value for key, value in whole_environment().items() if not key.startswith("QEMU_")}
     try:
         ended = subprocess.run(
             command,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import RecordingError
+from barnum.processes import whole_environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # seconds that processes may run after the program has ended
@@ -174,7 +174,7 @@ def original_environment() -> dict[str, str]:
 
     Settings of QEMU are left out as well: they would change what is recorded.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("QEMU_")}
+    environment = {key: value for key, value in whole_environment().items() if not key.startswith("QEMU_")}
     # in the C locale, python sets this for itself and so for its children
     if "LC_CTYPE" in environment:
         try:
