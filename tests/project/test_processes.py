@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 
 import msgspec
 import pytest
 
+from barnum import processes
 from barnum.errors import EvaluationError, ImageError
 from barnum.processes import Failure, Job, Success, in_order, isolated
 
@@ -146,3 +148,23 @@ def test_a_script_is_not_run_again_and_nothing_is_imported_from_the_current_fold
     assert done.stdout.splitlines() == ["begun", "could not be read: missing, empty, or too large", "1 2 3"]
     assert done.stderr == ""
     assert not (tmp_path / "imported").exists()
+
+
+def test_the_environment_is_whole_while_another_thread_starts_processes(monkeypatch):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    expected = dict(os.environ)
+    stop = threading.Event()
+
+    def start():
+        while not stop.is_set():
+            with processes._clean_start():
+                pass
+
+    other = threading.Thread(target=start)
+    other.start()
+    try:
+        for _ in range(2000):
+            assert processes.whole_environment() == expected
+    finally:
+        stop.set()
+        other.join()
