@@ -61,10 +61,16 @@ class _LazyGroup(click.Group):
 def cli() -> None:
     """Find attacks by the way a program runs.
 
-    Record harmless runs, learn what normal control flow looks like, and let new runs be judged:
+    Record harmless runs, learn what normal control flow looks like, and let documents be judged:
 
     \b
-      barnum trace --benign DOCUMENTS... -- PROGRAM ARGUMENTS... {}
+      barnum trace --benign --sandbox DOCUMENTS... -- PROGRAM ARGUMENTS... {}
+      barnum fit traces -o detector
+      barnum check detector SUSPICIOUS...
+
+    To look closer, by a model that predicts each transfer:
+
+    \b
       barnum preprocess -p traces extract
       barnum lstm -p --eval-dir eval traces
       barnum classifier eval
