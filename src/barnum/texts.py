@@ -18,6 +18,7 @@ of a file's name that are no UTF-8 stand in a ``str`` as these).
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|\\)")
@@ -59,6 +60,15 @@ def storable(text: str) -> str:
     so names that differ still do.
     """
     return _SURROGATE.sub(_escape, text)
+
+
+def all_storable(value: Any) -> Any:
+    """The same of all texts in a value that JSON can hold, at any depth."""
+    if isinstance(value, dict):
+        return {key: all_storable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [all_storable(inner) for inner in value]
+    return storable(value) if isinstance(value, str) else value
 
 
 def is_storable(text: str) -> bool:

@@ -25,7 +25,7 @@ from barnum.cli.common import (
 )
 from barnum.cli.sandbox_options import SandboxChoice, sandbox_options
 from barnum.errors import SomeFailedError
-from barnum.texts import printable, printable_json, shortened, storable
+from barnum.texts import all_storable, printable, printable_json, shortened, storable
 
 if TYPE_CHECKING:
     from barnum.detector import Cut, JudgedRun
@@ -235,17 +235,9 @@ def _document(checked: Checked) -> dict[str, Any]:
     if checked.error is not None:
         told["error"] = storable(checked.error)
     if checked.judged is not None:
-        told |= _stored(checked.judged.document())
+        told |= all_storable(checked.judged.document())
     if checked.differs:
         told["differs"] = list(checked.differs)
     if checked.sample is not None:
         told["sample"] = storable(os.fspath(checked.sample))
     return told
-
-
-def _stored(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _stored(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_stored(inner) for inner in value]
-    return storable(value) if isinstance(value, str) else value

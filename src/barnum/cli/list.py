@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from barnum.texts import printable_json, shortened, storable
+from barnum.texts import all_storable, printable_json, shortened
 
 if TYPE_CHECKING:
     from barnum.samples import Listed
@@ -48,16 +48,9 @@ def _json(samples: list[Listed]) -> Iterator[str]:
 
     yield "["
     for number, sample in enumerate(samples, 1):
-        fields = {name: _stored(value) for name, value in msgspec.to_builtins(sample).items()}
+        fields = {name: all_storable(value) for name, value in msgspec.to_builtins(sample).items()}
         yield printable_json(msgspec.json.encode(fields)) + ("," if number < len(samples) else "")
     yield "]"
-
-
-def _stored(value: Any) -> Any:
-    """The same with texts that UTF-8 can encode: names of folders need not be."""
-    if isinstance(value, list | tuple):
-        return [_stored(each) for each in value]
-    return storable(value) if isinstance(value, str) else value
 
 
 def _table(samples: list[Listed]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from barnum.cli.common import (
     usage_errors,
 )
 from barnum.errors import InputError, SampleError, SomeFailedError
-from barnum.texts import printable_json, storable
+from barnum.texts import all_storable, printable_json
 
 if TYPE_CHECKING:
     from barnum.detector import Cut
@@ -145,17 +145,8 @@ def _each(places: tuple[Path, ...]) -> list[Path]:
 
 def _say(told: dict[str, Any]) -> None:
     # JSON leaves most of what a terminal obeys as it is
-    click.echo(printable_json(msgspec.json.encode(_text(told))))
+    click.echo(printable_json(msgspec.json.encode(all_storable(told))))
     sys.stdout.flush()
-
-
-def _text(value: Any) -> Any:
-    """The same with texts that can be written: names of files need not be UTF-8."""
-    if isinstance(value, dict):
-        return {key: _text(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_text(inner) for inner in value]
-    return storable(value) if isinstance(value, str) else value
 
 
 def _name(place: Path) -> str:

@@ -20,9 +20,8 @@ from safetensors.numpy import load, save
 
 from barnum import __version__
 from barnum.digests import Digest
-from barnum.digests.columns import column, differences, packed, summed, unpacked
+from barnum.digests.columns import column, described, differences, packed, summed, unpacked
 from barnum.digests.counts import Counts, added, counts_of
-from barnum.digests.digest import schema_of
 from barnum.digests.knowledge import Knowledge
 from barnum.digests.notes import Notes, added_notes, notes_of
 from barnum.errors import EvaluationError, ModelError
@@ -69,6 +68,10 @@ class FittedAbout(msgspec.Struct, frozen=True, kw_only=True):
         ],
         ...,
     ] = ()
+
+
+# made once, before several threads read: see evaluations/parquet.py
+_ABOUT_DECODER = msgspec.json.Decoder(FittedAbout)
 
 
 @dataclass(frozen=True)
@@ -308,7 +311,7 @@ def _decoded(content: bytes) -> Fitted:
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(str(error)) from None
-    about = _about_of(arrays.pop(_ABOUT, None))
+    about = described(arrays.pop(_ABOUT, None), _ABOUT_DECODER, SCHEMA, _LARGEST_ABOUT)
     columns: dict[str, Any] = {}
     for key, names in _TABLES.items():
         planes = arrays.get(key)
@@ -327,20 +330,6 @@ def _decoded(content: bytes) -> Fitted:
     _check(counts)
     about.notes.check(len(counts))
     return Fitted(about, counts)
-
-
-def _about_of(text: Any) -> FittedAbout:
-    if text is None or text.dtype != np.uint8 or text.ndim != 1:
-        raise ValueError("it does not say what it is")
-    if len(text) > _LARGEST_ABOUT:
-        raise ValueError(f"it says more than {_LARGEST_ABOUT:,} bytes of itself")
-    try:
-        schema = schema_of(text.tobytes())
-        if schema != SCHEMA:
-            raise ValueError(f"its schema is {schema}, not {SCHEMA}")
-        return msgspec.json.decode(text.tobytes(), type=FittedAbout)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
 
 
 def _check(counts: Counts) -> None:

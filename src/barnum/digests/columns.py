@@ -9,13 +9,17 @@ differences are small, and their upper bytes are nearly all 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from barnum.digests.digest import schema_of
+
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
+Described = TypeVar("Described")
 
 
 def packed(values: NDArray[Any]) -> U8:
@@ -76,3 +80,24 @@ def column(arrays: Mapping[str, NDArray[Any]], name: str, count: int) -> NDArray
     if planes is None or planes.ndim != 2 or planes.shape[1] != count:
         raise ValueError(f"column {name} is missing or has another length")
     return planes
+
+
+def described(
+    text: NDArray[Any] | None, decoder: msgspec.json.Decoder[Described], schema: int, most: int
+) -> Described:
+    """The description that is kept as JSON among the arrays of a file, u8[n] of at most ``most`` bytes.
+
+    Raises:
+        ValueError: it is missing, too large, broken, or has another schema.
+    """
+    if text is None or text.dtype != np.uint8 or text.ndim != 1:
+        raise ValueError("it does not say what it is")
+    if len(text) > most:
+        raise ValueError(f"it says more than {most:,} bytes of itself")
+    try:
+        found = schema_of(text.tobytes())
+        if found != schema:
+            raise ValueError(f"its schema is {found}, not {schema}")
+        return decoder.decode(text.tobytes())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None

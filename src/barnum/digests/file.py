@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from barnum.digests.columns import changes, column, differences, packed, summed, unpacked
-from barnum.digests.digest import SCHEMA, About, Digest, Taken, Ways, schema_of
+from barnum.digests.columns import changes, column, described, differences, packed, summed, unpacked
+from barnum.digests.digest import SCHEMA, About, Digest, Taken, Ways
 from barnum.errors import DigestError
 from barnum.files import read_bounded, write_whole
 from barnum.paths import KINDS
@@ -107,7 +107,7 @@ def decoded(content: bytes) -> Digest:
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(str(error)) from None
-    about = _about_of(arrays.pop(_ABOUT, None))
+    about = described(arrays.pop(_ABOUT, None), _ABOUT_DECODER, SCHEMA, _LARGEST_ABOUT)
     modules = np.array([upper for upper, _ in about.modules], np.uint64)
     if not (np.diff(modules.astype(np.int64)) > 0).all():
         raise ValueError("its modules are not in order")
@@ -133,20 +133,6 @@ def decoded(content: bytes) -> Digest:
     )
     _check(about, taken, ways)
     return Digest(about, taken, ways)
-
-
-def _about_of(text: NDArray[Any] | None) -> About:
-    if text is None or text.dtype != np.uint8 or text.ndim != 1:
-        raise ValueError("it does not say what it is")
-    if len(text) > _LARGEST_ABOUT:
-        raise ValueError(f"it says more than {_LARGEST_ABOUT:,} bytes of itself")
-    try:
-        schema = schema_of(text.tobytes())
-        if schema != SCHEMA:
-            raise ValueError(f"its schema is {schema}, not {SCHEMA}")
-        return _ABOUT_DECODER.decode(text.tobytes())
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
 
 
 def _rows(arrays: Arrays, name: str) -> int:
