@@ -20,8 +20,9 @@ from barnum.detector.check import known_program
 from barnum.detector.fitted import encoded
 from barnum.digests import Program, digest_of_path, read_digest
 from barnum.digests.file import encoded as encoded_digest
-from barnum.digests.notes import KnownImage, KnownKey, KnownProgram
+from barnum.digests.notes import KnownImage, KnownProgram
 from barnum.errors import DigestError, EvaluationError, ModelError
+from barnum.evidence.known import KnownKey
 from barnum.paths import open_path
 from barnum.samples import Sample
 from learning import attack_path, barnum, write_sample, write_tree

@@ -125,7 +125,7 @@ def classify(
     method: str | None = None,
     score: str | None = None,
     false_alarm_rate: float | None = None,
-    cut: bool = False,
+    cut: Cut | bool = False,
     max_lost: float = MAX_LOST,
     progress: Progress | None = None,
 ) -> Judgement:
@@ -137,7 +137,8 @@ def classify(
         method: ``conformal`` (from nominal runs alone), ``logistic`` or ``svm``; None: what suits the files.
         score: what conformal goes by: ``novelty``, ``surprisal``, ``adjusted`` or ``combined``.
         false_alarm_rate: share of nominal runs that may be called anomalous.
-        cut: judge only what came before another process was started.
+        cut: judge only what came before another process was started (True or ``spawn``), or before the first
+            effect that no nominal run had (``effect``).
         max_lost: runs of which a larger share was lost are refused, unless they begin in a way that is
             anomalous already (see :class:`barnum.verdicts.method.Classifier`, ``grows``).
         progress: see the text of this module.

@@ -217,7 +217,7 @@ def _line(judged: JudgedRun) -> str:
 
 def _shown(judged: JudgedRun) -> Iterator[str]:
     """What the run shows that no nominal run does, a line each."""
-    from barnum.detector.fitted_judge import MOST_SHOWN
+    from barnum.evaluations import MOST_SHOWN
 
     for what, some in (("evidence", judged.evidence), ("effect", judged.effects)):
         for each in some[:_MOST_LINES]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from barnum.cli.common import Named, Real, check_judging, progress, set_up_logging
+from barnum.cli.common import CutCommand, Named, Real, check_judging, cut_option, progress, set_up_logging
 from barnum.errors import OutputExistsError, SomeFailedError
 from barnum.evaluations.header import LABELS
 from barnum.texts import shortened, storable
@@ -20,6 +20,7 @@ from barnum.verdicts.methods import METHODS
 from barnum.verdicts.scores import SCORES
 
 if TYPE_CHECKING:
+    from barnum.evaluations import Cut
     from barnum.verdicts.features import Run
     from barnum.verdicts.judgement import Judgement
     from barnum.verdicts.method import Verdict
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _ANOMALOUS = 3
+# what a run is cut at, and why others are not
+_CUT_WORDS: dict[str, tuple[str, str]] = {
+    "spawn": ("another process was started", "the others started none or do not say"),
+    "effect": ("the first effect that no nominal run had", "the others had none or do not say"),
+}
 
 
-@click.command("classifier")
+@click.command("classifier", cls=CutCommand)
 @click.option(
     "--method",
     type=Named(METHODS),
@@ -58,12 +64,7 @@ _ANOMALOUS = 3
     is_flag=True,
     help="Force a threshold without false positives: above every benign run of EVAL_DIR.",
 )
-@click.option(
-    "--cut",
-    is_flag=True,
-    help="Judge only what the first thread did before another process was started: whether the attack "
-    "itself was seen, not what it started.",
-)
+@cut_option
 @click.option(
     "--max-lost",
     type=Real(0, 1),
@@ -114,7 +115,7 @@ def command(
     false_alarm_rate: float | None,
     score: str | None,
     force: bool,
-    cut: bool,
+    cut: Cut | None,
     max_lost: float,
     save_to: Path | None,
     load_from: Path | None,
@@ -167,7 +168,7 @@ def command(
             score=score,
             load=load_from,
             force=force,
-            cut=cut,
+            cut=cut or False,
             max_lost=max_lost,
             workers=workers or len(os.sched_getaffinity(0)),
             cache=None if ignore_cache else RunCache(),
@@ -175,7 +176,7 @@ def command(
         )
     runs, verdicts = judgement.runs, judgement.verdicts
     if save_to:
-        methods.save(save_to, judgement.classifier, runs[0].model, cut)
+        methods.save(save_to, judgement.classifier, runs[0].model, cut is not None)
     if csv_file:
         write_result(csv_file, _as_csv(runs, verdicts))
     if json_file:
@@ -252,14 +253,14 @@ def _as_json(judgement: Judgement) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
 
-def _print(judgement: Judgement, cut: bool) -> None:
+def _print(judgement: Judgement, cut: Cut | None) -> None:
     runs, verdicts, summary = judgement.runs, judgement.verdicts, judgement.summary
     click.echo(f"classifier: {judgement.description}")
     if cut:
         count = sum(run.cut for run in runs)
+        before, others = _CUT_WORDS[cut]
         click.echo(
-            f"judged by what the first thread did before another process was started: {count} "
-            f"of {len(runs)} runs were cut there, the others started none or do not say"
+            f"judged by what came before {before}: {count} of {len(runs)} runs were cut there, {others}"
         )
     names = [shortened(run.name or run.sample, 64) for run in runs]
     width = max(len("document"), *map(len, names))
@@ -270,8 +271,10 @@ def _print(judgement: Judgement, cut: bool) -> None:
     for i in order:
         p = verdicts[i].p_value
         why = f": {verdicts[i].refused}" if verdicts[i].refused else ""
+        if verdicts[i].because:
+            why = f" by {verdicts[i].because}"
         if verdicts[i].incomplete:
-            why = f", though incomplete: {verdicts[i].incomplete}"
+            why += f", though incomplete: {verdicts[i].incomplete}"
         click.echo(
             f"{names[i]:<{width}}  {runs[i].label:<10}  {verdicts[i].score:>9.{digits}f}  "
             f"{'' if p is None else f'{p:.3f}':>6}  {verdicts[i].word}{why}"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from barnum.cli.common import Named, Real, check_judging, progress, set_up_logging
+from barnum.cli.common import CutCommand, Named, Real, check_judging, cut_option, progress, set_up_logging
 from barnum.verdicts.methods import METHODS
 from barnum.verdicts.scores import SCORES
 
 if TYPE_CHECKING:
+    from barnum.evaluations import Cut
     from barnum.report.document import Report
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -20,7 +21,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _MOST_WINDOWS = 100
 
 
-@click.command("report")
+@click.command("report", cls=CutCommand)
 @click.option("-o", "--output", type=_FILE, required=True, help="The page to write (HTML, one file).")
 @click.option("--json", "json_file", type=_FILE, help="Write the same content as JSON too.")
 @click.option(
@@ -52,7 +53,7 @@ _MOST_WINDOWS = 100
     type=Named(SCORES),
     help="What conformal goes by: see barnum classifier.",
 )
-@click.option("--cut", is_flag=True, help="Judge only what came before another process was started.")
+@cut_option
 @click.option(
     "--max-lost",
     type=Real(0, 1),
@@ -101,7 +102,7 @@ def command(
     method: str | None,
     false_alarm_rate: float | None,
     score: str | None,
-    cut: bool,
+    cut: Cut | None,
     max_lost: float,
     traces: Path | None,
     bin_dir: Path | None,
@@ -135,7 +136,7 @@ def command(
         rate=false_alarm_rate,
         score=score,
         load=load_from,
-        cut=cut,
+        cut=cut or False,
         max_lost=max_lost,
         traces=traces,
         bin_dir=bin_dir or _default_bin_dir(traces),

@@ -31,6 +31,7 @@ from barnum.files import read_bounded, write_whole
 from barnum.paths import KINDS, Learn
 from barnum.sequences import FEW_RUNS
 from barnum.texts import shortened
+from barnum.verdicts.alarms import alarm_rate
 from barnum.verdicts.conformal import RATE, ConformalClassifier
 from barnum.verdicts.judgement import MAX_LOST
 from barnum.verdicts.scores.novelty import Novelty
@@ -121,8 +122,7 @@ class Fitted:
     def alarms(self) -> bool:
         """Whether strong evidence that no nominal run shows makes a run anomalous by itself. Not so where
         more nominal runs show such, left out, than may be called anomalous."""
-        rate = RATE if self.about.rate is None else self.about.rate
-        return self.about.notes.alarming <= rate * len(self.counts)
+        return self.about.notes.alarming <= alarm_rate(self.about.rate) * len(self.counts)
 
     def describe(self) -> str:
         """Two lines for a person: what is judged, by which rules, and what they promise."""

@@ -10,21 +10,19 @@ import msgspec
 
 from barnum.detector.fitted import Fitted
 from barnum.detector.judge import opened_trace
-from barnum.detector.judged import CodePlace, Cut, Judge, JudgedRun, Shown, Where
+from barnum.detector.judged import CodePlace, Cut, Judge, JudgedRun, Where
 from barnum.digests import Digest
 from barnum.digests.make import digests_of
+from barnum.digests.signs import signs_of
 from barnum.errors import BarnumError, DigestError, OptionsError
-from barnum.evidence import Finding
-from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.samples import Sample
+from barnum.verdicts.alarms import by_evidence
 from barnum.verdicts.conformal import ConformalClassifier
 from barnum.verdicts.features import Run
 from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
 
 _LONGEST_NAME = 4096
-# findings and effects that are told one by one
-MOST_SHOWN = 20
 
 
 class FittedJudge(Judge):
@@ -69,13 +67,12 @@ class FittedJudge(Judge):
         cut, before = self._cut_of(digest)
         run, where = self._run(digest, cut)
         run, verdict = self._by_novelty(digest, run, cut, self._detector.classifier_of(identity))
-        evidence = self._evidence(digest, before)
+        signs = signs_of(self._detector.about.notes, len(self._detector.counts), digest).before(before)
         because = "novelty" if verdict.anomalous else None
-        alarm = next((each for each in evidence if each.strong), None)
-        if alarm is not None and self._detector.alarms and self._counts(digest, alarm, verdict):
+        verdict, alarm = by_evidence(verdict, signs, about.source, self._detector.about.rate)
+        if alarm is not None and alarm.step is not None:
             because = "evidence"
-            verdict = _alarmed(verdict)
-            where = Where("evidence", alarm.step, CodePlace(*_place(alarm)))
+            where = Where("evidence", alarm.step, CodePlace(alarm.module, alarm.offset))
         classifier = self._detector.classifier
         return JudgedRun(
             name=about.name[:_LONGEST_NAME],
@@ -91,13 +88,8 @@ class FittedJudge(Judge):
             refused=verdict.refused,
             incomplete=verdict.incomplete,
             because=because,
-            evidence=tuple(
-                Shown(each.kind, str(each), each.step, each.strong) for each in _first(evidence)[:MOST_SHOWN]
-            ),
-            effects=tuple(
-                Shown(each.key.split(" ")[0], each.text, each.step)
-                for each in self._detector.about.notes.new_effects(about.effects)[:MOST_SHOWN]
-            ),
+            evidence=signs.evidence,
+            effects=signs.effects or (),
             where=where,
         )
 
@@ -128,18 +120,6 @@ class FittedJudge(Judge):
                 if effect.transfers is not None:
                     return effect.transfers, effect.step
         return None, None
-
-    def _evidence(self, digest: Digest, end: int | None) -> tuple[Finding, ...]:
-        """Evidence within the first ``end`` steps that no nominal run shows."""
-        new = self._detector.about.notes.new_evidence(digest.about.evidence)
-        return new if end is None else tuple(each for each in new if each.step < end)
-
-    def _counts(self, digest: Digest, alarm: Finding, verdict: Verdict) -> bool:
-        """Whether evidence counts: of a run that is not whole, what lies before the first loss."""
-        if verdict.refused is None:
-            return True
-        intact = digest.about.source.intact
-        return intact is not None and alarm.step < intact
 
     def _digest(self, sample: Sample) -> tuple[Digest, int]:
         ((_, outcome),) = digests_of([sample], self._scratch, bin_dir=self._bin_dir, timeout=self._timeout)
@@ -179,20 +159,3 @@ class FittedJudge(Judge):
             novelty_position=where.step if where else 0,
         )
         return run, where
-
-
-def _first(findings: tuple[Finding, ...]) -> list[Finding]:
-    """Strong ones first."""
-    return sorted(findings, key=lambda each: not each.strong)
-
-
-def _alarmed(verdict: Verdict) -> Verdict:
-    """The verdict on a run that shows strong evidence: anomalous, even if it is not whole."""
-    return msgspec.structs.replace(
-        verdict, anomalous=True, refused=None, incomplete=verdict.refused or verdict.incomplete
-    )
-
-
-def _place(finding: Finding) -> tuple[str, int | None]:
-    place = finding.target_place
-    return place.module, place.offset if place.offset < OFFSET_LIMIT else None

@@ -7,12 +7,15 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
-# up to where a run is judged: before it started another process, or had an effect that no nominal run has
-Cut = Literal["spawn", "effect"]
+from barnum.evaluations.signs import Cut, Shown
+
+__all__ = [
+    "CallPlace", "CodePlace", "Cut", "Judge", "JudgedRun", "ProcessName", "Shown", "Where",
+]  # fmt: skip
 
 
 class CodePlace(msgspec.Struct, frozen=True):
@@ -45,17 +48,6 @@ class Where(msgspec.Struct, frozen=True):
         if isinstance(self.place, CallPlace) and self.place.call is not None:
             return self.place.call
         return f"step {self.step:,}"
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """Evidence of a hijack, or an effect, that no nominal run shows: its ``kind`` (of an effect: the call),
-    what it is in words, the ``step`` of the path at which it is seen first (None: not known), and whether it
-    is ``strong``: enough alone."""
-
-    kind: str
-    text: str
-    step: int | None
-    strong: bool = False
 
 
 class ProcessName(msgspec.Struct, frozen=True):

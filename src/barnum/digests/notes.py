@@ -9,23 +9,18 @@ from typing import Annotated
 import msgspec
 
 from barnum.digests.digest import Digest, Program
-from barnum.digests.effects import EffectKind
 from barnum.errors import ModelError
-from barnum.evidence import Finding, Findings
-from barnum.evidence.findings import LONGEST_KEY
+from barnum.evidence.known import Known, KnownKey, Runs, added_known, known_of
 
-# programs, images and keys of which a detector keeps count; more are refused
+# programs and images of which a detector keeps count; more are refused
 MOST_PROGRAMS, MOST_IMAGES = 256, 1 << 16
-MOST_KEYS = 1 << 16
-
-_Runs = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
 
 class KnownProgram(msgspec.Struct, frozen=True):
     """A program, without its images, and how many ``runs`` are of it."""
 
     program: Program
-    runs: _Runs
+    runs: Runs
 
 
 class KnownImage(msgspec.Struct, frozen=True, array_like=True):
@@ -33,21 +28,10 @@ class KnownImage(msgspec.Struct, frozen=True, array_like=True):
 
     path: str
     sha256: str
-    runs: _Runs
+    runs: Runs
 
 
-class KnownKey(msgspec.Struct, frozen=True, array_like=True):
-    """A key of evidence or of effects: in how many ``runs`` it was, and where it was in a single one, what
-    tells that one apart (``run``; None where it was in several). ``strong``: evidence that is enough
-    alone."""
-
-    key: Annotated[str, msgspec.Meta(max_length=LONGEST_KEY)]
-    runs: _Runs
-    run: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
-    strong: bool = False
-
-
-class Notes(msgspec.Struct, frozen=True, kw_only=True):
+class Notes(Known, frozen=True, kw_only=True):
     """What runs tell beside what they executed.
 
     ``programs`` and ``images`` are what was recorded; ``modules`` maps hashes to paths of modules (None: what
@@ -61,9 +45,6 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
         tuple[tuple[Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)], str | None], ...],
         msgspec.Meta(max_length=1 << 20),
     ] = ()
-    evidence: Annotated[tuple[KnownKey, ...], msgspec.Meta(max_length=MOST_KEYS)] = ()
-    effects: Annotated[tuple[KnownKey, ...], msgspec.Meta(max_length=MOST_KEYS)] = ()
-    watched: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
 
     def check(self, runs: int) -> None:
         """Raises ValueError where something was in more than the ``runs`` that there are."""
@@ -76,34 +57,15 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
         if max(self.watched, max((each.runs for each in counted), default=0)) > runs:
             raise ValueError("it counts more runs than it has learnt")
 
-    def new_evidence(self, findings: Findings | None) -> tuple[Finding, ...]:
-        """Those findings that no nominal run shows."""
-        known = {each.key for each in self.evidence}
-        return tuple(each for each in findings.findings if each.key not in known) if findings else ()
-
-    def new_effects(self, effects: tuple[EffectKind, ...] | None) -> tuple[EffectKind, ...]:
-        """Those effects that no nominal run has; none where those of no nominal run are known."""
-        known = {each.key for each in self.effects}
-        return tuple(each for each in effects or () if each.key not in known) if self.watched else ()
-
-    @property
-    def alarming(self) -> int:
-        """In how many runs, left out, strong evidence would be new."""
-        return len({each.run for each in self.evidence if each.strong and each.run is not None})
-
 
 def notes_of(digest: Digest, identity: int) -> Notes:
     """The notes of a run, from its digest and identity."""
     about = digest.about
-    keys: dict[str, bool] = {}
-    for finding in about.evidence.findings if about.evidence else ():
-        keys[finding.key] = keys.get(finding.key, False) or finding.strong
+    evidence, effects = known_of(about.evidence, about.effects, identity)
     notes = Notes(
         modules=about.modules,
-        evidence=tuple(KnownKey(key, 1, identity, strong) for key, strong in sorted(keys.items())),
-        effects=tuple(
-            KnownKey(key, 1, identity) for key in sorted({each.key for each in about.effects or ()})
-        ),
+        evidence=evidence,
+        effects=effects,
         watched=about.effects is not None,
     )
     program = about.program
@@ -124,18 +86,13 @@ def added_notes(parts: Sequence[Notes]) -> Notes:
     images: Counter[tuple[str, str]] = Counter()
     modules: dict[int, set[str]] = {}
     for part in parts:
-        for known in part.programs:
-            programs[msgspec.json.encode(known.program)] += known.runs
+        for each in part.programs:
+            programs[msgspec.json.encode(each.program)] += each.runs
         for image in part.images:
             images[image.path, image.sha256] += image.runs
         for upper, path in part.modules:
             modules.setdefault(upper, set()).update([path] if path is not None else [])
-    evidence, effects = (
-        _added_keys([key for part in parts for key in getattr(part, name)])
-        for name in ("evidence", "effects")
-    )
-    if max(len(evidence), len(effects)) > MOST_KEYS:
-        raise ModelError("these runs show more kinds of evidence or effects than a detector is for")
+    known = added_known(parts)
     if len(programs) > MOST_PROGRAMS or len(images) > MOST_IMAGES:
         raise ModelError(
             f"these are runs of {len(programs):,} command lines with {len(images):,} images, more than a "
@@ -148,17 +105,7 @@ def added_notes(parts: Sequence[Notes]) -> Notes:
         ),
         images=tuple(KnownImage(path, sha, runs) for (path, sha), runs in sorted(images.items())),
         modules=tuple((upper, min(paths, default=None)) for upper, paths in sorted(modules.items())),
-        evidence=evidence,
-        effects=effects,
-        watched=sum(part.watched for part in parts),
+        evidence=known.evidence,
+        effects=known.effects,
+        watched=known.watched,
     )
-
-
-def _added_keys(keys: Sequence[KnownKey]) -> tuple[KnownKey, ...]:
-    added: dict[str, KnownKey] = {}
-    for key in keys:
-        other = added.get(key.key)
-        if other is not None:
-            key = KnownKey(key.key, key.runs + other.runs, None, key.strong or other.strong)
-        added[key.key] = key
-    return tuple(added[key] for key in sorted(added))

@@ -19,19 +19,24 @@ from barnum.evaluations.header import (
     split_name,
 )
 from barnum.evaluations.parquet import EvaluationWriter, ParquetEvaluation
+from barnum.evaluations.signs import MOST_SHOWN, Cut, Shown, Signs
 from barnum.evaluations.windows import WINDOW, Surprise, surprisal_window, window_of, worst_window
 
 __all__ = [
     "FORMATS",
     "LABELS",
+    "MOST_SHOWN",
     "SCHEMA",
     "WINDOW",
     "Calibration",
+    "Cut",
     "Evaluation",
     "EvaluationWriter",
     "Header",
     "LeftOut",
     "ParquetEvaluation",
+    "Shown",
+    "Signs",
     "Source",
     "Surprise",
     "Writer",

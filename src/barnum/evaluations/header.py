@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from barnum.errors import EvaluationError
+from barnum.evaluations.signs import Signs
 
 SCHEMA = 1
 LABELS = ("benign", "malicious", "unknown")
@@ -69,7 +70,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     model that scored them; ``options`` say which transfers are predicted, and in which tokens.
     ``calibration`` is None where the model does not know what its training saw, and then the file has no
     columns ``seen`` and ``novelty``; ``source`` is None in files of earlier versions. ``calls`` are names of
-    targets by token in hex, where targets are calls."""
+    targets by token in hex, where targets are calls. ``signs`` are evidence and effects; None where those of
+    this run, or of the runs that the model has learnt, are not known."""
 
     schema: int
     version: str
@@ -82,6 +84,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     transfers: int
     source: Source | None = None
     calls: dict[str, str] | None = None
+    signs: Signs | None = None
 
 
 def file_name(label: str, sample: str, format: str = "parquet") -> str:

@@ -14,7 +14,10 @@ from tempfile import mkdtemp
 from typing import Any, Generic, Protocol, TypeVar
 
 from barnum import evaluations
+from barnum.digests.signs import known_from, signs_beside
 from barnum.errors import EvaluationError, OutputError, OutputExistsError
+from barnum.evaluations.signs import Signs
+from barnum.evidence.known import added_known
 from barnum.files import check_places
 from barnum.learning.settings import Settings
 from barnum.models.evaluate import Evaluator
@@ -73,6 +76,8 @@ class Session(ABC, Generic[_Settings]):
 
     # settings that name files which the session writes
     written: tuple[str, ...] = ()
+    # whether runs are made of calls
+    _of_calls = False
 
     def __init__(
         self, settings: _Settings, given: frozenset[str] = frozenset(), listener: Listener | None = None
@@ -245,6 +250,22 @@ class Session(ABC, Generic[_Settings]):
             self._listener.say(f"evaluation files: {eval_dir}")
         return held_out
 
+    def _knowing(self, model: Model, samples: Sequence[Sample], *parts: Model | None) -> Model:
+        """The model that was learnt from samples, and before from ``parts``, with what all these runs show of
+        evidence and effects; that is known where each has a digest beside it."""
+        known = None if self._of_calls else known_from(samples)
+        before = [part.document for part in parts if part is not None and part.document is not None]
+        others = [document.known for document in before if document.samples]
+        if known is None or None in others:
+            return model.knowing(None)
+        return model.knowing(added_known([known, *(other for other in others if other is not None)]))
+
+    def _signs(self, model: Model, sample: Sample, path: PathReader) -> Signs | None:
+        document = model.document
+        if self._of_calls or document is None or document.known is None:
+            return None
+        return signs_beside(document.known, len(document.samples), sample, path.rows)
+
     def _calls(self, opener: Opener) -> dict[int, str] | None:
         """Names of calls by token, where runs are made of these."""
         return None
@@ -262,7 +283,7 @@ class Session(ABC, Generic[_Settings]):
         if eval_dir is None:
             yield lambda columns: None
             return
-        header = header_of(model, learn, sample, path)
+        header = header_of(model, learn, sample, path, self._signs(model, sample, path))
         form = self._settings.eval_format
         file = eval_dir / evaluations.file_name(sample.label, sample.folder.name, form)
         with evaluations.writer_for(form, file, header, self._calls(opener)) as writer:

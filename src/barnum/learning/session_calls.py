@@ -40,6 +40,8 @@ _OF_NETWORKS = (
 class CallSession(NetworkSession[CallSettings]):
     """One session. A model of any network is chosen, saved and judged by as in one that learns transfers."""
 
+    _of_calls = True
+
     def _make_opener(self, folder: Path) -> Opener:
         settings = self._settings
         return Reported(

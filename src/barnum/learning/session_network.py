@@ -130,11 +130,11 @@ class NetworkSession(Session[_Settings]):
             if settings.output_sets:
                 self._write_sets(settings.output_sets, sets)
         if model is None:
-            model = self._train(train, world)
+            model = self._knowing(self._train(train, world), train)
             if world.first:
                 self._save(model, world)
         if prob is not None and world.first:
-            model = self._mix(model, prob, weighed)
+            model = self._knowing(self._mix(model, prob, weighed), weighed, model, prob)
             self._save(model, world)
         held_out = None
         if world.first:

@@ -93,7 +93,7 @@ class RoteSession(Session[RoteSettings]):
             for sample in chosen.train:
                 opener.forget(sample)
         if learns or model is None:
-            model = learner.model()
+            model = self._knowing(learner.model(), chosen.train if learns else [], model)
         if settings.save:
             try:
                 save_whole(settings.save, model)
@@ -122,14 +122,15 @@ class RoteSession(Session[RoteSettings]):
             with _naming(settings.load):
                 learner = RoteLearner.of(model, self._threads, settings.max_memory)
                 forgotten = learner.forgotten
+            parts = [model]
             for file in settings.merge:
-                added = self._loaded(file)
+                parts.append(self._loaded(file))
                 with _naming(file):
-                    learner.merge(added)
+                    learner.merge(parts[-1])
             if settings.max_memory is not None:
                 learner.keep_to_memory()
             changed = settings.merge or learner.forgotten != forgotten
-            return learner, learner.model() if changed else model
+            return learner, self._knowing(learner.model(), [], *parts) if changed else model
         learner = RoteLearner(self._spec(), self._threads)
         if store is None:
             return learner, None

@@ -19,6 +19,7 @@ import numpy as np
 
 from barnum import __version__
 from barnum.evaluations import Calibration
+from barnum.evidence.known import Known
 from barnum.models.arrays import Arrays
 from barnum.models.networks.kind import Network
 from barnum.models.networks.rote import RoteConfig
@@ -34,7 +35,8 @@ SCHEMA = 3
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The JSON file of a model. ``config``: the network's sizes; ``progress`` is there in checkpoints.
-    ``samples`` are all that any part of it has learnt."""
+    ``samples`` are all that any part of it has learnt; ``known`` is what these show of evidence and effects,
+    None where that is not known of each."""
 
     schema: int
     version: str
@@ -47,6 +49,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     samples: tuple[str, ...]
     calibration: Calibration
     identity: str
+    known: Known | None = None
     mixture: RoteConfig | None = None  # of the rote learner beside the network
     progress: Progress | None = None
     sha256: str | None = None  # of the file of weights, in checkpoints
@@ -89,6 +92,12 @@ class Model:
             if holder is not None:
                 arrays_by_name |= {f"{part}.{name}": array for name, array in holder.arrays().items()}
         return arrays_by_name | self.extra
+
+    def knowing(self, known: Known | None) -> Model:
+        """The model whose document says what learnt runs show of evidence and effects."""
+        if self.document is None:
+            return self
+        return replace(self, document=msgspec.structs.replace(self.document, known=known))
 
     def documented(self, document: ModelDocument, identity: str | None = None) -> Model:
         """The model with a document, both under the identity of its numbers; ``identity`` where that is known

@@ -8,14 +8,17 @@ import msgspec
 
 from barnum import __version__
 from barnum.evaluations.header import SCHEMA, Header
+from barnum.evaluations.signs import Signs
 from barnum.models.model import Model
 from barnum.paths import Learn, PathReader
 from barnum.paths.outcome import source_of
 from barnum.samples import Sample
 
 
-def header_of(model: Model, learn: Learn, sample: Sample, path: PathReader) -> Header:
-    """The header of a sample's evaluation by a model."""
+def header_of(
+    model: Model, learn: Learn, sample: Sample, path: PathReader, signs: Signs | None = None
+) -> Header:
+    """The header of a sample's evaluation by a model; ``signs``: see there."""
     document = model.document
     options: dict[str, Any] = {
         "learn": msgspec.to_builtins(learn),
@@ -34,4 +37,5 @@ def header_of(model: Model, learn: Learn, sample: Sample, path: PathReader) -> H
         calibration=None if document is None else document.calibration,
         transfers=0,
         source=source_of(path, sample.folder),
+        signs=signs,
     )

@@ -15,11 +15,11 @@ import msgspec
 from barnum.verdicts.judgement import Trivial
 from barnum.verdicts.statistics import Rate
 
-SCHEMA = 1
+SCHEMA = 2
 
 Index = Annotated[int, msgspec.Meta(ge=0, description="index into places")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Value = Literal["surprisal", "mistakes"]
+Value = Literal["surprisal", "mistakes", "novelty"]
 Reason = Literal["novelty", "surprisal", "mistakes"]
 
 
@@ -38,15 +38,16 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """One prediction.
+    """One prediction, or one transfer where nothing predicts.
 
     ``prediction`` counts those of the run from 0, ``position`` is the step of the target in the path.
     ``source`` is the block that was left, ``kind`` and ``instruction`` (Intel syntax, at
     ``instruction_offset`` from its module's base) what ended it: known where the parsed trace and the code
     are there. ``confidence`` is the probability of what was expected, ``probability`` that of what happened
-    (for targets never seen that of all of them together), ``surprisal`` its -ln in nats. ``seen`` 2: the
-    transfer was seen in training, 1: its target was, 0: neither. ``novelty`` in nats. ``times`` is how often
-    in its window the same was expected and the same happened, of which this is the most telling.
+    (for targets never seen that of all of them together), ``surprisal`` its -ln in nats; what takes a
+    prediction is None where nothing predicts. ``seen`` 2: the transfer was seen in training, 1: its target
+    was, 0: neither. ``novelty`` in nats. ``times`` is how often in its window the same was expected and the
+    same happened, of which this is the most telling.
     """
 
     prediction: int
@@ -55,10 +56,10 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
     instruction: str | None = None
     instruction_offset: int | None = None
-    expected: Index
-    confidence: float
+    expected: Index | None = None
+    confidence: float | None = None
     actual: Index
-    correct: bool
+    correct: bool | None = None
     probability: float | None = None
     surprisal: float | None = None
     seen: Annotated[int, msgspec.Meta(ge=0, le=2)] | None = None
@@ -76,10 +77,10 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """Neighbouring predictions begin to end (exclusive), with the sum of novelty and the mean of surprisal
-    in them, and the share that was wrong. ``transfers`` are the most telling of them in order, ``left_out``
-    the number of others that these do not stand for. ``chosen_by`` says by what it is among the most
-    surprising."""
+    """Neighbouring predictions begin to end (exclusive), with the sum of novelty and the mean of surprisal in
+    them, and the share that was wrong (None where nothing predicts). ``transfers`` are the most telling of
+    them in order, ``left_out`` the number of others that these do not stand for. ``chosen_by`` says by what
+    it is among the most surprising."""
 
     begin: int
     end: int
@@ -88,7 +89,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     chosen_by: Reason
     novelty: float | None
     surprisal: float | None
-    wrong: Share
+    wrong: Share | None
     above_threshold: bool
     transfers: list[Transfer]
     left_out: int
@@ -97,9 +98,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
     """The whole run in bins of ``each`` predictions, on average: mean and maximum of ``value`` in each, where
-    ``value`` is surprisal in nats, or the confidence of wrong predictions (0 for right ones). ``news`` are
-    pairs of a prediction and its novelty in nats, ``news_left_out`` how many smaller ones are not among
-    them."""
+    ``value`` is surprisal in nats, or the confidence of wrong predictions (0 for right ones), or, where
+    nothing predicts, novelty in nats. ``news`` are pairs of a prediction and its novelty in nats,
+    ``news_left_out`` how many smaller ones are not among them."""
 
     value: Value
     each: float
@@ -117,13 +118,28 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     position: int | None
 
 
+class Sign(msgspec.Struct, frozen=True, kw_only=True):
+    """Evidence of a hijack, or an effect: its ``kind`` (of an effect: the call), what it is in words, the
+    step of the path at which it is seen first (None: not known), and whether it is ``strong``: enough alone.
+    ``module`` and ``offset`` are where evidence leads to."""
+
+    kind: str
+    text: str
+    position: int | None
+    strong: bool
+    module: str | None
+    offset: int | None
+
+
 class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     """One run. ``verdict`` is None where nothing could judge it, and ``refused`` says why it is refused.
     ``incomplete`` says why only the beginning of the run was judged, which is anomalous, so that the whole
     is: its score is at least ``score``, its p-value at most ``p_value``. Features as in ``classifier
     --json``; what the evaluation does not hold is None. ``judged`` of the ``transfers`` made the verdict and
     the features: fewer where those after the start of another process, or after the first loss, were left
-    out. ``notes`` say what is missing and why."""
+    out. ``because`` says whether ``evidence`` or the ``score`` made the run anomalous; ``evidence`` of a
+    hijack and ``effects`` are those that no nominal run shows (None: not known). ``notes`` say what is
+    missing and why."""
 
     name: str
     label: str
@@ -133,10 +149,13 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: str | None = None
     score: float | None
     p_value: float | None
+    because: Literal["evidence", "score"] | None = None
+    evidence: list[Sign] | None = None
+    effects: list[Sign] | None = None
     transfers: int
     judged: int
-    wrong: Share
-    wrong_confidence: float
+    wrong: Share | None
+    wrong_confidence: float | None
     surprisal: float | None
     surprisal_window: float | None
     new: float | None

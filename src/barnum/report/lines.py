@@ -35,7 +35,7 @@ def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[s
     found: dict[str, Any] = {
         "name": NAME_OF_CALLS if report.calls else NAME,
         "description": _description(report, sample, window),
-        "severity": _severity(report, window),
+        "severity": 3 if sample.because == "evidence" else _severity(report, window),
         "weight": 1,
         "confidence": _confidence(sample),
         "categories": ["anomaly"],
@@ -49,6 +49,9 @@ def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[s
         "label": sample.label,
         "score": sample.score,
         "p_value": sample.p_value,
+        "because": sample.because,
+        "evidence": msgspec.to_builtins(sample.evidence),
+        "effects": msgspec.to_builtins(sample.effects),
         "incomplete": sample.incomplete,
         "first_alarm": msgspec.to_builtins(sample.first_alarm),
     }
@@ -67,6 +70,9 @@ def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[s
 
 def _description(report: Report, sample: SampleReport, window: Window | None) -> str:
     kind, each = ("Calls", "calls") if report.calls else ("Control flow", "transfers")
+    alarm = next((sign for sign in sample.evidence or () if sign.strong), None)
+    if sample.because == "evidence" and alarm is not None:
+        return f"Evidence of a hijack: {alarm.text}"
     if window is None:
         return f"{kind} that nominal runs do not show"
     where = f"{each} {window.begin:,} to {window.end - 1:,}"
@@ -80,7 +86,7 @@ def _description(report: Report, sample: SampleReport, window: Window | None) ->
     elif window.chosen_by == "surprisal":
         what = f"{window.surprisal:.2f} nats of surprisal a {each[:-1]}"
     else:
-        what = f"{100 * window.wrong:.0f} % of predictions wrong"
+        what = f"{100 * (window.wrong or 0):.0f} % of predictions wrong"
     return f"{kind} that nominal runs do not show: {what} in {where}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from barnum.evaluations.signs import Cut
 from barnum.verdicts.judgement import MAX_LOST
 
 
@@ -38,7 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
     score: str | None = None
     load: Path | None = None
-    cut: bool = False
+    cut: Cut | bool = False
     max_lost: float = MAX_LOST
     traces: Path | None = None
     bin_dir: Path | None = None

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
+from barnum.evaluations.signs import Shown
 from barnum.evaluations.windows import window_of
 from barnum.processes import in_order
-from barnum.report.document import Alarm, SampleReport, Transfer, Window, finite
+from barnum.report.document import Alarm, SampleReport, Sign, Transfer, Window, finite
 from barnum.report.judging import Judged, alarm_threshold
 from barnum.report.names import Namer, Places
 from barnum.report.places import MOST_CLASSES, Located, Wanted, locate
@@ -20,7 +21,7 @@ from barnum.report.request import Request
 from barnum.report.scan import Budget, Scan, scan
 from barnum.report.windows import Stretch
 from barnum.texts import storable
-from barnum.verdicts.method import Measure
+from barnum.verdicts.method import Measure, Verdict
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +144,9 @@ def sample_of(
         incomplete=None if incomplete is None else storable(incomplete),
         score=finite(verdict.score) if verdict is not None and refused is None else None,
         p_value=finite(verdict.p_value) if verdict is not None and refused is None else None,
+        because=_because(verdict),
+        evidence=None if run.signs is None else _signs(run.signs.evidence),
+        effects=None if run.signs is None or run.signs.effects is None else _signs(run.signs.effects),
         transfers=task.count,
         judged=run.transfers,
         wrong=run.wrong,
@@ -160,6 +164,26 @@ def sample_of(
         windows=[_window(window, scanned, located, namer, task) for window in scanned.windows],
         notes=[storable(note) for note in located.notes],
     )
+
+
+def _because(verdict: Verdict | None) -> Literal["evidence", "score"] | None:
+    if verdict is None or not verdict.anomalous:
+        return None
+    return verdict.because or "score"
+
+
+def _signs(shown: Sequence[Shown]) -> list[Sign]:
+    return [
+        Sign(
+            kind=storable(each.kind),
+            text=storable(each.text),
+            position=each.step,
+            strong=each.strong,
+            module=None if each.module is None else storable(each.module),
+            offset=each.offset,
+        )
+        for each in shown
+    ]
 
 
 def _window(window: Stretch, scanned: Scan, located: Located, namer: Namer, task: Task) -> Window:

@@ -12,11 +12,12 @@ import msgspec
 
 from barnum import __version__
 from barnum.evaluations.header import split_name
+from barnum.evaluations.signs import Cut
 from barnum.files import open_regular
 from barnum.verdicts.features import WINDOWS, Run, read_run
 
 # changes when Run does
-_SCHEMA = 3
+_SCHEMA = 4
 _LARGEST = 1 << 24
 # made once, before several threads read: see evaluations/parquet.py
 _DECODER = msgspec.json.Decoder(Run)
@@ -37,7 +38,7 @@ class RunCache:
     def __init__(self, place: Path | None = None) -> None:
         self._place = folder() if place is None else place
 
-    def read_run(self, file: Path, *, cut: bool = False) -> Run:
+    def read_run(self, file: Path, *, cut: Cut | bool = False) -> Run:
         """See features.read_run()."""
         label, sample = split_name(file)
         if self._place is None:
@@ -48,7 +49,8 @@ class RunCache:
                 digest = hashlib.file_digest(raw, "sha256").hexdigest()
         except OSError:
             return read_run(file, cut=cut)  # which says what is wrong
-        entry = self._place / f"{digest}-{'cut' if cut else 'whole'}-{__version__}-{_SCHEMA}.json"
+        part = "effect" if cut == "effect" else "cut" if cut else "whole"
+        entry = self._place / f"{digest}-{part}-{__version__}-{_SCHEMA}.json"
         run = _read(entry)
         if run is None:
             run = read_run(file, cut=cut)

@@ -83,6 +83,10 @@ class ConformalClassifier(Classifier):
         return self._by.grows
 
     @property
+    def alarm_rate(self) -> float:
+        return self.rate
+
+    @property
     def digits(self) -> int:
         return self._by.digits
 

@@ -14,6 +14,7 @@ from barnum.errors import EvaluationError
 from barnum.evaluations.files import Evaluation, rows_before
 from barnum.evaluations.folder import open_evaluation
 from barnum.evaluations.header import Calibration, Source
+from barnum.evaluations.signs import Cut, Signs
 from barnum.evaluations.windows import DenseSeries, worst_window
 
 F64 = NDArray[np.float64]
@@ -43,7 +44,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     step of the trace where that window begins.
 
     What the evaluation does not hold is None; ``model`` is empty, and ``name`` the sample's, where it does
-    not say. ``cut``: only what the first thread did before another process was started counts.
+    not say. ``cut``: only what came before another process was started, or before the first effect that no
+    nominal run has, counts. ``signs`` are the evidence in what counts, and all effects.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     novelty: float | None = None
     novelty_window: float | None = None
     novelty_position: int | None = None
+    signs: Signs | None = None
 
     @property
     def surprisal_window(self) -> float | None:
@@ -88,12 +91,13 @@ def labelled(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.benign or run.malicious]
 
 
-def read_run(file: Path, *, cut: bool = False, steps: int | None = None) -> Run:
+def read_run(file: Path, *, cut: Cut | bool = False, steps: int | None = None) -> Run:
     """Read an evaluation file once and sum it up.
 
-    ``cut``: only what came before the first other process was started (all of it where none was, or where
-    that is not known). ``steps``: only what lies within so many steps of the path, from the first on. Where
-    nothing comes before, ``transfers`` is 0 and nothing else is known.
+    ``cut``: only what came before the first other process was started (True or ``spawn``), or before the
+    first effect that no nominal run has; all of it where there was none, or where that is not known.
+    ``steps``: only what lies within so many steps of the path, from the first on. Where nothing comes before,
+    ``transfers`` is 0 and nothing else is known.
 
     Raises:
         EvaluationError: it is broken, holds no prediction, or values that are negative or not finite.
@@ -102,7 +106,8 @@ def read_run(file: Path, *, cut: bool = False, steps: int | None = None) -> Run:
     header = evaluation.header
     calibration = header.calibration if header else None
     source = header.source if header else None
-    first = source.cut if cut and source is not None else None
+    signs = header.signs if header else None
+    first = cut_of(cut, source, signs)
     limit = min((end for end in (first, steps) if end is not None), default=None)
     sums = _Sums()
     others: list[_Surprisal | _Novelty] = []
@@ -135,8 +140,16 @@ def read_run(file: Path, *, cut: bool = False, steps: int | None = None) -> Run:
         calibration=calibration,
         source=source,
         cut=first is not None,
+        signs=None if signs is None else signs.before(limit),
         **features,
     )
+
+
+def cut_of(cut: Cut | bool, source: Source | None, signs: Signs | None) -> int | None:
+    """How many steps of a run count; None: all."""
+    if cut == "effect":
+        return None if signs is None else signs.first_effect
+    return source.cut if cut and source is not None else None
 
 
 def _parts(evaluation: Evaluation, names: list[str], limit: int | None) -> Any:

@@ -13,7 +13,9 @@ import msgspec
 from barnum.errors import EvaluationError
 from barnum.evaluations.folder import find_evaluations
 from barnum.evaluations.header import Calibration, Source
+from barnum.evaluations.signs import Cut
 from barnum.verdicts import methods
+from barnum.verdicts.alarms import by_evidence
 from barnum.verdicts.cache import RunCache
 from barnum.verdicts.features import Run, labelled, read_run
 from barnum.verdicts.method import Classifier, Verdict
@@ -65,7 +67,7 @@ def judge(
     score: str | None = None,
     load: Path | None = None,
     force: bool = False,
-    cut: bool = False,
+    cut: Cut | bool = False,
     max_lost: float = MAX_LOST,
     workers: int = 1,
     cache: RunCache | None = None,
@@ -79,8 +81,9 @@ def judge(
         rate: share of nominal runs that may be called anomalous, and
         score: name of the score to go by (None: the method's choice of both).
         load: file of a saved classifier.
-        force: judge all by one threshold above all benign runs.
-        cut: judge what came before the first other process was started.
+        force: judge all by one threshold above all benign runs, whatever evidence they show.
+        cut: judge what came before the first other process was started (True or ``spawn``), or before the
+            first effect that no nominal run has.
         max_lost: runs of which more than this share was lost are incomplete: nothing is learnt from them, and
             they are refused unless they begin in a way that is anomalous already.
         workers: files that are read at a time.
@@ -90,10 +93,11 @@ def judge(
     Raises:
         EvaluationError: the folder holds no evaluation, one is broken, or they do not suffice for the method.
     """
-    loaded = None if load is None else methods.load(load, cut)
+    loaded = None if load is None else methods.load(load, bool(cut))
     files = find_evaluations(folder)
     runs = read_runs(files, cut=cut, workers=workers, cache=cache, advance=advance)
     check_model(folder, runs, evaluation_name)
+    _check_cut(folder, runs, cut)
     refusals = [refusal_of(run, max_lost) for run in runs]
     usable = [run for run, refusal in zip(runs, refusals, strict=True) if refusal is None]
     nothing = f"{folder}: no run can be judged: {refusals[0]} ({runs[0].sample}, as an example)"
@@ -130,10 +134,24 @@ def judge(
             answers.append((run, next(left_out)))
         else:
             answers.append((run, classifier.judge(run)))
+    if not force:
+        answers = [(run, _with_evidence(classifier, run, verdict)) for run, verdict in answers]
     verdicts = [verdict for _, verdict in answers]
     if all(verdict.refused for verdict in verdicts):
         raise EvaluationError(nothing)
     return _judgement(classifier, [run for run, _ in answers], verdicts, forced=force)
+
+
+def _check_cut(folder: Path, runs: Sequence[Run], cut: Cut | bool) -> None:
+    if cut == "effect" and not any(run.signs is not None and run.signs.effects is not None for run in runs):
+        raise EvaluationError(
+            f"{folder}: no evaluation names effects: --cut effect takes runs whose effects were noted, and "
+            "that were learnt and evaluated with digests beside them (barnum preprocess makes these)"
+        )
+
+
+def _with_evidence(classifier: Classifier, run: Run, verdict: Verdict) -> Verdict:
+    return by_evidence(verdict, run.signs, run.source, classifier.alarm_rate)[0]
 
 
 def _judgement(classifier: Classifier, runs: list[Run], verdicts: list[Verdict], forced: bool) -> Judgement:
@@ -160,7 +178,7 @@ def default_method(runs: Sequence[Run]) -> str:
 def read_runs(
     files: Sequence[Path],
     *,
-    cut: bool = False,
+    cut: Cut | bool = False,
     workers: int = 1,
     cache: RunCache | None = None,
     advance: Callable[[], None] = lambda: None,
@@ -290,7 +308,7 @@ def judge_incomplete(
 
 
 def _judge_each(
-    classifier: Classifier, incomplete: Sequence[tuple[Path, Run, str]], max_lost: float, cut: bool
+    classifier: Classifier, incomplete: Sequence[tuple[Path, Run, str]], max_lost: float, cut: Cut | bool
 ) -> list[tuple[Run, Verdict]]:
     """The same of several runs: their evaluations, what these sum up to, and why they are incomplete."""
 

@@ -22,13 +22,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Judgement of one run. ``score`` grows with strangeness; ``p_value`` where the method has one. Where
     ``refused`` says why, the run was not judged: it is neither nominal nor anomalous, and the score says
     little. Where ``incomplete`` says why, only the beginning of the run was judged: as it is anomalous, the
-    whole is, whose score is at least this one and whose p-value at most this one (see Classifier.grows)."""
+    whole is, whose score is at least this one and whose p-value at most this one (see Classifier.grows).
+    ``because`` is ``evidence`` where that made the run anomalous, whatever its score is; else None."""
 
     anomalous: bool
     score: float
     p_value: float | None = None
     refused: str | None = None
     incomplete: str | None = None
+    because: Literal["evidence"] | None = None
 
     @property
     def word(self) -> str:
@@ -69,6 +71,11 @@ class Classifier(ABC):
         more than the beginning is known is anomalous where that is. Not so of means and shares, which fall
         when something usual follows, nor of what is made of them."""
         return False
+
+    @property
+    def alarm_rate(self) -> float | None:
+        """The share of nominal runs that it may call anomalous; None where it does not say."""
+        return None
 
     @property
     def digits(self) -> int:

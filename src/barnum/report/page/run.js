@@ -21,6 +21,7 @@ export function verdictTag(sample) {
   if (wrongVerdict(sample)) {
     node.append(" ", el("span", { class: "mark", title: "not what the label says" }, "≠ label"));
   }
+  if (sample.because === "evidence") node.append(" ", el("span", { class: "muted" }, "by evidence"));
   if (sample.refused) node.title = sample.refused;
   if (sample.incomplete) node.title = `incomplete: ${sample.incomplete}`;
   return node;

@@ -3,18 +3,20 @@ import { el } from "./dom.js";
 import { chance, count, percent } from "./format.js";
 import { Plot } from "./plot.js";
 import { nameOf, showsMistakes, verdictTag } from "./run.js";
+import { alarmOf, signsOf } from "./signs.js";
 import { windowOf } from "./windows.js";
 
 // a text of what is not null
 const known = (value, text) => (value === null ? null : text(value));
 
-function alarmText({ first_alarm: alarm, transfers, verdict }) {
+function alarmText(sample) {
+  const { first_alarm: alarm, transfers, verdict } = sample;
   if (alarm) {
     const step = alarm.position === null ? "" : `, step ${count(alarm.position)}`;
     const share = percent(alarm.prediction / transfers);
     return `prediction ${count(alarm.prediction)}${step}, after ${share} of the run`;
   }
-  if (verdict === "anomalous") return "the run is judged as a whole";
+  if (verdict === "anomalous") return alarmOf(sample) || "the run is judged as a whole";
   return verdict ? "never" : null;
 }
 
@@ -70,6 +72,7 @@ export class RunView {
       factsOf(report, sample),
       ...(sample.refused ? [warning(`Refused: ${sample.refused}`)] : []),
       ...(sample.incomplete ? [warning(`Anomalous, though incomplete: ${sample.incomplete}`)] : []),
+      ...signsOf(sample),
       ...sample.notes.map(warning),
       heading(`${what} along the trace`),
       plot.node,

@@ -1,0 +1,42 @@
+"""Where evidence of a hijack becomes a verdict, whatever the score of the run is."""
+
+from __future__ import annotations
+
+import msgspec
+
+from barnum.evaluations.header import Source
+from barnum.evaluations.signs import Shown, Signs
+from barnum.verdicts.method import Verdict
+
+# share of nominal runs that may show new evidence where the classifier keeps to no rate
+RATE = 0.01
+
+
+def alarm_rate(rate: float | None) -> float:
+    """The rate that counts where a detector was asked to keep to ``rate``."""
+    return RATE if rate is None else rate
+
+
+def by_evidence(
+    verdict: Verdict, signs: Signs | None, source: Source | None, rate: float | None
+) -> tuple[Verdict, Shown | None]:
+    """The verdict on a run after a look at its evidence, and what made it anomalous (None: nothing did).
+
+    Strong evidence that no nominal run shows is enough, unless more of these would have shown such, left out,
+    than ``rate`` of them (None: RATE). Of a run that is refused because it is not whole only that counts
+    which lies before the first loss.
+    """
+    alarm = None if signs is None else signs.alarm(alarm_rate(rate))
+    if alarm is None:
+        return verdict, None
+    if verdict.refused is not None:
+        intact = None if source is None else source.intact
+        if intact is None or alarm.step is None or alarm.step >= intact:
+            return verdict, None
+    return msgspec.structs.replace(
+        verdict,
+        anomalous=True,
+        refused=None,
+        incomplete=verdict.refused or verdict.incomplete,
+        because="evidence",
+    ), alarm
