@@ -217,8 +217,8 @@ def judge(
         sample: a sample, its folder, or a report of a sandbox.
         bin_dir: images of the recorded programs; needed where a sample was not preprocessed.
         process: whose calls, where reports are judged.
-        cut: judge only what came before another process was started (True or ``spawn``), or, by a detector
-            of fit(), before the first effect that no nominal run had (``effect``).
+        cut: judge only what came before another process was started (True or ``spawn``), or before the first
+            effect that no nominal run had (``effect``).
         timeout: seconds of decoding.
         threads: None: as many as there are cores.
 

@@ -13,8 +13,11 @@ from barnum.calls.opened import Told as Report
 from barnum.detector.fitted import Fitted, load_fitted
 from barnum.detector.folder import Detector, Reading, load_detector
 from barnum.detector.judged import CallPlace, CodePlace, Cut, Judge, JudgedRun, ProcessName, Where
+from barnum.digests.preprocess import with_digest
+from barnum.digests.signs import signs_beside
 from barnum.errors import EvaluationError, ImageError, OptionsError, SampleError
 from barnum.evaluations import EvaluationWriter, file_name
+from barnum.evaluations.signs import Signs
 from barnum.evaluations.windows import Surprise, surprisal_window, window_of
 from barnum.models.evaluate import Evaluator
 from barnum.models.source import header_of
@@ -22,7 +25,8 @@ from barnum.paths import Learn, PathReader
 from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.paths.opened import Decoded
 from barnum.samples import Sample
-from barnum.verdicts.features import Run, read_run
+from barnum.verdicts.alarms import by_evidence
+from barnum.verdicts.features import Run, cut_of, read_run
 from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
 
@@ -33,7 +37,7 @@ class _Evaluating(Judge):
     # why a sample may hold nothing to judge
     _lacks: str
 
-    def __init__(self, detector: Detector, threads: int, cut: bool = False) -> None:
+    def __init__(self, detector: Detector, threads: int, cut: Cut | None = None) -> None:
         super().__init__()
         self._detector = detector
         self._evaluator = Evaluator(detector.model, threads)
@@ -43,11 +47,12 @@ class _Evaluating(Judge):
     def _place(self, path: PathReader, block: int) -> CodePlace | CallPlace:
         """How a block of a path is called."""
 
-    def _judged(self, sample: Sample, path: PathReader) -> JudgedRun:
+    def _judged(self, sample: Sample, path: PathReader, signs: Signs | None = None) -> JudgedRun:
         detector = self._detector
         document = detector.model.document
-        header = header_of(detector.model, Learn() if document is None else document.learn, sample, path)
-        limit = header.source.cut if self._cut and header.source is not None else None
+        learn = Learn() if document is None else document.learn
+        header = header_of(detector.model, learn, sample, path, signs)
+        limit = cut_of(self._cut or False, header.source, signs)
         # the sample's own name may be of any length and of any bytes
         file = self._scratch / file_name(sample.label, "run")
         length = surprisal_window(window_of(header.calibration))
@@ -65,13 +70,16 @@ class _Evaluating(Judge):
                     f"{sample.folder}: holds nothing that this detector judges: {self._lacks}"
                 )
             run, verdict = self._verdict(file)
+            verdict, alarm = by_evidence(verdict, run.signs, run.source, detector.classifier.alarm_rate)
         finally:
             file.unlink(missing_ok=True)
         step = run.novelty_position if run.novelty else None
         if surprise is not None:
             step = surprise.step
         where = None
-        if step is not None:
+        if alarm is not None and alarm.step is not None:
+            where = Where("evidence", alarm.step, CodePlace(alarm.module, alarm.offset))
+        elif step is not None:
             where = Where("novelty" if surprise is None else "surprisal", step, self._at(path, step))
         return JudgedRun(
             name=sample.name[:LONGEST_NAME],
@@ -86,18 +94,21 @@ class _Evaluating(Judge):
             lost=None if run.source is None else run.source.lost,
             refused=verdict.refused,
             incomplete=verdict.incomplete,
+            because=_because(verdict, run, detector.classifier.score),
+            evidence=() if run.signs is None else run.signs.evidence,
+            effects=() if run.signs is None else run.signs.effects or (),
             where=where,
         )
 
     def _verdict(self, file: Path) -> tuple[Run, Verdict]:
         """What was judged of a run, by its evaluation, and the verdict on it."""
-        run, classifier = read_run(file, cut=self._cut), self._detector.classifier
+        run, classifier = read_run(file, cut=self._cut or False), self._detector.classifier
         refusal = self._refusal(run)
         if refusal is None:
             return run, classifier.judge(run)
 
         def read(steps: int) -> Run:
-            return read_run(file, cut=self._cut, steps=steps)
+            return read_run(file, cut=self._cut or False, steps=steps)
 
         return judge_incomplete(classifier, run, refusal, self._detector.manifest.max_lost, read)
 
@@ -115,14 +126,25 @@ class _Evaluating(Judge):
         return None
 
 
+def _because(verdict: Verdict, run: Run, score: str | None) -> str | None:
+    """What made a run anomalous of which evidence is known."""
+    if run.signs is None or not verdict.anomalous:
+        return None
+    return verdict.because or score
+
+
 class TraceJudge(_Evaluating):
     """Judges recorded traces; see judge_with() for the options."""
 
     _lacks = "it has no transfer of the kinds that were learnt"
 
     def __init__(
-        self, detector: Detector, threads: int, cut: bool, bin_dir: Path | None, timeout: float | None
+        self, detector: Detector, threads: int, cut: Cut | None, bin_dir: Path | None, timeout: float | None
     ) -> None:
+        document = detector.model.document
+        self._known = None if document is None else document.known
+        if cut == "effect" and (self._known is None or not self._known.watched):
+            raise OptionsError("--cut effect: the detector was learnt from runs whose effects nobody noted")
         super().__init__(detector, threads, cut)
         self._bin_dir, self._timeout = bin_dir, timeout
 
@@ -138,14 +160,23 @@ class TraceJudge(_Evaluating):
             preprocessed=preprocessed,
             bin_dir=self._bin_dir,
             timeout=None if preprocessed else self._timeout,
+            work=None if self._known is None else with_digest,
         )
         try:
             with decoded.opener(sample)() as path:
-                judged = self._judged(sample, path)
+                made = None if preprocessed else decoded.beside(sample)
+                judged = self._judged(sample, path, self._signs(sample, path, made))
             # what a link leads to is not to be read through us
             return msgspec.structs.replace(judged, name=None) if linked else judged
         finally:
             decoded.forget(sample)
+
+    def _signs(self, sample: Sample, path: PathReader, made: Path | None) -> Signs | None:
+        """What is new in the digest that was ``made`` with the path, or (None) lies beside the sample."""
+        document = self._detector.model.document
+        if self._known is None or document is None:
+            return None
+        return signs_beside(self._known, len(document.samples), sample, path.rows, made)
 
     def _place(self, path: PathReader, block: int) -> CodePlace:
         module = int(path.blocks.module[block])
@@ -254,11 +285,10 @@ def judge_with(
     """A judge by a detector.
 
     Of traces: ``bin_dir`` is the folder of images of recorded programs, needed where a sample is not
-    preprocessed; ``cut``: judge only what came before another process was started (``spawn``), or, by a
-    fitted detector, before the first effect that no nominal run had (``effect``); ``timeout`` in seconds for
-    decoding a sample. Of reports: ``process`` says whose calls (a program's file name, a part of its path, or
-    pid:NUMBER; None: those of the process that ran the submitted file). ``threads`` None: as many as there
-    are cores.
+    preprocessed; ``cut``: judge only what came before another process was started (``spawn``), or before the
+    first effect that no nominal run had (``effect``); ``timeout`` in seconds for decoding a sample. Of
+    reports: ``process`` says whose calls (a program's file name, a part of its path, or pid:NUMBER; None:
+    those of the process that ran the submitted file). ``threads`` None: as many as there are cores.
 
     Raises:
         OptionsError: an option is for the other kind of detector.
@@ -272,8 +302,6 @@ def judge_with(
             raise OptionsError("--process is for calls, this detector judges traces: leave it out")
         return FittedJudge(detector, cut, bin_dir, timeout)
     given: dict[str, object] = {"--bin-dir": bin_dir, "--timeout": timeout, "--cut": cut}
-    if cut == "effect":
-        raise OptionsError("--cut effect is for detectors by `barnum fit`, which know effects: use --cut")
     judges, other = "calls", "traces"
     if detector.calls is None:
         given, judges, other = {"--process": process}, other, judges
@@ -281,5 +309,5 @@ def judge_with(
         if value is not None:
             raise OptionsError(f"{option} is for {other}, this detector judges {judges}: leave it out")
     if detector.calls is None:
-        return TraceJudge(detector, cores, cut is not None, bin_dir, timeout)
+        return TraceJudge(detector, cores, cut, bin_dir, timeout)
     return CallJudge(detector, cores, detector.calls, process)

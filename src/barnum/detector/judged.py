@@ -66,9 +66,9 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     anomalous above ``threshold``; ``p_value`` where the method has one; ``method`` and ``by`` say how was
     judged; ``transfers`` were looked at; ``cut`` says that only those count before another process was
     started; ``lost`` is the share that recording or decoding lost. Of a report of calls also the
-    ``processes`` whose calls they are, and why these were chosen. By a fitted detector: ``because`` says
-    whether it was ``evidence`` or ``novelty`` that made the run anomalous; ``evidence`` and ``effects`` are
-    those that no nominal run shows.
+    ``processes`` whose calls they are, and why these were chosen. Where evidence and effects are known:
+    ``because`` says whether it was ``evidence`` or the score (its name) that made the run anomalous;
+    ``evidence`` and ``effects`` are those that no nominal run shows.
     """
 
     name: str | None

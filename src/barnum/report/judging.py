@@ -53,12 +53,8 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
             advance=advance,
         )
     except EvaluationError as error:
-        if (
-            request.method is not None
-            or request.load is not None
-            or request.rate is not None
-            or request.score
-        ):
+        asked = (request.method, request.load, request.rate, request.score)
+        if any(each is not None for each in asked) or request.cut == "effect":
             raise
         # a page without verdicts is still of use, but not one of broken files, or of ones that do not belong
         # together
