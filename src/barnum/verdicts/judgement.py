@@ -134,9 +134,7 @@ def judge(
             answers.append((run, next(left_out)))
         else:
             answers.append((run, classifier.judge(run)))
-    if not force:
-        answers = [(run, _with_evidence(classifier, run, verdict)) for run, verdict in answers]
-    verdicts = [verdict for _, verdict in answers]
+    verdicts = [verdict if force else _with_evidence(classifier, run, verdict) for run, verdict in answers]
     if all(verdict.refused for verdict in verdicts):
         raise EvaluationError(nothing)
     return _judgement(classifier, [run for run, _ in answers], verdicts, forced=force)
