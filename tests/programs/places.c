@@ -41,14 +41,17 @@
 
 static volatile int alarms, traps;
 
-static void on_alarm(int number)
+/* some emulators enter handlers of 64-bit programs with a stack that is not aligned as the library expects */
+#define HANDLER __attribute__((force_align_arg_pointer))
+
+HANDLER static void on_alarm(int number)
 {
     (void)number;
     SITE(site_alarm, alarms);
     alarms++;
 }
 
-static void on_trap(int number)
+HANDLER static void on_trap(int number)
 {
     (void)number;
     SITE(site_trap, traps);

@@ -181,7 +181,7 @@ def test_what_is_pinned_is_there_for_the_oldest_python():
     unfit, installed = {}, 0
     for name in pins:
         with suppress(PackageNotFoundError):
-            wanted = distribution(name).metadata["Requires-Python"]
+            wanted = distribution(name).metadata.json.get("requires_python")
             installed += 1
             if wanted and DEBIAN_12 not in SpecifierSet(wanted):
                 unfit[name] = wanted
