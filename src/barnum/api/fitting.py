@@ -82,6 +82,7 @@ def check(
     timeout: float | None = 600,
     sandbox: bool = True,
     jobs: int = 1,
+    report: File | None = None,
     progress: Progress | None = None,
 ) -> list[Checked]:
     """Let a detector's program open documents, and judge what it did; see `barnum check`.
@@ -94,6 +95,7 @@ def check(
         timeout: seconds after which a run is ended.
         sandbox: whether it runs in a sandbox; without, it runs with your rights, on your files.
         jobs: documents that are recorded at a time.
+        report: file of a page about what was judged; one that is there is replaced.
 
     Returns:
         What became of each document, in the order in which they were done.
@@ -101,8 +103,10 @@ def check(
     Raises:
         EngineError: no program can be recorded here, or there can be no sandbox.
         ModelError: the detector does not know its program.
+        OutputError: the page cannot be written.
     """
     from barnum.detector.check import check as check_documents
+    from barnum.files import check_place, write_result
     from barnum.recording import Sandbox, list_inputs, sandbox_state
 
     state: Sandbox | str | None = sandbox_state() if sandbox else None
@@ -119,13 +123,26 @@ def check(
     )
     found: list[Checked] = []
     opened = detector if isinstance(detector, Fitted) else open_fitted(detector)
+    page = None
+    if report is not None:
+        from barnum.report.checked import CheckedReport
+
+        check_place(Path(report), force=True)
+        name = repr(detector) if isinstance(detector, Fitted) else os.fspath(detector)
+        page = CheckedReport(name, opened.describe(), opened.threshold, len(files))
     with listener_of(progress).progress("check", len(files)) as advance:
 
         def add(checked: Checked) -> None:
             found.append(checked)
+            if page is not None and checked.error is not None:
+                page.failed(checked.path.name, checked.error)
             advance(1)
 
-        check_documents(opened, files, settings, add)
+        check_documents(opened, files, settings, add, None if page is None else page.add)
+    if report is not None and page is not None:
+        from barnum.report.build import as_page
+
+        write_result(Path(report), as_page(page.done()))
     return found
 
 

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,10 @@ from barnum.errors import SomeFailedError
 from barnum.texts import all_storable, printable, printable_json, shortened, storable
 
 if TYPE_CHECKING:
-    from barnum.detector import Cut, JudgedRun
+    from barnum.detector import Cut, Fitted, JudgedRun
     from barnum.detector.check import Checked
+    from barnum.report.checked import CheckedReport
+    from barnum.samples import Sample
 
 _ANOMALOUS = 3
 # findings and effects that are told of a document
@@ -54,6 +56,19 @@ _LONGEST_COMMAND = 2000
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the images of programs and libraries.  [default: beside the recordings]",
 )
+@click.option(
+    "--report",
+    "page_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page about all that was judged: what is new in it, and where (HTML, one file).",
+)
+@click.option(
+    "--report-json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the same content as JSON.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace these two where they are there already.")
 @cut_option
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at a time."
@@ -88,6 +103,9 @@ def command(
     fail_on_anomaly: bool,
     output: Path | None,
     bin_dir: Path | None,
+    page_file: Path | None,
+    json_file: Path | None,
+    force: bool,
     cut: Cut | None,
     jobs: int,
     timeout: float,
@@ -109,6 +127,9 @@ def command(
     The detector's file names the program and its arguments. A line says what is run, and it is run in a
     sandbox, or not at all: without one only what is named after --, or with --no-sandbox. No shell is called.
 
+    --report writes a page that shows of each run where it did what no nominal run does, with functions and
+    instructions.
+
     Prints a line a document as soon as it is judged. A document that cannot be judged has an error instead;
     the others are judged all the same, and the exit code is 22. With --fail-on-anomaly it is 3 where any is
     anomalous, else 22 also where a verdict was refused.
@@ -117,11 +138,13 @@ def command(
     program = program_of(ctx)
     from barnum.detector import load_fitted
     from barnum.detector.check import CheckSettings, check, check_samples, known_program
-    from barnum.recording import PLACEHOLDER, list_inputs
-    from barnum.samples import samples_in
+    from barnum.files import check_places
+    from barnum.recording import PLACEHOLDER
 
     if program and not any(PLACEHOLDER in word for word in program):
         raise click.UsageError("no argument of the program holds {}, which stands for the document")
+    # runs are not to be lost to a folder that is missing
+    check_places({"--report": page_file, "--report-json": json_file}, force)
     fitted = load_fitted(detector)
     settings = CheckSettings(
         output=output,
@@ -132,22 +155,52 @@ def command(
         cut=cut,
         jobs=jobs,
     )
-    told = _Told(as_json)
     # a polite kill is like Ctrl-C: the runs must not go on without us
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    recordings = [place for place in documents if place.is_dir() and _holds_samples(place)]
-    files = list_inputs([place for place in documents if place not in recordings])
+    samples, files = _recorded_and_others(documents)
+    wanted = page_file is not None or json_file is not None
+    page = _page_of(detector, fitted, len(files) + len(samples)) if wanted else None
+    told = _Told(as_json, page)
+    look = None if page is None else page.add
     with usage_errors():
-        if recordings:
-            check_samples(fitted, samples_in(recordings), settings, told.add)
+        if samples:
+            check_samples(fitted, samples, settings, told.add, look)
         if files:
             words = program or known_program(fitted).command
             chosen = sandbox.preferred(named=bool(program))
             if not program:
                 where = "with your rights, on your files" if chosen is None else "in a sandbox"
                 click.echo(f"runs {where}: {shortened(shlex.join(words), _LONGEST_COMMAND)}", err=True)
-            check(fitted, files, msgspec.structs.replace(settings, sandbox=chosen), told.add)
+            check(fitted, files, msgspec.structs.replace(settings, sandbox=chosen), told.add, look)
+    if page is not None:
+        _write(page, page_file, json_file)
     return told.exit_code(fail_on_anomaly)
+
+
+def _page_of(detector: Path, fitted: Fitted, count: int) -> CheckedReport:
+    from barnum.report.checked import CheckedReport
+
+    return CheckedReport(str(detector), fitted.describe(), fitted.threshold, count)
+
+
+def _write(page: CheckedReport, page_file: Path | None, json_file: Path | None) -> None:
+    from barnum.files import write_result
+    from barnum.report.build import as_json, as_page
+
+    report = page.done()
+    for file, made in ((page_file, as_page), (json_file, as_json)):
+        if file is not None:
+            write_result(file, made(report))
+
+
+def _recorded_and_others(places: Sequence[Path]) -> tuple[list[Sample], list[Path]]:
+    """Recordings, and documents that are to be recorded."""
+    from barnum.recording import list_inputs
+    from barnum.samples import samples_in
+
+    recordings = [place for place in places if place.is_dir() and _holds_samples(place)]
+    files = list_inputs([place for place in places if place not in recordings])
+    return samples_in(recordings) if recordings else [], files
 
 
 def _holds_samples(place: Path) -> bool:
@@ -157,10 +210,10 @@ def _holds_samples(place: Path) -> bool:
 
 
 class _Told:
-    """Prints what became of documents, and counts."""
+    """Prints what became of documents, and counts; tells the page of those that could not be judged."""
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, as_json: bool, page: CheckedReport | None) -> None:
+        self._as_json, self._page = as_json, page
         self._differs: set[str] = set()
         self._anomalous = self._refused = self._failed = self._total = 0
 
@@ -169,6 +222,8 @@ class _Told:
         self._total += 1
         if judged is None:
             self._failed += 1
+            if self._page is not None:
+                self._page.failed(checked.path.name, checked.error or "")
         else:
             self._anomalous += judged.verdict == "anomalous"
             self._refused += judged.verdict == "refused"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,8 +15,10 @@ from barnum.detector.fitted import Fitted
 from barnum.detector.fitted_judge import FittedJudge
 from barnum.detector.judged import Cut, JudgedRun
 from barnum.digests.digest import Program
+from barnum.digests.judged import JudgedDigest
 from barnum.digests.notes import Notes
 from barnum.errors import InputError, ModelError
+from barnum.paths import OpenPath
 from barnum.recording import PLACEHOLDER, Failure, Outcome, Sandbox, Settings, record_all
 from barnum.samples import UNKNOWN, Sample
 from barnum.sources import new_recorder
@@ -23,6 +26,10 @@ from barnum.texts import printable, shortened
 
 # differences that are told one by one
 _TOLD = 8
+
+# looks at a run while its recording and images are there: what its verdict was made of, the folder of images
+# (None: there is none), what opens its path, and how it differs from what was learnt
+Look = Callable[[JudgedDigest, Path | None, OpenPath, tuple[str, ...]], object]
 
 
 class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +127,7 @@ def check(
     documents: Sequence[Path],
     settings: CheckSettings,
     report: Callable[[Checked], object],
+    look: Look | None = None,
 ) -> None:
     """Record the program on each document, and judge the runs.
 
@@ -128,6 +136,7 @@ def check(
         documents: files.
         settings: how.
         report: called with each document as soon as it is judged, in the order in which they end.
+        look: called before with each run that was judged.
 
     Raises:
         ModelError: the detector does not know its program.
@@ -154,7 +163,7 @@ def check(
         with FittedJudge(fitted, settings.cut, bin_dir, settings.timeout) as judge:
 
             def judged(result: Outcome | Failure) -> None:
-                report(_judged(judge, fitted.about.notes, result, kept))
+                report(_judged(judge, fitted.about.notes, result, kept, bin_dir, look))
 
             record_all(recorder, list(documents), settings.jobs, judged)
 
@@ -164,27 +173,46 @@ def check_samples(
     samples: Sequence[Sample],
     settings: CheckSettings,
     report: Callable[[Checked], object],
+    look: Look | None = None,
 ) -> None:
     """Judge runs that are recorded already; see check()."""
     with FittedJudge(fitted, settings.cut, settings.bin_dir, settings.timeout) as judge:
         for sample in samples:
             found = Outcome(path=Path(sample.name), state="recorded", folder=sample.folder)
-            report(_judged(judge, fitted.about.notes, found, kept=True))
+            bin_dir = settings.bin_dir or _images_beside(sample.folder)
+            report(_judged(judge, fitted.about.notes, found, True, bin_dir, look))
 
 
-def _judged(judge: FittedJudge, notes: Notes, result: Outcome | Failure, kept: bool) -> Checked:
+def _images_beside(folder: Path) -> Path | None:
+    """Where the images of a recording are, if they are where `trace` and check() put them."""
+    root = folder.resolve().parent
+    places = (root / "extract", root.parent / "extract", root.with_name(f"{root.name}-extract"))
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _judged(
+    judge: FittedJudge,
+    notes: Notes,
+    result: Outcome | Failure,
+    kept: bool,
+    bin_dir: Path | None,
+    look: Look | None,
+) -> Checked:
     if isinstance(result, Failure):
         return Checked(path=result.path, error=str(result.error))
     if result.folder is None:
         return Checked(path=result.path, error=result.note or "was not recorded")
     try:
-        judged, digest = judge.judge_with_digest(result.folder)
+        judged, made_of = judge.judge_with_digest(result.folder)
     except InputError as error:
         return Checked(path=result.path, error=str(error))
+    differs = differences(notes, made_of.digest.about.program)
+    if look is not None:
+        look(made_of, bin_dir, partial(judge.path, made_of.sample, bin_dir), differs)
     return Checked(
         path=result.path,
         judged=judged,
-        differs=differences(notes, digest.about.program),
+        differs=differs,
         sample=result.folder if kept else None,
     )
 

@@ -7,6 +7,7 @@ merged, the bytes of one that was fitted to the whole.
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -109,6 +110,11 @@ class Fitted:
                 f"here are {len(scores)}: fit more, or with --false-alarm-rate {np.ceil(least * 1e4) / 1e4:g}"
             )
         return ConformalClassifier(scores, rate, Novelty(WINDOW))
+
+    @property
+    def threshold(self) -> float:
+        """Scores above it, in nats, are anomalous; infinite where a single run was learnt."""
+        return math.inf if self.classifier is None else self.classifier.threshold
 
     def classifier_of(self, identity: int) -> ConformalClassifier | None:
         """What judges the run of a digest, by its identity: without its own score, where it has one."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,12 @@ from barnum.detector.fitted import Fitted
 from barnum.detector.judge import opened_trace
 from barnum.detector.judged import CodePlace, Cut, Judge, JudgedRun, Where
 from barnum.digests import Digest
+from barnum.digests.judged import JudgedDigest
 from barnum.digests.make import digests_of
 from barnum.digests.signs import signs_of
 from barnum.errors import BarnumError, DigestError, OptionsError
+from barnum.paths import PathReader
+from barnum.paths.opened import Decoded
 from barnum.samples import Sample
 from barnum.verdicts.alarms import by_evidence
 from barnum.verdicts.conformal import ConformalClassifier
@@ -40,26 +44,45 @@ class FittedJudge(Judge):
     def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
         return self.judge_with_digest(Path(place))[0]
 
-    def judge_with_digest(self, place: Path) -> tuple[JudgedRun, Digest]:
-        """The same, and the digest of the run.
+    def judge_with_digest(self, place: Path) -> tuple[JudgedRun, JudgedDigest]:
+        """The same, and what the verdict was made of.
 
         Raises:
             InputError: the sample cannot be judged; the message says why.
         """
         sample = opened_trace(place)
         digest, identity = self._digest(sample)
-        judged = self.judge_digest(digest, identity)
-        # what a link leads to is not to be read through us
-        linked = (sample.folder / "info.txt").is_symlink()
-        return msgspec.structs.replace(judged, name=None if linked else sample.name[:_LONGEST_NAME]), digest
+        return self._judged(sample, digest, identity)
 
-    def judge_digest(self, digest: Digest, identity: int) -> JudgedRun:
+    @contextmanager
+    def path(self, sample: Sample, bin_dir: Path | None) -> Iterator[PathReader]:
+        """The path of a sample, which is decoded for it where it is not preprocessed.
+
+        Raises:
+            InputError: of the class that fits; it cannot be opened or decoded.
+        """
+        preprocessed = sample.parsed is not None
+        decoded = Decoded(
+            self._scratch,
+            preprocessed=preprocessed,
+            bin_dir=bin_dir,
+            timeout=None if preprocessed else self._timeout,
+        )
+        try:
+            with decoded.opener(sample)() as reader:
+                yield reader
+        finally:
+            decoded.forget(sample)
+
+    def _judged(self, sample: Sample, digest: Digest, identity: int) -> tuple[JudgedRun, JudgedDigest]:
         """What the detector says of a run, by its digest and its identity.
 
         Raises:
             DigestError: it holds other kinds of transfers than the detector knows.
         """
         about = digest.about
+        # what a link leads to is not to be read through us
+        name = None if (sample.folder / "info.txt").is_symlink() else sample.name[:_LONGEST_NAME]
         if about.learn != self._detector.about.learn:
             raise DigestError(
                 "the digest holds other kinds of transfers than the detector knows: make it anew"
@@ -73,12 +96,11 @@ class FittedJudge(Judge):
         if alarm is not None and alarm.step is not None:
             because = "evidence"
             where = Where("evidence", alarm.step, CodePlace(alarm.module, alarm.offset))
-        classifier = self._detector.classifier
-        return JudgedRun(
-            name=about.name[:_LONGEST_NAME],
+        judged = JudgedRun(
+            name=name,
             verdict=verdict.word,
             score=verdict.score,
-            threshold=math.inf if classifier is None else classifier.threshold,
+            threshold=self._detector.threshold,
             p_value=verdict.p_value,
             method="fit",
             by="novelty",
@@ -92,6 +114,17 @@ class FittedJudge(Judge):
             effects=signs.effects or (),
             where=where,
         )
+        made_of = JudgedDigest(
+            name=name,
+            sample=sample,
+            digest=digest,
+            learnt=identity in self._detector.counts.runs,
+            run=msgspec.structs.replace(run, label=sample.label, sample=sample.folder.name, signs=signs),
+            new=self._detector.knowledge.new(digest),
+            verdict=verdict,
+            signs=signs,
+        )
+        return judged, made_of
 
     def _by_novelty(
         self, digest: Digest, run: Run, cut: int | None, classifier: ConformalClassifier | None

@@ -48,16 +48,20 @@ class New:
     """What is new in a run, in the order in which it came.
 
     ``row`` i64[n] is the row of each new transfer among those of the digest, ``weight`` f64[n] its novelty in
-    nats. ``position`` i64[m], ascending, and ``weights`` f64[m] are the places (indices of transfers) and
-    novelty of all that weighs, ways into the kernel included; ``source`` i64[m] are the rows of the new
-    transfers that weigh, or that led into the kernel.
+    nats; ``reached`` bool[n] tells whether nominal runs reached its target from elsewhere. ``position``
+    i64[m], ascending, and ``weights`` f64[m] are the places (indices of transfers) and novelty of all that
+    weighs, ways into the kernel included; ``source`` i64[m] are the rows of the new transfers that weigh, or
+    that led into the kernel; ``way`` i64[m] is the row of the way among those of the digest, -1 where a
+    transfer itself weighs.
     """
 
     row: I64
     weight: F64
+    reached: Bool
     position: I64
     weights: F64
     source: I64
+    way: I64
 
     @property
     def score(self) -> float:
@@ -114,11 +118,12 @@ class Knowledge:
         units, counts = self._units, self._counts
         site, target = _find(counts.site, run.site), _find(counts.target, run.target)
         new = np.flatnonzero(units.edge[self._edge(site, target)] == 0)
+        reached = units.target[target[new]] > 0
         weigher = Weigher(self.kinds)
         flags = weigher.flags(
             units.site[site[new]],
             self._site_targets[site[new]],
-            units.target[target[new]] > 0,
+            reached,
             run.kind[new].astype(np.int64),
         )
         weight = weigher.weigh(module_pair(run.site[new], run.target[new]), flags)
@@ -132,7 +137,8 @@ class Knowledge:
         order = np.argsort(position, kind="stable")
         order = order[weights[order] > 0]
         source = np.concatenate([new, run.way[led]])
-        return New(new, weight, position[order], weights[order], source[order])
+        way = np.concatenate([np.full(len(new), -1), led])
+        return New(new, weight, reached, position[order], weights[order], source[order], way[order])
 
     def left_out(self) -> F64:
         """f64[n]: the score of each run, had it not been learnt. None for a single run."""

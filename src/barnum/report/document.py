@@ -27,10 +27,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A basic block. ``block`` is its BBID in hex, None where the model knows classes alone (``block_class``
     then is the class); ``module`` the mapped path, None where no memory map tells; ``offset`` bytes from
     the module's base; ``function`` the symbol that the block lies in, ``function_offset`` bytes from its
-    begin."""
+    begin. ``branch``: of the block only the branch that ends it is known; all this is of its last byte."""
 
     block: str | None = None
     block_class: int | None = None
+    branch: bool = False
     module: str | None = None
     offset: int | None = None
     function: str | None = None
@@ -47,7 +48,10 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     (for targets never seen that of all of them together), ``surprisal`` its -ln in nats; what takes a
     prediction is None where nothing predicts. ``seen`` 2: the transfer was seen in training, 1: its target
     was, 0: neither. ``novelty`` in nats. ``times`` is how often in its window the same was expected and the
-    same happened, of which this is the most telling.
+    same happened, of which this is the most telling. ``way``: this is no transfer, but a way into the kernel:
+    soon after a new transfer from ``source``, which is told by itself, it was entered by a system call at
+    ``actual``; ``times`` is how many such ways led there, ``source`` that of the first, and ``novelty`` that
+    of all.
     """
 
     prediction: int
@@ -65,6 +69,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     seen: Annotated[int, msgspec.Meta(ge=0, le=2)] | None = None
     novelty: float | None = None
     times: int = 1
+    way: bool = False
 
 
 class Detail(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +84,9 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Neighbouring predictions begin to end (exclusive), with the sum of novelty and the mean of surprisal in
     them, and the share that was wrong (None where nothing predicts). ``transfers`` are the most telling of
-    them in order, ``left_out`` the number of others that these do not stand for. ``chosen_by`` says by what
-    it is among the most surprising."""
+    them in order, ``left_out`` the number of others that these do not stand for; where nothing predicts, of
+    other new ones, and ways into the kernel that are new. ``chosen_by`` says by what it is among the most
+    surprising."""
 
     begin: int
     end: int
@@ -138,8 +144,10 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     --json``; what the evaluation does not hold is None. ``judged`` of the ``transfers`` made the verdict and
     the features: fewer where those after the start of another process, or after the first loss, were left
     out. ``because`` says whether ``evidence`` or the ``score`` made the run anomalous; ``evidence`` of a
-    hijack and ``effects`` are those that no nominal run shows (None: not known). ``notes`` say what is
-    missing and why."""
+    hijack and ``effects`` are those that no nominal run shows (None: not known). ``distinct_new`` is how many
+    distinct transfers of the whole run no nominal run shows, where a digest tells them apart. ``learnt``:
+    the detector has learnt this very run, so that nothing in it is new. ``notes`` say what is missing and
+    why."""
 
     name: str
     label: str
@@ -162,6 +170,8 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     unknown: float | None
     novelty: float | None
     novelty_window: float | None
+    distinct_new: int | None = None
+    learnt: bool = False
     first_alarm: Alarm | None
     curve: Curve
     windows: list[Window]
@@ -216,8 +226,11 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole report. ``notes`` say what was aggregated, left out or is missing. ``calls``: the runs are
-    calls that a sandbox reported; a place then is a call, whose name is its ``module``."""
+    """A whole report. ``evaluations`` is the folder that it is of, or, where runs were judged without any,
+    the file of the detector. ``notes`` say what was aggregated, left out or is missing. ``calls``: the runs
+    are calls that a sandbox reported; a place then is a call, whose name is its ``module``. ``predicts``:
+    whether the runs were predicted; where not, transfers count in place of predictions. ``failed`` are
+    documents that could not be judged, each with the reason."""
 
     schema: int = SCHEMA
     version: str
@@ -230,6 +243,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     places: list[Place]
     samples: list[SampleReport]
     calls: bool = False
+    predicts: bool = True
+    failed: list[str] = []
 
 
 def finite(number: float | None) -> float | None:

@@ -19,28 +19,34 @@ if TYPE_CHECKING:
 class Places:
     """All blocks of a report, each once, with the names of their functions."""
 
-    def __init__(self, located: Sequence[Located]) -> None:
+    def __init__(self, located: Sequence[Located] = ()) -> None:
         self.all: list[Place] = []
         self._images: list[str | None] = []
         self._known: dict[tuple[Any, ...], int] = {}
-        self._located = located
+        self._named = 0
+        self._symbols: dict[str, Symbols] = {}
         # a block that was expected may lie in a module that only other runs have loaded
         self.modules: dict[int, str] = {}
-        for each in located:
-            for digest, path in each.modules.items():
-                self.modules.setdefault(digest, path)
         self.files: dict[str, str] = {}
         for each in located:
-            for path, file in each.images.items():
-                self.files.setdefault(path, file)
+            self.join(each)
 
-    def namer(self, index: int, classes: int | None, calls: dict[str, str] | None = None) -> Namer:
-        """Names blocks as the sample of that number sees them."""
-        return Namer(self, self._located[index], classes, calls or {})
+    def join(self, located: Located) -> None:
+        """Take in the modules and images of a sample."""
+        for digest, path in located.modules.items():
+            self.modules.setdefault(digest, path)
+        for path, file in located.images.items():
+            self.files.setdefault(path, file)
+
+    def namer(
+        self, located: Located, classes: int | None = None, calls: dict[str, str] | None = None
+    ) -> Namer:
+        """Names blocks as a sample sees them."""
+        return Namer(self, located, classes, calls or {})
 
     def add(self, place: Place, image: str | None) -> int:
         """The number of a place."""
-        key = (place.block, place.block_class, place.module, place.offset, image)
+        key = (place.block, place.block_class, place.branch, place.module, place.offset, image)
         if key not in self._known:
             self._known[key] = len(self.all)
             self.all.append(place)
@@ -48,21 +54,25 @@ class Places:
         return self._known[key]
 
     def name_functions(self, progress: Progress) -> list[str]:
-        """Look each place up in the symbols of its image. Returns what could not be read."""
+        """Look each place that was added since the last time up in the symbols of its image, which is read
+        once. Returns what could not be read."""
         from barnum.report.symbols import read_symbols
 
         in_image: dict[str, list[int]] = {}
-        for number, image in enumerate(self._images):
+        for number, image in enumerate(self._images[self._named :], self._named):
             if image is not None:
                 in_image.setdefault(image, []).append(number)
+        self._named = len(self._images)
         notes = []
         with progress("read symbols", len(in_image)) as bar:
             for image, numbers in sorted(in_image.items()):
-                symbols, why = read_symbols(Path(image), self.all[numbers[0]].module)
-                if why is not None:
-                    notes.append(f"Symbols of the image {Path(image).name} are unknown: it {why}.")
+                if image not in self._symbols:
+                    symbols, why = read_symbols(Path(image), self.all[numbers[0]].module)
+                    self._symbols[image] = symbols
+                    if why is not None:
+                        notes.append(f"Symbols of the image {Path(image).name} are unknown: it {why}.")
                 for number in numbers:
-                    self.all[number] = _with_function(self.all[number], symbols)
+                    self.all[number] = _with_function(self.all[number], self._symbols[image])
                 bar.advance()
         return notes
 
@@ -98,6 +108,24 @@ class Namer:
         digest = token >> 32
         module = self._located.modules.get(digest) or self._places.modules.get(digest)
         return self._add(Place(block=hex_of(token), module=module, offset=token & 0xFFFFFFFF))
+
+    def branch(self, end: int, module: str | None, offset: int) -> int:
+        """The place of a branch of which only the end is known: the token of the byte after it, and the
+        module and the offset of that."""
+        # at the begin of a module there is no byte before
+        last = 1 if end & 0xFFFFFFFF else 0
+        return self._add(
+            Place(
+                block=hex_of(end - last),
+                branch=True,
+                module=module,
+                offset=None if module is None else offset - last,
+            )
+        )
+
+    def target(self, token: int, module: str | None, offset: int) -> int:
+        """The place of a block of which the token is known, and the module and the offset in that."""
+        return self._add(Place(block=hex_of(token), module=module, offset=None if module is None else offset))
 
     def call(self, token: int) -> int | None:
         """The place of a call that came before another; None where that is not known (0)."""

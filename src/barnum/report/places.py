@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.errors import ImageError, InputError, SampleError
-from barnum.paths import KINDS, Blocks, PathReader, iter_transfers, open_path
+from barnum.paths import KINDS, Blocks, OpenPath, PathReader, iter_transfers, open_path
 from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.paths.code import CodeReader, load_code
 from barnum.paths.texts import Texts
@@ -104,8 +107,11 @@ class Wanted:
     count: int
 
 
-def locate(folder: Path | None, bin_dir: Path | None, wanted: Wanted) -> Located:
-    """Find the blocks of transfers in the parsed trace of a sample folder.
+def locate(
+    folder: Path | None, bin_dir: Path | None, wanted: Wanted, opened: OpenPath | None = None
+) -> Located:
+    """Find the blocks of transfers in the path of a sample folder: what ``opened`` opens, else its parsed
+    trace.
 
     Nothing is raised: ``notes`` say what could not be found.
     """
@@ -122,19 +128,20 @@ def locate(folder: Path | None, bin_dir: Path | None, wanted: Wanted) -> Located
     # what a link leads to is not to be read through us
     found.name = "" if (folder / "info.txt").is_symlink() else sample.name
     _read_maps(sample, found)
-    reader: PathReader | None = None
-    if parsed is None:
+    if opened is None and parsed is not None:
+        opened = partial(_open, parsed)
+    if opened is None:
         found.notes.append(
             "Its trace is not preprocessed, so that the sources of transfers are unknown: run barnum "
             "preprocess."
         )
     else:
         try:
-            reader = open_path(parsed)
-            _take_modules(found, reader.blocks)
-            if len(wanted.prediction):
-                position = _counted(reader, wanted) if wanted.position is None else wanted.position
-                _find_steps(reader, position, wanted, found)
+            with opened() as reader:
+                _take_modules(found, reader.blocks)
+                if len(wanted.prediction):
+                    position = _counted(reader, wanted) if wanted.position is None else wanted.position
+                    _find_steps(reader, position, wanted, found)
         except (InputError, MemoryError) as error:
             found.notes.append(f"Its trace cannot be read, so the sources of transfers are unknown: {error}.")
     if found.blocks is not None and found.blocks.text is not None:
@@ -144,6 +151,11 @@ def locate(folder: Path | None, bin_dir: Path | None, wanted: Wanted) -> Located
         if found.blocks is not None and found.blocks.text is None:
             _read_texts(sample, bin_dir, found)
     return found
+
+
+@contextmanager
+def _open(parsed: Path) -> Iterator[PathReader]:
+    yield open_path(parsed)
 
 
 def _counted(reader: PathReader, wanted: Wanted) -> U64:

@@ -133,7 +133,7 @@ def sample_of(
     word: Any = None
     if verdict is not None:
         word = "refused" if refused is not None else "anomalous" if verdict.anomalous else "nominal"
-    namer = places.namer(index, _classes(scanned), scanned.calls)
+    namer = places.namer(located, _classes(scanned), scanned.calls)
     return SampleReport(
         # an evaluation in the original's format names the sample alone
         name=storable(located.name if located.name and run.name == run.sample else run.name),
@@ -144,9 +144,9 @@ def sample_of(
         incomplete=None if incomplete is None else storable(incomplete),
         score=finite(verdict.score) if verdict is not None and refused is None else None,
         p_value=finite(verdict.p_value) if verdict is not None and refused is None else None,
-        because=_because(verdict),
-        evidence=None if run.signs is None else _signs(run.signs.evidence),
-        effects=None if run.signs is None or run.signs.effects is None else _signs(run.signs.effects),
+        because=because_of(verdict),
+        evidence=None if run.signs is None else signs_in(run.signs.evidence),
+        effects=None if run.signs is None or run.signs.effects is None else signs_in(run.signs.effects),
         transfers=task.count,
         judged=run.transfers,
         wrong=run.wrong,
@@ -166,13 +166,15 @@ def sample_of(
     )
 
 
-def _because(verdict: Verdict | None) -> Literal["evidence", "score"] | None:
+def because_of(verdict: Verdict | None) -> Literal["evidence", "score"] | None:
+    """What made a run anomalous; None where it is not."""
     if verdict is None or not verdict.anomalous:
         return None
     return verdict.because or "score"
 
 
-def _signs(shown: Sequence[Shown]) -> list[Sign]:
+def signs_in(shown: Sequence[Shown]) -> list[Sign]:
+    """Evidence or effects, as a report has them."""
     return [
         Sign(
             kind=storable(each.kind),

@@ -1,6 +1,6 @@
 // What is known along a run: bins of the whole, and single predictions around windows.
 import { between, count } from "./format.js";
-import { showsMistakes } from "./run.js";
+import { showsMistakes, stepName } from "./run.js";
 
 const lengthOf = (detail) => detail.each * detail.values.length;
 
@@ -28,17 +28,18 @@ export function highestOf(curve, first, last) {
 export function textAt(sample, details, at) {
   const { curve, transfers } = sample;
   const nats = showsMistakes(sample) ? "" : " nats";
+  const name = stepName(sample);
   const detail = details.find((one) => at >= one.begin && at < one.begin + lengthOf(one));
   if (detail) {
     const index = Math.floor((at - detail.begin) / detail.each);
     const from = detail.begin + index * detail.each;
     const where = detail.each === 1
-      ? `prediction ${count(from)}`
-      : `predictions ${between(from, from + detail.each - 1)}, maximum`;
+      ? `${name} ${count(from)}`
+      : `${name}s ${between(from, from + detail.each - 1)}, maximum`;
     return `${where}: ${detail.values[index].toFixed(2)}${nats}`;
   }
   const bin = Math.min(curve.mean.length - 1, Math.floor(at / curve.each));
   const last = Math.min(transfers, Math.ceil((bin + 1) * curve.each)) - 1;
-  return `predictions ${between(Math.ceil(bin * curve.each), last)}: ` +
+  return `${name}s ${between(Math.ceil(bin * curve.each), last)}: ` +
     `mean ${curve.mean[bin].toFixed(3)}, maximum ${curve.highest[bin].toFixed(2)}${nats}`;
 }

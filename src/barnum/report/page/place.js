@@ -28,6 +28,6 @@ export function placeOf(report, index) {
     const inside = place.function_offset ? asOffset(place.function_offset) : "";
     node.append(`${place.function}${inside} `, el("span", { class: "module" }, offset));
   } else node.append(offset);
-  node.title = `${place.module} ${offset}\nblock ${place.block}`;
+  node.title = `${place.module} ${offset}\n${place.branch ? "last byte of the branch" : `block ${place.block}`}`;
   return node;
 }

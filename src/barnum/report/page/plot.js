@@ -4,6 +4,7 @@ import { el } from "./dom.js";
 import { between, count } from "./format.js";
 import { rangeWithin, zoomed } from "./layout.js";
 import { drawCurve } from "./plot_drawing.js";
+import { stepName } from "./run.js";
 
 const LABEL = "Plot: plus and minus zoom, arrows move, 0 shows the whole run";
 
@@ -21,16 +22,18 @@ const KEYS = {
   Escape: (plot) => plot.showAll(),
 };
 
-function legendOf({ curve, windows, first_alarm: alarm }) {
+function legendOf(sample) {
+  const { curve, windows, first_alarm: alarm } = sample;
+  const unit = stepName(sample);
   const item = (name, text) => el("span", {}, el("i", { class: `i-${name}`, "aria-hidden": "true" }), text);
-  const each = curve.each > 1 ? `about ${count(curve.each)} predictions` : "one prediction";
+  const each = curve.each > 1 ? `about ${count(curve.each)} ${unit}s` : `one ${unit}`;
   return el("div", { class: "legend" },
     item("peak", "maximum of a bin"),
     item("mean", "mean of a bin"),
     windows.length ? item("band", "window") : null,
     curve.news.length ? item("news", "new transfer, by novelty") : null,
     alarm ? item("alarm", "first alarm") : null,
-    el("span", {}, `${count(curve.mean.length)} bins of ${each}; around windows single predictions`));
+    el("span", {}, `${count(curve.mean.length)} bins of ${each}; around windows single ${unit}s`));
 }
 
 const button = (text, label, act) =>
@@ -121,10 +124,11 @@ export class Plot {
     this.drawing = drawCurve(this.sample, low, high, this.surface.clientWidth || 900);
     this.surface.replaceChildren(this.drawing.root);
     const all = high - low >= end;
+    const name = stepName(this.sample);
     this.out.disabled = this.whole.disabled = all;
     this.range.textContent = all
-      ? `all ${count(end)} predictions`
-      : `predictions ${between(low, high)} of ${count(end)}`;
+      ? `all ${count(end)} ${name}s`
+      : `${name}s ${between(low, high)} of ${count(end)}`;
     this.surface.dataset.low = Math.round(low);
     this.surface.dataset.high = Math.round(high);
   }

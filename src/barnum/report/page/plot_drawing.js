@@ -4,7 +4,7 @@ import { binsWithin, detailsWithin, highestOf } from "./curve.js";
 import { svg } from "./dom.js";
 import { count } from "./format.js";
 import { scale } from "./layout.js";
-import { unit } from "./run.js";
+import { stepName, unit } from "./run.js";
 
 const HEIGHT = 230;
 
@@ -83,12 +83,12 @@ function drawAlarm({ inside, x, box, low, high }, alarm) {
 export function drawCurve(sample, low, high, width) {
   const { curve, windows, transfers } = sample;
   const box = { left: 46, right: width - 8, top: 26, bottom: HEIGHT - 40 };
-  const label = `${unit(sample)} of predictions ${count(low)} to ${count(high)}`;
+  const label = `${unit(sample)} of ${stepName(sample)}s ${count(low)} to ${count(high)}`;
   const root = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label });
   const x = scale(low, high, box.left, box.right);
   const top = highestOf(curve, ...binsWithin(curve, low, high));
   const y = scale(0, top > 0 ? top * 1.05 : 1, box.bottom, box.top);
-  axes(root, box, x, y, { x: "prediction", y: unit(sample) });
+  axes(root, box, x, y, { x: stepName(sample), y: unit(sample) });
   const inside = svg("g", { "clip-path": "url(#inside)" });
   const clip = { width: Math.max(1, box.right - box.left), height: box.bottom - box.top + 14 };
   root.append(svg("defs", {}, svg("clipPath", { id: "inside" },

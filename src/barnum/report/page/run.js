@@ -4,9 +4,20 @@ import { el } from "./dom.js";
 // in the original's format curves show mistakes, not surprisal
 export const showsMistakes = (sample) => sample.curve.value === "mistakes";
 
+// where nothing predicted the run
+export const showsNovelty = (sample) => sample.curve.value === "novelty";
+
+const UNITS = {
+  mistakes: "confidence of wrong predictions",
+  novelty: "novelty, nats",
+  surprisal: "surprisal, nats",
+};
+
 // of curves
-export const unit = (sample) =>
-  showsMistakes(sample) ? "confidence of wrong predictions" : "surprisal, nats";
+export const unit = (sample) => UNITS[sample.curve.value];
+
+// what counts along a run
+export const stepName = (sample) => (showsNovelty(sample) ? "transfer" : "prediction");
 
 export const nameOf = (sample) => sample.name || "(no name)";
 

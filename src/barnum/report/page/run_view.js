@@ -2,7 +2,7 @@
 import { el } from "./dom.js";
 import { chance, count, percent } from "./format.js";
 import { Plot } from "./plot.js";
-import { nameOf, showsMistakes, verdictTag } from "./run.js";
+import { nameOf, showsMistakes, showsNovelty, stepName, verdictTag } from "./run.js";
 import { alarmOf, signsOf } from "./signs.js";
 import { windowOf } from "./windows.js";
 
@@ -14,7 +14,7 @@ function alarmText(sample) {
   if (alarm) {
     const step = alarm.position === null ? "" : `, step ${count(alarm.position)}`;
     const share = percent(alarm.prediction / transfers);
-    return `prediction ${count(alarm.prediction)}${step}, after ${share} of the run`;
+    return `${stepName(sample)} ${count(alarm.prediction)}${step}, after ${share} of the run`;
   }
   if (verdict === "anomalous") return alarmOf(sample) || "the run is judged as a whole";
   return verdict ? "never" : null;
@@ -29,15 +29,16 @@ function factsOf({ classifier, window }, sample) {
     ["Score", known(sample.score, (score) => (sample.incomplete ? "at least " : "") + score.toFixed(2) + by)],
     ["p-value", known(sample.p_value, (p) => (sample.incomplete ? "at most " : "") + p.toFixed(3))],
     ["First alarm", alarmText(sample)],
-    ["Wrong predictions", `${percent(sample.wrong)} of ${count(judged)}`],
+    ["Wrong predictions", known(sample.wrong, (share) => `${percent(share)} of ${count(judged)}`)],
     ["Judged", judged < transfers
-      ? `the first ${count(judged)} of ${count(transfers)} predictions, before ${
+      ? `the first ${count(judged)} of ${count(transfers)} ${stepName(sample)}s, before ${
         sample.incomplete ? "something was lost or " : ""}another process was started`
       : null],
-    ["Their mean confidence", sample.wrong_confidence.toFixed(3)],
+    ["Their mean confidence", known(sample.wrong_confidence, (mean) => mean.toFixed(3))],
     ["Mean surprisal", known(sample.surprisal, (nats) => `${nats.toFixed(3)} nats`)],
     ["Worst 1,000 transfers", known(sample.surprisal_window, (nats) => `${nats.toFixed(2)} nats a transfer`)],
     ["Transfers never seen", known(sample.new, (share) => `${count(share * judged)} (${chance(share)})`)],
+    ["New transfers", known(sample.distinct_new, (number) => `${count(number)} distinct ones`)],
     ["Novelty", known(sample.novelty, (nats) =>
       `${nats.toFixed(2)} nats, at most ${sample.novelty_window.toFixed(2)} in ${count(window)} transfers`)],
   ];
@@ -46,9 +47,19 @@ function factsOf({ classifier, window }, sample) {
 }
 
 // what is said where no window can be shown
-const nothing = (sample) => showsMistakes(sample)
-  ? "Every prediction was right."
-  : "Nothing new and no surprisal: every transfer was expected with certainty.";
+function nothing(sample) {
+  if (sample.learnt) return "The detector has learnt this very run.";
+  if (showsNovelty(sample)) return "Nominal runs took every transfer that this run took.";
+  return showsMistakes(sample)
+    ? "Every prediction was right."
+    : "Nothing new and no surprisal: every transfer was expected with certainty.";
+}
+
+const CURVES = {
+  mistakes: "Confidence of wrong predictions along the trace",
+  novelty: "Novelty along the run",
+  surprisal: "Surprisal along the trace",
+};
 
 const warning = (text) => el("p", { class: "warn" }, text);
 
@@ -66,7 +77,7 @@ export class RunView {
     const { windows } = sample;
     if (this.plot) this.plot.close();
     const plot = (this.plot = new Plot(sample, report.window));
-    const what = showsMistakes(sample) ? "Confidence of wrong predictions" : "Surprisal";
+    const none = showsNovelty(sample) ? "Nothing new" : "Nothing surprising";
     root.replaceChildren(
       el("h2", { id: "sample-title" }, nameOf(sample), " ", sample.verdict ? verdictTag(sample) : null),
       factsOf(report, sample),
@@ -74,9 +85,9 @@ export class RunView {
       ...(sample.incomplete ? [warning(`Anomalous, though incomplete: ${sample.incomplete}`)] : []),
       ...signsOf(sample),
       ...sample.notes.map(warning),
-      heading(`${what} along the trace`),
+      heading(CURVES[sample.curve.value]),
       plot.node,
-      heading(windows.length ? "Most telling windows" : "Nothing surprising"),
+      heading(windows.length ? "Most telling windows" : none),
       ...(windows.length ? [] : [el("p", { class: "muted" }, nothing(sample))]),
       ...windows.map((win, number) => windowOf(report, sample, number, () => plot.show(win))),
     );

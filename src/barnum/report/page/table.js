@@ -24,7 +24,8 @@ export class RunTable {
     this.samples = samples;
     this.onChoose = onChoose;
     this.columns = columnsOf(samples);
-    this.sorted = this.columns.findIndex(({ title }) => title === (hasScores(samples) ? "Score" : "Wrong"));
+    const first = hasScores(samples) ? "Score" : "Wrong";
+    this.sorted = Math.max(0, this.columns.findIndex(({ title }) => title === first));
     this.down = true;
     this.chosen = 0;
     this.shown = [];

@@ -1,10 +1,14 @@
-// A window of a run: what was expected in it, and what happened.
+// A window of a run: what was expected in it, and what happened; or, where nothing predicts, what is new in it.
 import { el } from "./dom.js";
 import { asOffset, between, chance, count, fixed, percent } from "./format.js";
 import { placeOf } from "./place.js";
+import { stepName } from "./run.js";
 
 // by a transfer's "seen"
 const SEEN = ["target never seen", "target seen, not from here", "seen"];
+
+// the same of nominal runs
+const REACHED = ["target never reached", "target reached, not from here", "seen"];
 
 const REASONS = {
   novelty: "chosen by novelty",
@@ -13,13 +17,15 @@ const REASONS = {
 };
 
 const ALIKE = "how often the same was expected and the same happened in this window";
+const WAYS = "how many new transfers in this window led there soon after";
 
-function summaryOf(win, number, alarm) {
-  const parts = [`predictions ${between(win.begin, win.end - 1)}`];
+function summaryOf(win, number, sample) {
+  const { first_alarm: alarm } = sample;
+  const parts = [`${stepName(sample)}s ${between(win.begin, win.end - 1)}`];
   if (win.position !== null) parts.push(`steps ${between(win.position, win.position_end)}`);
   if (win.novelty !== null) parts.push(`novelty ${win.novelty.toFixed(2)} nats`);
   if (win.surprisal !== null) parts.push(`mean surprisal ${win.surprisal.toFixed(2)} nats`);
-  parts.push(`${percent(win.wrong)} wrong`);
+  if (win.wrong !== null) parts.push(`${percent(win.wrong)} wrong`);
   const mark = (text) => el("span", { class: "mark" }, ` · ${text}`);
   return el("summary", {}, el("b", {}, `Window ${number + 1}`), parts.join(" · "),
     win.above_threshold ? mark("above the threshold") : null,
@@ -34,15 +40,20 @@ const placeCell = (place, text, title) =>
 const numberCell = (text) => el("td", { class: "num" }, text);
 
 function whenCell(transfer, steps) {
-  return el("td", { class: "num", title: `prediction ${count(transfer.prediction)}` },
-    count(steps ? transfer.position : transfer.prediction),
-    transfer.times > 1 ? el("div", { class: "muted", title: ALIKE }, `× ${count(transfer.times)}`) : null);
+  const at = steps ? transfer.position : transfer.prediction;
+  const title = `${transfer.expected === null ? "transfer" : "prediction"} ${count(transfer.prediction)}`;
+  return el("td", { class: "num", title },
+    at === null ? "–" : count(at),
+    transfer.times > 1 ? el("div", { class: "muted", title: transfer.way ? WAYS : ALIKE }, `× ${count(transfer.times)}`) : null);
 }
+
+// a way into the kernel has no instruction of its own: it began with a transfer from its source
+const leftBy = (transfer) => (transfer.way ? "soon after" : transfer.instruction || transfer.kind || "");
 
 function sourceCell(report, transfer) {
   const { instruction_offset: offset } = transfer;
   const title = offset === null ? null : `at ${asOffset(offset)} of the module`;
-  return placeCell(placeOf(report, transfer.source), transfer.instruction || transfer.kind || "", title);
+  return placeCell(placeOf(report, transfer.source), leftBy(transfer), title);
 }
 
 function actualCell(report, { correct, actual, probability, seen }) {
@@ -52,20 +63,43 @@ function actualCell(report, { correct, actual, probability, seen }) {
     probability === null ? "" : `${before}${chance(probability)}`);
 }
 
+const headOf = (title, number) => el("th", { scope: "col", class: number ? "num" : null }, title);
+
+function newCells(report, transfer) {
+  const how = transfer.way ? "system call, on a way never gone" : REACHED[transfer.seen];
+  return [
+    placeCell(placeOf(report, transfer.actual), transfer.way ? "system call" : ""),
+    el("td", { class: "new" }, how),
+    numberCell(transfer.novelty ? transfer.novelty.toFixed(2) : "–"),
+  ];
+}
+
+// what is new in a window of a run that nothing predicted
+function newTableOf(report, win) {
+  const rows = win.transfers.map((transfer) => el("tr", {},
+    whenCell(transfer, true), sourceCell(report, transfer), newCells(report, transfer)));
+  const others = win.left_out ? `; ${count(win.left_out)} more are left out` : "";
+  const caption = `What is new among ${count(win.end - win.begin)} transfers, in order${others}. ` +
+    "Nominal runs show none of it.";
+  const heads = [headOf("Step", true), headOf("From"), headOf("To"), headOf("In nominal runs"),
+    headOf("Novelty", true)];
+  return el("table", { class: "transfers" }, el("caption", {}, caption),
+    el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows));
+}
+
 function tableOf(report, win) {
   const known = (name) => win.transfers.some((transfer) => transfer[name] !== null);
   const steps = known("position");
   const sources = known("source");
   const seen = known("seen");
   const surprisal = known("surprisal");
-  const head = (title, number) => el("th", { scope: "col", class: number ? "num" : null }, title);
   const heads = [
-    head(steps ? "Step" : "Prediction", true),
-    sources ? head("From") : null,
-    head("Expected"),
-    head("Happened"),
-    ...(seen ? [head("In training"), head("Novelty", true)] : []),
-    surprisal ? head("Surprisal", true) : null,
+    headOf(steps ? "Step" : "Prediction", true),
+    sources ? headOf("From") : null,
+    headOf("Expected"),
+    headOf("Happened"),
+    ...(seen ? [headOf("In training"), headOf("Novelty", true)] : []),
+    surprisal ? headOf("Surprisal", true) : null,
   ];
   const rows = win.transfers.map((transfer) => el("tr", {},
     whenCell(transfer, steps),
@@ -88,7 +122,7 @@ export function windowOf(report, sample, number, onShow) {
   const win = sample.windows[number];
   const button = el("button", { type: "button", onclick: onShow }, "Show in the plot");
   return el("details", { class: "window", open: number < 2 },
-    summaryOf(win, number, sample.first_alarm),
+    summaryOf(win, number, sample),
     el("div", { class: "plotbar controls" }, button),
-    el("div", { class: "inner" }, tableOf(report, win)));
+    el("div", { class: "inner" }, report.predicts ? tableOf(report, win) : newTableOf(report, win)));
 }
