@@ -100,6 +100,22 @@ def test_evidence_that_a_nominal_run_shows_is_not_held_against_others(traces, tm
     assert "evidence" not in lines["ovf-01-poc"]
 
 
+def test_a_page_tells_a_run_by_evidence_from_one_by_novelty(traces, tmp_path):
+    detector = fitted(traces, tmp_path / "detector", "ovf-01-ben")
+    places = traces / "ovf-01-poc", traces / "ovf-01-ben"
+    ended = barnum("check", "--report-json", tmp_path / "page.json", detector, *places)
+    assert ended.code == 0, ended.err
+    exploit, harmless = json.loads((tmp_path / "page.json").read_text())["samples"]
+    assert (exploit["verdict"], exploit["because"]) == ("anomalous", "evidence")
+    assert [each["text"] for each in exploit["evidence"] if each["strong"]]
+    # of a single run it is not known how much novelty is usual
+    assert exploit["first_alarm"] is None
+    assert exploit["windows"] and not any(window["above_threshold"] for window in exploit["windows"])
+    assert exploit["effects"] is None
+    assert harmless["learnt"] is True
+    assert (harmless["verdict"], harmless["windows"]) == ("nominal", [])
+
+
 def test_evidence_reads_as_sentences(traces, tmp_path):
     detector = fitted(traces, tmp_path / "detector", "ovf-01-ben")
     (line,) = judged(detector, traces, "ovf-01-poc").values()

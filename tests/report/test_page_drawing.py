@@ -122,6 +122,85 @@ def test_runs_of_unknown_label_are_in_the_table_and_in_no_chart(browser, site):
     assert not all_by(browser, "#charts svg")
 
 
+@some
+@given(texts, numbers)
+def test_runs_that_nothing_predicted(browser, site, text, number):
+    places = [documents.Place(block=text, module=text, offset=3, branch=True), documents.Place(block="0x1")]
+    rows = [
+        documents.new_transfer(10, actual=1, instruction=text),
+        documents.new_transfer(11, seen=1, novelty=0.0),
+        documents.new_transfer(12, position=None, kind=None, seen=None, times=3, way=True, novelty=number),
+    ]
+    window = documents.window(
+        10, 60, rows, [number] * 60, wrong=None, novelty=number, chosen_by="novelty", left_out=2
+    )
+    samples = [
+        documents.compared(
+            text,
+            score=number,
+            windows=[window],
+            distinct_new=2,
+            effects=[],
+            curve=documents.curve(highest=[number, 0.0], value="novelty"),
+        ),
+        documents.compared("learnt", score=0.0, learnt=True, notes=[text]),
+        documents.compared("usual", score=0.0),
+        documents.compared("lost", verdict="refused", refused=text),
+    ]
+    report = documents.report(samples, places=places, predicts=False, failed=[text, f"b: {text}"])
+    seen = look_at(browser, site, report)
+    told = seen["text"].replace(text, "") if text.strip() else seen["text"]
+    assert not re.search(r"NaN|undefined|\bnull\b|\[object", told)
+    for word in ("prediction", "Wrong", "wrong predictions", "urprisal", "xpected"):
+        assert word not in told, word
+    assert "2not judged" in told and "Documents that could not be judged (2)" in told
+    listed = browser.execute_script(
+        "return [...document.querySelectorAll('#overview details:last-child li')].map((li) => li.textContent)"
+    )
+    assert listed == [text, f"b: {text}"]
+
+
+def test_what_is_new_is_told_from_where_to_where(browser, site):
+    places = [
+        documents.Place(block="0x2", module="/lib/a.so", offset=0x10, branch=True),
+        documents.Place(block="0x1", module="/lib/b.so", offset=0x30, function="open", function_offset=6),
+    ]
+    rows = [
+        documents.new_transfer(10, actual=1, instruction="ret"),
+        documents.new_transfer(11, seen=1, novelty=0.0),
+        documents.new_transfer(12, position=None, kind=None, seen=None, times=3, way=True, actual=1),
+    ]
+    window = documents.window(10, 60, rows, wrong=None, novelty=4.0, chosen_by="novelty", left_out=2)
+    alarm = documents.Alarm(prediction=10, position=None)
+    run = documents.compared(windows=[window], distinct_new=2, first_alarm=alarm)
+    look_at(browser, site, documents.report([run], places=places, predicts=False))
+    cells = browser.execute_script(
+        """return [...document.querySelectorAll(".transfers tbody tr")].map((row) =>
+            [...row.children].map((cell) => cell.textContent));"""
+    )
+    assert cells == [
+        ["7", "a.so +0x10ret", "b.so open+0x6 +0x30", "target never reached", "2.00"],
+        ["7", "a.so +0x10return", "a.so +0x10", "target reached, not from here", "–"],
+        ["–× 3", "a.so +0x10soon after", "b.so open+0x6 +0x30system call", "system call, on a way never gone",
+         "2.00"],
+    ]  # fmt: skip
+    caption = one(browser, ".transfers caption").text
+    assert caption == (
+        "What is new among 50 transfers, in order; 2 more are left out. Nominal runs show none of it. "
+        "A – has what is like a new one before."
+    )
+    assert one(browser, ".where").get_attribute("title") == "/lib/a.so +0x10\nlast byte of the branch"
+
+
+def test_a_run_that_is_anomalous_by_evidence_is_shown_before_nominal_ones(browser, site):
+    samples = [
+        documents.compared("usual", score=9.0),
+        documents.compared("hijacked", score=1.0, verdict="anomalous", because="evidence"),
+    ]
+    look_at(browser, site, documents.report(samples, predicts=False))
+    assert one(browser, "#sample-title").text.startswith("hijacked")
+
+
 def test_a_report_without_runs(browser, site):
     site.report = documents.report()
     open_address(browser, f"{site.address}/page")

@@ -44,6 +44,20 @@ def sample(name="a.doc", transfers=100, **changes):
     return SampleReport(name=name, transfers=transfers, **fields | changes)
 
 
+def compared(name="a.doc", transfers=100, **changes):
+    """A run that nothing predicted, of which nothing is known that need not be."""
+    fields = dict.fromkeys(["wrong", "wrong_confidence"])
+    fields |= {"distinct_new": 0, "curve": curve(transfers, value="novelty"), "verdict": "nominal"}
+    return sample(name, transfers, **fields | changes)
+
+
+def new_transfer(prediction=0, **changes):
+    """A transfer that is new, where nothing predicts."""
+    fields = {"position": 7, "source": 0, "kind": "return", "seen": 0, "novelty": 2.0}
+    fields |= dict.fromkeys(["expected", "confidence", "correct"])
+    return transfer(prediction, **fields | changes)
+
+
 def report(samples=(), **changes):
     """A report on samples, without verdicts."""
     samples = list(samples)

@@ -128,7 +128,10 @@ def locate(
     # what a link leads to is not to be read through us
     found.name = "" if (folder / "info.txt").is_symlink() else sample.name
     _read_maps(sample, found)
-    if opened is None and parsed is not None:
+    unknown = "the sources of transfers are unknown"
+    if opened is not None:
+        unknown = "of the sources of transfers only where they end is known"
+    elif parsed is not None:
         opened = partial(_open, parsed)
     if opened is None:
         found.notes.append(
@@ -143,7 +146,7 @@ def locate(
                     position = _counted(reader, wanted) if wanted.position is None else wanted.position
                     _find_steps(reader, position, wanted, found)
         except (InputError, MemoryError) as error:
-            found.notes.append(f"Its trace cannot be read, so the sources of transfers are unknown: {error}.")
+            found.notes.append(f"Its trace cannot be read, so {unknown}: {error}.")
     if found.blocks is not None and found.blocks.text is not None:
         found.texts = {block: found.blocks.text[block].strip() for block in set(found.source.values())}
     if bin_dir is not None:

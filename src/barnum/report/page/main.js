@@ -19,5 +19,6 @@ const table = new RunTable(samples, (index) => {
   setAddress(index);
 });
 table.list();
-// a browser that remembers filters may show none
-if (samples.length) table.choose(runOf(location.hash, samples.length) ?? table.shown[0] ?? 0, false);
+// of runs that are anomalous by evidence the score may be low; a browser that remembers filters may show none
+const first = table.shown.find((index) => samples[index].verdict === "anomalous") ?? table.shown[0] ?? 0;
+if (samples.length) table.choose(runOf(location.hash, samples.length) ?? first, false);
