@@ -13,6 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from barnum.detector import load_fitted, save_fitted
+from barnum.detector.limits import limits_for
+from barnum.digests.digest import Limits
 from barnum.samples import samples_in
 from checking import (
     HOSTILE,
@@ -360,6 +362,73 @@ def test_a_run_that_takes_too_long_is_ended_and_judged_by_what_there_is(made, tm
     [line] = ended.lines().values()
     assert line.get("verdict") in ("refused", "anomalous")
     assert ended.code == {"refused": 22, "anomalous": 3}[line["verdict"]]
+
+
+def limits_in(folder):
+    [sample] = samples_in([folder])
+    meta = json.loads((sample.folder / "meta.json").read_text())
+    told = meta["limits"]
+    if meta["sandbox"]:
+        told |= {name: meta["sandbox"][name] for name in ("memory", "processes")}
+    return told
+
+
+def test_runs_are_allowed_what_the_learnt_runs_were(made, tmp_path):
+    options = ["--sandbox", "--memory", "3G", "--processes", "99"] if SANDBOX else []
+    nominal = sorted((made / "nominal").iterdir())
+    for number, more in ((0, ["-t", "77", "--max-size", "64M"]), (3, ["-t", "88", "--max-size", "32M"])):
+        documents = nominal[number : number + 3]
+        ended = run(tmp_path, "trace", "--benign", *options, *more, *documents, "--", made / "reader", "{}")
+        assert ended.code == 0, ended.err
+    ended = run(tmp_path, "fit", "-o", "detector", "--bin-dir", "extract", "traces")
+    assert ended.code == 0 and "the runs are of" not in ended.err
+    [known] = load_fitted(tmp_path / "detector").about.notes.programs
+    assert known.runs == 6
+    learnt_with = {"timeout": 88.0, "max_size": 64 << 20}
+    given = {"timeout": 55.0, "max_size": 1 << 20}
+    if SANDBOX:
+        learnt_with |= {"memory": 3 << 30, "processes": 99}
+        given |= {"memory": 2 << 30, "processes": 44}
+    usual = made / "usual.txt"
+    ended = run(tmp_path, "check", *ALLOWED, "-o", "as-learnt", "detector", usual)
+    assert ended.code == 0, ended.err
+    # other limits make no other program of it
+    assert "differs" not in ended.err
+    assert limits_in(tmp_path / "as-learnt") == learnt_with
+    words = ["-t", "55", "--max-size", "1M", "--memory", "2G", "--processes", "44"]
+    ended = run(tmp_path, "check", *ALLOWED, *words, "-o", "as-given", "detector", usual)
+    assert ended.code == 0 and "differs" not in ended.err
+    assert limits_in(tmp_path / "as-given") == given
+
+
+def test_where_limits_are_not_known_it_is_what_check_always_allowed(made, tmp_path):
+    fitted = load_fitted(made / "detector")
+    programs = tuple(replace(known, limits=None) for known in fitted.about.notes.programs)
+    notes = replace(fitted.about.notes, programs=programs)
+    save_fitted(tmp_path / "old", type(fitted)(replace(fitted.about, notes=notes), fitted.counts))
+    ended = run(tmp_path, "check", *ALLOWED, "-o", "runs", "old", made / "usual.txt")
+    assert ended.code == 0, ended.err
+    expected = {"timeout": 600.0, "max_size": 4 << 30}
+    if SANDBOX:
+        expected |= {"memory": 4 << 30, "processes": 256}
+    assert limits_in(tmp_path / "runs") == expected
+    # nor does a limit that the learnt runs did not have let a run go on for ever
+    assert [known.limits.timeout for known in fitted.about.notes.programs] == [None]
+    ended = run(tmp_path, "check", *ALLOWED, "-o", "again", made / "detector", made / "usual.txt")
+    assert limits_in(tmp_path / "again")["timeout"] == 600.0
+
+
+def test_no_detector_lifts_the_limits_of_a_sandbox(made, tmp_path):
+    most = (1 << 63) - 1
+    fitted = load_fitted(made / "detector")
+    hostile = Limits(timeout=1e300, max_size=most, memory=most, processes=most, temporary=most)
+    programs = tuple(replace(known, limits=hostile) for known in fitted.about.notes.programs)
+    notes = replace(fitted.about.notes, programs=programs)
+    limits = limits_for(type(fitted)(replace(fitted.about, notes=notes), fitted.counts))
+    room = max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 4 << 30)
+    assert limits.timeout <= 86_400
+    assert limits.processes <= 1 << 15
+    assert max(limits.memory, limits.temporary) <= room
 
 
 @pytest.mark.parametrize("number", POLITE)

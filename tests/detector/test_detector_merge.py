@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from barnum.detector import Fitted, load_fitted, merged, save_fitted
 from barnum.detector.fitted import fit
 from barnum.digests import Digest, Program, digest_of_path, write_digest
+from barnum.digests.digest import Limits
 from barnum.digests.effects import EffectKind
 from barnum.evidence import Finding, Findings
 from barnum.evidence.findings import Place
@@ -31,6 +32,12 @@ def finding(number: int, strong: bool) -> Finding:
         kind="return", strong=strong, by="return", site=number, target=number + 1, site_place=place,
         target_place=place, step=number, count=1 + number % 3, key=f"return app+{number % 5}",
     )  # fmt: skip
+
+
+def limits(rng: random.Random) -> Limits:
+    return Limits(
+        timeout=rng.choice([None, 0.5, 60.0, 600.0]), max_size=rng.randrange(1, 9), memory=rng.randrange(9)
+    )
 
 
 def with_notes(digest: Digest, seed: int) -> Digest:
@@ -58,6 +65,7 @@ def with_notes(digest: Digest, seed: int) -> Digest:
     about = msgspec.structs.replace(
         digest.about,
         evidence=rng.choice([None, Findings(findings=findings)]),
+        limits=rng.choice([None, limits(rng)]),
         effects=rng.choice([None, effects]),
         program=rng.choice([None, program, program]),
         modules=modules,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from barnum.api.common import File, Progress, cores, listener_of, name_of
 from barnum.detector import Checked, CheckSettings, FitSettings, Fitted, merged, save_fitted
@@ -79,7 +80,7 @@ def check(
     *,
     output: File | None = None,
     command: Sequence[str] = (),
-    timeout: float | None = 600,
+    timeout: float | Literal["learnt"] | None = "learnt",
     sandbox: bool = True,
     jobs: int = 1,
     report: File | None = None,
@@ -92,8 +93,10 @@ def check(
         documents: files, or folders of files.
         output: folder in which the recordings are kept; None: they are removed.
         command: another program and its arguments, ``{}`` being the document.
-        timeout: seconds after which a run is ended.
-        sandbox: whether it runs in a sandbox; without, it runs with your rights, on your files.
+        timeout: seconds after which a run is ended; None: no limit; ``learnt``: as long as the runs were
+            allowed that the detector has learnt, 600 where that is not known.
+        sandbox: whether it runs in a sandbox, with the limits of these runs; without, it runs with your
+            rights, on your files.
         jobs: documents that are recorded at a time.
         report: file of a page about what was judged; one that is there is replaced.
 
@@ -106,9 +109,12 @@ def check(
         OutputError: the page cannot be written.
     """
     from barnum.detector.check import check as check_documents
+    from barnum.detector.limits import TIMEOUT, limits_for, sandbox_with
     from barnum.files import check_place, write_result
     from barnum.recording import Sandbox, list_inputs, sandbox_state
 
+    opened = detector if isinstance(detector, Fitted) else open_fitted(detector)
+    limits = limits_for(opened)
     state: Sandbox | str | None = sandbox_state() if sandbox else None
     if isinstance(state, str):
         raise EngineError(f"no sandbox: {state}")
@@ -117,12 +123,13 @@ def check(
     settings = CheckSettings(
         output=None if output is None else Path(output),
         command=tuple(command),
-        timeout=timeout,
-        sandbox=state,
+        timeout=limits.timeout if timeout == "learnt" else timeout,
+        decoding=max(TIMEOUT, limits.timeout or TIMEOUT) if timeout == "learnt" else timeout,
+        max_bytes=limits.max_size,
+        sandbox=None if state is None else sandbox_with(state, limits, None, None),
         jobs=jobs,
     )
     found: list[Checked] = []
-    opened = detector if isinstance(detector, Fitted) else open_fitted(detector)
     page = None
     if report is not None:
         from barnum.report.checked import CheckedReport

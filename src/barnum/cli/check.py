@@ -29,7 +29,7 @@ from barnum.texts import all_storable, printable, printable_json, shortened, sto
 
 if TYPE_CHECKING:
     from barnum.detector import Cut, Fitted, JudgedRun
-    from barnum.detector.check import Checked
+    from barnum.detector.check import Checked, CheckSettings, Look
     from barnum.report.checked import CheckedReport
     from barnum.samples import Sample
 
@@ -74,17 +74,19 @@ _LONGEST_COMMAND = 2000
     "-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at a time."
 )
 @click.option(
-    "-t", "--timeout", type=SECONDS, default=600, show_default=True, help="Seconds that a run may take."
+    "-t",
+    "--timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="Seconds that a run may take.  [default: as the learnt runs, else 600]",
 )
 @click.option(
     "--max-size",
     type=SIZE,
-    default="4G",
-    show_default=True,
     metavar="SIZE",
-    help="Stop recording a thread after this many bytes of packets.",
+    help="Stop recording a thread after this many bytes of packets.  [default: as the learnt runs, else 4G]",
 )
-@sandbox_options(default=True)
+@sandbox_options(default=True, learnt=True)
 @click.option(
     "--logging",
     "logging_level",
@@ -108,8 +110,8 @@ def command(
     force: bool,
     cut: Cut | None,
     jobs: int,
-    timeout: float,
-    max_size: int,
+    timeout: float | None,
+    max_size: int | None,
     sandbox: SandboxChoice,
     logging_level: int,
     detector: Path,
@@ -137,7 +139,8 @@ def command(
     set_up_logging(logging_level)
     program = program_of(ctx)
     from barnum.detector import load_fitted
-    from barnum.detector.check import CheckSettings, check, check_samples, known_program
+    from barnum.detector.check import CheckSettings, check_samples
+    from barnum.detector.limits import TIMEOUT, limits_for
     from barnum.files import check_places
     from barnum.recording import PLACEHOLDER
 
@@ -146,12 +149,14 @@ def command(
     # runs are not to be lost to a folder that is missing
     check_places({"--report": page_file, "--report-json": json_file}, force)
     fitted = load_fitted(detector)
+    limits = limits_for(fitted)
     settings = CheckSettings(
         output=output,
         bin_dir=bin_dir,
         command=program,
-        timeout=timeout,
-        max_bytes=max_size,
+        timeout=timeout or limits.timeout,
+        decoding=timeout or max(TIMEOUT, limits.timeout or TIMEOUT),
+        max_bytes=max_size or limits.max_size,
         cut=cut,
         jobs=jobs,
     )
@@ -166,12 +171,7 @@ def command(
         if samples:
             check_samples(fitted, samples, settings, told.add, look)
         if files:
-            words = program or known_program(fitted).command
-            chosen = sandbox.preferred(named=bool(program))
-            if not program:
-                where = "with your rights, on your files" if chosen is None else "in a sandbox"
-                click.echo(f"runs {where}: {shortened(shlex.join(words), _LONGEST_COMMAND)}", err=True)
-            check(fitted, files, msgspec.structs.replace(settings, sandbox=chosen), told.add, look)
+            _check_files(fitted, files, settings, sandbox, told, look)
     if page is not None:
         _write(page, page_file, json_file)
     return told.exit_code(fail_on_anomaly)
@@ -191,6 +191,29 @@ def _write(page: CheckedReport, page_file: Path | None, json_file: Path | None) 
     for file, made in ((page_file, as_page), (json_file, as_json)):
         if file is not None:
             write_result(file, made(report))
+
+
+def _check_files(
+    fitted: Fitted,
+    files: list[Path],
+    settings: CheckSettings,
+    sandbox: SandboxChoice,
+    told: _Told,
+    look: Look | None,
+) -> None:
+    """Check documents in the sandbox that was chosen, with limits as the learnt runs had, where none are
+    given."""
+    from barnum.detector.check import check, known_program
+    from barnum.detector.limits import limits_for, sandbox_with
+
+    words = settings.command or known_program(fitted).command
+    chosen = sandbox.preferred(named=bool(settings.command))
+    if not settings.command:
+        where = "with your rights, on your files" if chosen is None else "in a sandbox"
+        click.echo(f"runs {where}: {shortened(shlex.join(words), _LONGEST_COMMAND)}", err=True)
+    if chosen is not None:
+        chosen = sandbox_with(chosen, limits_for(fitted), sandbox.memory, sandbox.processes)
+    check(fitted, files, msgspec.structs.replace(settings, sandbox=chosen), told.add, look)
 
 
 def _recorded_and_others(places: Sequence[Path]) -> tuple[list[Sample], list[Path]]:

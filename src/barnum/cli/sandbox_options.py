@@ -21,11 +21,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SandboxChoice:
-    """What was chosen. ``wanted`` is None where neither --sandbox nor --no-sandbox was given."""
+    """What was chosen. ``wanted`` is None where neither --sandbox nor --no-sandbox was given; so are
+    ``memory`` and ``processes`` where the user does not say."""
 
     wanted: bool | None
-    memory: int
-    processes: int
+    memory: int | None
+    processes: int | None
     readable: tuple[Path, ...]
 
     def required(self) -> Sandbox | None:
@@ -75,15 +76,22 @@ class SandboxChoice:
         readable = [path.absolute() for path in self.readable]
         if any(path.resolve() == Path("/") for path in readable):
             raise click.UsageError("--readable / would show the program all files: name what it needs")
-        return sandbox_state(memory=self.memory, processes=self.processes, readable=readable)
+        given = {"memory": self.memory, "processes": self.processes}
+        return sandbox_state(
+            readable=readable, **{name: limit for name, limit in given.items() if limit is not None}
+        )
 
 
-def sandbox_options(*, default: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def sandbox_options(
+    *, default: bool, learnt: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives a command the options of a sandbox, as its argument ``sandbox``, a :class:`SandboxChoice`.
 
     Args:
         default: what the help says of a command to which neither --sandbox nor --no-sandbox is given.
+        learnt: whether the limits that are not given are those of the runs that a detector has learnt.
     """
+    where = "as the learnt runs, else " if learnt else ""
     otherwise = "sandbox, where one works" if default else "no-sandbox"
     options = (
         click.option(
@@ -95,17 +103,15 @@ def sandbox_options(*, default: bool) -> Callable[[Callable[..., Any]], Callable
         click.option(
             "--memory",
             type=SIZE,
-            default="4G",
-            show_default=True,
             metavar="SIZE",
-            help="In the sandbox, end a run whose processes take more than this together.",
+            help="In the sandbox, end a run whose processes take more than this together.  [default: "
+            f"{where}4G]",
         ),
         click.option(
             "--processes",
             type=click.IntRange(1, 1 << 20),
-            default=256,
-            show_default=True,
-            help="In the sandbox, processes and threads that a run may have at a time.",
+            help="In the sandbox, processes and threads that a run may have at a time.  [default: "
+            f"{where}256]",
         ),
         click.option(
             "--readable",
@@ -121,8 +127,8 @@ def sandbox_options(*, default: bool) -> Callable[[Callable[..., Any]], Callable
         def collected(
             *arguments: Any,
             sandbox: bool | None,
-            memory: int,
-            processes: int,
+            memory: int | None,
+            processes: int | None,
             readable: tuple[Path, ...],
             **others: Any,
         ) -> Any:

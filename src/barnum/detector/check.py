@@ -40,6 +40,7 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
         bin_dir: folder of the images of recorded programs; None: one beside the recordings.
         command: the program and its arguments, ``{}`` being the document; empty: what the detector knows.
         timeout: seconds after which a run is ended; None: no limit.
+        decoding: seconds after which decoding a run is ended; None: no limit.
         max_bytes: bytes of packets after which recording of a thread stops.
         cut: judge only what came before another process was started.
         jobs: documents that are recorded at a time.
@@ -50,6 +51,7 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
     bin_dir: Path | None = None
     command: tuple[str, ...] = ()
     timeout: float | None = None
+    decoding: float | None = None
     max_bytes: int = 1 << 32
     cut: Cut | None = None
     jobs: int = 1
@@ -160,7 +162,7 @@ def check(
             {"cpu": program.cpu or None} if program else {},
         )
         kept = settings.output is not None
-        with FittedJudge(fitted, settings.cut, bin_dir, settings.timeout) as judge:
+        with FittedJudge(fitted, settings.cut, bin_dir, settings.decoding) as judge:
 
             def judged(result: Outcome | Failure) -> None:
                 report(_judged(judge, fitted.about.notes, result, kept, bin_dir, look))
@@ -176,7 +178,7 @@ def check_samples(
     look: Look | None = None,
 ) -> None:
     """Judge runs that are recorded already; see check()."""
-    with FittedJudge(fitted, settings.cut, settings.bin_dir, settings.timeout) as judge:
+    with FittedJudge(fitted, settings.cut, settings.bin_dir, settings.decoding) as judge:
         for sample in samples:
             found = Outcome(path=Path(sample.name), state="recorded", folder=sample.folder)
             bin_dir = settings.bin_dir or _images_beside(sample.folder)

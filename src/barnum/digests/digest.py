@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,6 +25,7 @@ SCHEMA = 1
 # characters of a SHA-256 in hex that are kept of an image
 _SHA = 32
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class _Head(msgspec.Struct):
@@ -72,6 +74,52 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run was allowed at most.
+
+    Attributes:
+        timeout: seconds; None: it had no limit.
+        max_size: bytes of packets of a thread.
+        memory: bytes that its processes might take together in a sandbox; 0: it was in none.
+        processes: processes and threads at a time in it.
+        temporary: bytes of temporary files in it.
+    """
+
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    max_size: _Size
+    memory: _Size = 0
+    processes: _Size = 0
+    temporary: _Size = 0
+
+    @classmethod
+    def of(cls, meta: Meta) -> Limits | None:
+        """What a meta.json says; None where it says nothing."""
+        if meta.limits is None:
+            return None
+        limits = cls(timeout=meta.limits.timeout, max_size=meta.limits.max_size)
+        if meta.sandbox is None:
+            return limits
+        sandbox = meta.sandbox
+        return msgspec.structs.replace(
+            limits, memory=sandbox.memory, processes=sandbox.processes, temporary=sandbox.temporary
+        )
+
+
+def most_generous(limits: Iterable[Limits | None]) -> Limits | None:
+    """Limits that no run of several would have come to before its own; None where none is known."""
+    known = [each for each in limits if each is not None]
+    if not known:
+        return None
+    times = [each.timeout for each in known if each.timeout is not None]
+    return Limits(
+        timeout=max(times) if len(times) == len(known) else None,
+        max_size=max(each.max_size for each in known),
+        memory=max(each.memory for each in known),
+        processes=max(each.processes for each in known),
+        temporary=max(each.temporary for each in known),
+    )
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a digest says of its run beside its numbers.
 
@@ -93,6 +141,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             them.
         further_effects: how many more there were, of other kinds or counted only.
         program: what was recorded; None where the sample does not say.
+        limits: what the run was allowed; None where the sample does not say.
     """
 
     schema: int
@@ -113,6 +162,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     effects: Annotated[tuple[EffectKind, ...], msgspec.Meta(max_length=MOST_KINDS)] | None = None
     further_effects: _Count = 0
     program: Program | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from barnum import __version__
 from barnum._sequences import EdgeCounter, TransferFilter
-from barnum.digests.digest import SCHEMA, About, Digest, Program, Taken, Ways
+from barnum.digests.digest import SCHEMA, About, Digest, Limits, Program, Taken, Ways
 from barnum.digests.effects import EffectKinds
 from barnum.errors import SampleError, TraceError
 from barnum.evaluations.header import Source
 from barnum.evidence import EvidenceFinder
 from barnum.paths import RESTARTS, Blocks, Chunk, Gap, Learn, PathReader
 from barnum.paths.outcome import WholePath, source_of
-from barnum.samples import Sample, read_meta
+from barnum.samples import Meta, Sample, read_meta
 from barnum.sequences.tokens import WHOLE
 
 U32 = NDArray[np.uint32]
@@ -140,6 +140,7 @@ class DigestMaker:
         place[order] = np.arange(len(order), dtype=np.uint32)
         taken = Taken(site[order], target[order], kind[order], first[order], step[order], stretches[order])
         self._before[self._steps] = self._transfers
+        meta = _meta_of(sample)
         about = About(
             schema=SCHEMA,
             version=__version__,
@@ -155,7 +156,8 @@ class DigestMaker:
             evidence=self._evidence.done(path.gaps, truncated=source.truncated),
             effects=None if self._more is None else effects,
             further_effects=self._effects.further + (self._more or 0),
-            program=_program_of(sample),
+            program=None if meta is None else Program.of(meta),
+            limits=None if meta is None else Limits.of(meta),
         )
         return Digest(about, taken, _ways_of(rows, place, ways, entries, per_way))
 
@@ -223,10 +225,10 @@ def _ways_of(
     return Ways(taken[order], entry[order], first[order], stretches[order])
 
 
-def _program_of(sample: Sample) -> Program | None:
+def _meta_of(sample: Sample) -> Meta | None:
     file = sample.folder / "meta.json"
     try:
-        return Program.of(read_meta(file)) if file.is_file() else None
+        return read_meta(file) if file.is_file() else None
     except SampleError:
         return None
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from barnum.digests.digest import Digest, Program
+from barnum.digests.digest import Digest, Limits, Program, most_generous
 from barnum.errors import ModelError
 from barnum.evidence.known import Known, KnownKey, Runs, added_known, known_of
 
@@ -16,11 +16,13 @@ from barnum.evidence.known import Known, KnownKey, Runs, added_known, known_of
 MOST_PROGRAMS, MOST_IMAGES = 256, 1 << 16
 
 
-class KnownProgram(msgspec.Struct, frozen=True):
-    """A program, without its images, and how many ``runs`` are of it."""
+class KnownProgram(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A program, without its images, how many ``runs`` are of it, and the most generous of their ``limits``
+    (None: not known), which make no other program of it."""
 
     program: Program
     runs: Runs
+    limits: Limits | None = None
 
 
 class KnownImage(msgspec.Struct, frozen=True, array_like=True):
@@ -73,7 +75,7 @@ def notes_of(digest: Digest, identity: int) -> Notes:
         return notes
     images = tuple(KnownImage(path, sha, 1) for path, sha in sorted(program.images.items()))
     bare = msgspec.structs.replace(program, images={})
-    return msgspec.structs.replace(notes, programs=(KnownProgram(bare, 1),), images=images)
+    return msgspec.structs.replace(notes, programs=(KnownProgram(bare, 1, about.limits),), images=images)
 
 
 def added_notes(parts: Sequence[Notes]) -> Notes:
@@ -83,11 +85,14 @@ def added_notes(parts: Sequence[Notes]) -> Notes:
         ModelError: they are of too many programs, or mapped too many files.
     """
     programs: Counter[bytes] = Counter()
+    limits: dict[bytes, Limits | None] = {}
     images: Counter[tuple[str, str]] = Counter()
     modules: dict[int, set[str]] = {}
     for part in parts:
         for each in part.programs:
-            programs[msgspec.json.encode(each.program)] += each.runs
+            text = msgspec.json.encode(each.program)
+            programs[text] += each.runs
+            limits[text] = most_generous([limits.get(text), each.limits])
         for image in part.images:
             images[image.path, image.sha256] += image.runs
         for upper, path in part.modules:
@@ -100,7 +105,7 @@ def added_notes(parts: Sequence[Notes]) -> Notes:
         )
     return Notes(
         programs=tuple(
-            KnownProgram(msgspec.json.decode(text, type=Program), runs)
+            KnownProgram(msgspec.json.decode(text, type=Program), runs, limits[text])
             for text, runs in sorted(programs.items())
         ),
         images=tuple(KnownImage(path, sha, runs) for (path, sha), runs in sorted(images.items())),

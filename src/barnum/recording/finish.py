@@ -30,6 +30,7 @@ from barnum.samples import (
     ExitStatus,
     Image,
     Info,
+    LimitsMeta,
     Meta,
     ProcessMeta,
     SandboxMeta,
@@ -70,6 +71,7 @@ class RunDetails:
         ended: how it ended.
         command: the program and its arguments, with the placeholder for the input.
         start: ``open`` where recording began when the input was opened, else ``exec``.
+        limits: what the run was allowed at most; None: not known.
         lost: sentences on what is known to be missing.
         view: what the program saw in a sandbox; None where it was in none.
     """
@@ -79,6 +81,7 @@ class RunDetails:
     ended: Ended
     command: tuple[str, ...]
     start: str
+    limits: LimitsMeta | None = None
     lost: tuple[str, ...] = ()
     view: View | None = None
 
@@ -273,6 +276,7 @@ def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None, effects: int
         spawn=spawn,
         effects=effects,
         sandbox=_sandbox_meta(run.view.sandbox) if run.view else None,
+        limits=run.limits,
         children=len(work.processes) - 1,
         lost=(*run.lost, *work.cut, *no_image, *_first(work.complaints)),
         stderr=run.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),

@@ -24,7 +24,7 @@ from barnum.recording.program import Program, find_program
 from barnum.recording.run import Ended, Interrupted, Runs
 from barnum.recording.sandbox import EMULATOR_DATA, KEEPER, KEY_FD, Sandbox, View, named_files
 from barnum.recording.seccomp import call_filter
-from barnum.samples import UNKNOWN, Info, Sample
+from barnum.samples import UNKNOWN, Info, LimitsMeta, Sample
 from barnum.texts import printable, shortened, storable
 
 PLACEHOLDER = "{}"
@@ -210,6 +210,7 @@ class Recorder:
                     ended=ended,
                     command=settings.command,
                     start=settings.start,
+                    limits=LimitsMeta(timeout=settings.timeout, max_size=settings.max_bytes),
                     lost=tuple(self._losses(ended, path, status)),
                     view=view,
                 ),

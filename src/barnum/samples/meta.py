@@ -39,6 +39,14 @@ class SandboxMeta(msgspec.Struct, frozen=True, kw_only=True):
     temporary: _Count = 0
 
 
+class LimitsMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was allowed at most, in a sandbox or not: seconds (None: any number), and bytes of packets
+    of a thread."""
+
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    max_size: _Count
+
+
 class ExitStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the program ended: by an exit status or a signal. ``timeout``: the recorder ended it."""
 
@@ -102,6 +110,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     spawn: SpawnMeta | None = None
     effects: _Count | None = None
     sandbox: SandboxMeta | None = None
+    limits: LimitsMeta | None = None
     children: _Count = 0
     lost: tuple[str, ...] = ()
     stderr: str = ""
