@@ -91,7 +91,7 @@ def sandbox_options(
         default: what the help says of a command to which neither --sandbox nor --no-sandbox is given.
         learnt: whether the limits that are not given are those of the runs that a detector has learnt.
     """
-    where = "as the learnt runs, else " if learnt else ""
+    as_learnt = "  [default: as the learnt runs, else {}]" if learnt else ""
     otherwise = "sandbox, where one works" if default else "no-sandbox"
     options = (
         click.option(
@@ -103,15 +103,19 @@ def sandbox_options(
         click.option(
             "--memory",
             type=SIZE,
+            default=None if learnt else "4G",
+            show_default=True,
             metavar="SIZE",
-            help="In the sandbox, end a run whose processes take more than this together.  [default: "
-            f"{where}4G]",
+            help="In the sandbox, end a run whose processes take more than this together."
+            + as_learnt.format("4G"),
         ),
         click.option(
             "--processes",
             type=click.IntRange(1, 1 << 20),
-            help="In the sandbox, processes and threads that a run may have at a time.  [default: "
-            f"{where}256]",
+            default=None if learnt else 256,
+            show_default=True,
+            help="In the sandbox, processes and threads that a run may have at a time."
+            + as_learnt.format(256),
         ),
         click.option(
             "--readable",
