@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+import barnum
 from browsing import all_by, chromium, needs_browser, one, open_page
 from checking import HOSTILE, SANDBOX, learnt, run
 
@@ -224,6 +225,37 @@ def test_without_a_trace_places_come_from_the_digest(made, tmp_path):
     assert bare["places"][transfer["source"]]["branch"] is True
     assert transfer["instruction"] is None
     assert exact["samples"][0]["notes"] == []
+
+
+@needs_browser
+def test_what_was_cut_off_is_told(browser, made, tmp_path):
+    kept = check(
+        tmp_path, made, *("--cut", "effect", "--report", "page.html", "--report-json", "page.json", "--json"),
+        made / "hostile" / "drop.txt",
+    )  # fmt: skip
+    [line] = kept.lines().values()
+    [run] = json.loads((tmp_path / "page.json").read_text())["samples"]
+    assert run["judged"] == line["transfers"] < run["transfers"]
+    assert run["first_alarm"]["prediction"] < run["judged"]
+    # what was judged comes first
+    assert run["windows"][0]["end"] <= run["judged"]
+    opened = open_page(browser, tmp_path / "page.html")
+    assert "before it did what no nominal run does" in text_of(opened, "dl.facts")
+
+
+def test_the_library_writes_the_same(made, tmp_path):
+    document = made / "hostile" / "unreached.txt"
+    [checked] = barnum.check(made / "detector", document, sandbox=SANDBOX, report=tmp_path / "page.html")
+    assert checked.judged.verdict == "anomalous"
+    assert check(tmp_path, made, document, "--report-json", "page.json").code == 0
+    text = (tmp_path / "page.html").read_text()
+    inside = json.loads(
+        re.search(r'<script type="application/json" id="report">(.*?)</script>', text, re.S)[1]
+    )
+    [ours], [theirs] = inside["samples"], json.loads((tmp_path / "page.json").read_text())["samples"]
+    for key in ("name", "verdict", "score", "transfers", "distinct_new", "first_alarm", "curve"):
+        assert ours[key] == theirs[key], key
+    assert inside["evaluations"] == str(made / "detector")
 
 
 def test_pages_are_not_replaced_unless_asked(made, tmp_path):

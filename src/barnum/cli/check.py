@@ -164,7 +164,7 @@ def command(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     samples, files = _recorded_and_others(documents)
     wanted = page_file is not None or json_file is not None
-    page = _page_of(detector, fitted, len(files) + len(samples)) if wanted else None
+    page = _page_of(detector, fitted, len(files) + len(samples), cut) if wanted else None
     told = _Told(as_json, page)
     look = None if page is None else page.add
     with usage_errors():
@@ -177,10 +177,10 @@ def command(
     return told.exit_code(fail_on_anomaly)
 
 
-def _page_of(detector: Path, fitted: Fitted, count: int) -> CheckedReport:
+def _page_of(detector: Path, fitted: Fitted, count: int, cut: Cut | None) -> CheckedReport:
     from barnum.report.checked import CheckedReport
 
-    return CheckedReport(str(detector), fitted.describe(), fitted.threshold, count)
+    return CheckedReport(str(detector), fitted.describe(), fitted.threshold, count, cut=cut)
 
 
 def _write(page: CheckedReport, page_file: Path | None, json_file: Path | None) -> None:

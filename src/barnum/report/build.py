@@ -59,6 +59,7 @@ def build(request: Request, progress: Progress | None = None) -> Report:
         places=places.all,
         samples=samples,
         calls=calls,
+        cut="spawn" if request.cut is True else request.cut or None,
     )
 
 

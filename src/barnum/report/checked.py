@@ -14,6 +14,7 @@ import msgspec
 
 from barnum import __version__
 from barnum.digests.judged import JudgedDigest
+from barnum.evaluations.signs import Cut
 from barnum.evaluations.windows import WINDOW
 from barnum.paths import OpenPath
 from barnum.report.checked_windows import Names, NewsOfRun
@@ -38,7 +39,14 @@ class CheckedReport:
     """Collects what a report says of runs that were checked."""
 
     def __init__(
-        self, detector: str, description: str, threshold: float, count: int, windows: int = WINDOWS
+        self,
+        detector: str,
+        description: str,
+        threshold: float,
+        count: int,
+        *,
+        cut: Cut | None = None,
+        windows: int = WINDOWS,
     ) -> None:
         """Begin a report.
 
@@ -47,6 +55,7 @@ class CheckedReport:
             description: lines that say how it judges.
             threshold: scores above it, in nats, are anomalous; infinite where none is.
             count: how many runs are to come: of more, less is shown of each.
+            cut: up to where runs are judged; None: to their ends.
             windows: most novel windows that are shown of each run.
         """
         self._detector = detector
@@ -56,6 +65,7 @@ class CheckedReport:
             threshold=finite(threshold),
             by="novelty",
         )
+        self._cut = cut
         self._budget = Budget.of(count, windows)
         self._places = Places()
         self._judged: list[tuple[Run, Verdict, bool]] = []
@@ -95,6 +105,7 @@ class CheckedReport:
             news.window(window, rows, threshold if window.begin < run.transfers else None, budget, names)
             for window, rows in zip(windows, listed, strict=True)
         ]
+        images = bin_dir is not None or not windows
         word: Any = verdict.word
         scored = verdict.refused is None
         self._judged.append((run, verdict, judged.learnt))
@@ -123,7 +134,7 @@ class CheckedReport:
                 first_alarm=news.alarm(threshold, run.transfers),
                 curve=news.curve(budget),
                 windows=shown,
-                notes=[storable(note) for note in (*_of_run(judged), *differs, *located.notes)],
+                notes=[storable(note) for note in (*_of_run(judged, images), *differs, *located.notes)],
             )
         )
         # the images may be gone later
@@ -147,6 +158,7 @@ class CheckedReport:
             samples=self._samples,
             failed=self._failed,
             predicts=False,
+            cut=self._cut,
         )
 
     def _overview(self) -> Overview:
@@ -224,8 +236,10 @@ class CheckedReport:
             )
 
 
-def _of_run(judged: JudgedDigest) -> Iterator[str]:
+def _of_run(judged: JudgedDigest, images: bool) -> Iterator[str]:
     if judged.learnt:
         yield "The detector has learnt this very run, so that nothing in it is new."
     if judged.signs.effects is None:
         yield "Effects are unknown: of this run, or of the nominal ones, nobody noted them."
+    if not images:
+        yield "No folder of images was given (--bin-dir), so functions and instructions are unknown."

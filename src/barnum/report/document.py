@@ -229,8 +229,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A whole report. ``evaluations`` is the folder that it is of, or, where runs were judged without any,
     the file of the detector. ``notes`` say what was aggregated, left out or is missing. ``calls``: the runs
     are calls that a sandbox reported; a place then is a call, whose name is its ``module``. ``predicts``:
-    whether the runs were predicted; where not, transfers count in place of predictions. ``failed`` are
-    documents that could not be judged, each with the reason."""
+    whether the runs were predicted; where not, transfers count in place of predictions. ``cut``: runs were
+    judged up to where another process was started (``spawn``), or to the first effect that no nominal run
+    has. ``failed`` are documents that could not be judged, each with the reason."""
 
     schema: int = SCHEMA
     version: str
@@ -244,6 +245,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[SampleReport]
     calls: bool = False
     predicts: bool = True
+    cut: Literal["spawn", "effect"] | None = None
     failed: list[str] = []
 
 

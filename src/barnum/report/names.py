@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from barnum.report.symbols import Symbols
 
 
+# functions of images that are kept for places that are added later
+_MOST_FUNCTIONS = 1 << 21
+
+
 class Places:
     """All blocks of a report, each once, with the names of their functions."""
 
@@ -67,6 +71,9 @@ class Places:
         with progress("read symbols", len(in_image)) as bar:
             for image, numbers in sorted(in_image.items()):
                 if image not in self._symbols:
+                    # images of many programs, or made to fill the memory
+                    if sum(map(len, self._symbols.values())) > _MOST_FUNCTIONS:
+                        self._symbols.clear()
                     symbols, why = read_symbols(Path(image), self.all[numbers[0]].module)
                     self._symbols[image] = symbols
                     if why is not None:

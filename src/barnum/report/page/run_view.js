@@ -20,7 +20,13 @@ function alarmText(sample) {
   return verdict ? "never" : null;
 }
 
-function factsOf({ classifier, window }, sample) {
+// where what was judged of a run ended
+function endOf(sample, cut) {
+  const lost = sample.incomplete ? "something was lost or " : "";
+  return lost + (cut === "effect" ? "it did what no nominal run does" : "another process was started");
+}
+
+function factsOf({ classifier, window, cut }, sample) {
   const { judged, transfers } = sample;
   const by = classifier && classifier.by ? ` (${classifier.by})` : "";
   const facts = [
@@ -31,8 +37,8 @@ function factsOf({ classifier, window }, sample) {
     ["First alarm", alarmText(sample)],
     ["Wrong predictions", known(sample.wrong, (share) => `${percent(share)} of ${count(judged)}`)],
     ["Judged", judged < transfers
-      ? `the first ${count(judged)} of ${count(transfers)} ${stepName(sample)}s, before ${
-        sample.incomplete ? "something was lost or " : ""}another process was started`
+      ? `the first ${count(judged)} of ${count(transfers)} ${stepName(sample)}s, ` +
+        `before ${endOf(sample, cut)}`
       : null],
     ["Their mean confidence", known(sample.wrong_confidence, (mean) => mean.toFixed(3))],
     ["Mean surprisal", known(sample.surprisal, (nats) => `${nats.toFixed(3)} nats`)],
