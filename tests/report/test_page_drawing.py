@@ -186,8 +186,8 @@ def test_what_is_new_is_told_from_where_to_where(browser, site):
     ]  # fmt: skip
     caption = one(browser, ".transfers caption").text
     assert caption == (
-        "What is new among 50 transfers, in order; 2 more are left out. Nominal runs show none of it. "
-        "A – has what is like a new one before."
+        "What is new among 50 transfers, in order; 2 more left out. Nominal runs show none of it. "
+        "A dash: like a new one before it."
     )
     assert one(browser, ".where").get_attribute("title") == "/lib/a.so +0x10\nlast byte of the branch"
 

@@ -78,8 +78,8 @@ function newCells(report, transfer) {
 function newTableOf(report, win) {
   const rows = win.transfers.map((transfer) => el("tr", {},
     whenCell(transfer, true), sourceCell(report, transfer), newCells(report, transfer)));
-  const others = win.left_out ? `; ${count(win.left_out)} more are left out` : "";
-  const again = win.transfers.some(({ novelty }) => !novelty) ? " A – has what is like a new one before." : "";
+  const others = win.left_out ? `; ${count(win.left_out)} more left out` : "";
+  const again = win.transfers.some(({ novelty }) => !novelty) ? " A dash: like a new one before it." : "";
   const caption = `What is new among ${count(win.end - win.begin)} transfers, in order${others}. ` +
     `Nominal runs show none of it.${again}`;
   const heads = [headOf("Step", true), headOf("From"), headOf("To"), headOf("In nominal runs"),
