@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from barnum.evidence.frames import landing_pads
-from barnum.evidence.functions import I64, U32, U64
+from barnum.evidence.functions import I64, U32, U64, Bool
 from barnum.evidence.images import Image, Images
 from barnum.evidence.places import Places, in_file
 from barnum.paths import Blocks, Kind
@@ -83,6 +83,19 @@ class Code:
                 if self._image(block) is not None:
                     found.setdefault(int(blocks.module[block]), []).append(block)
         return list(found.values())
+
+    def untaken(self, reached: U32) -> Bool:
+        """bool[r]: which of the blocks ``reached`` u32[r] begin functions whose address stands nowhere in
+        their image."""
+        blocks, found = self._blocks, np.zeros(len(reached), np.bool_)
+        module = blocks.module[reached]
+        for number in np.unique(module[module >= 0]).tolist():
+            path = blocks.modules[number]
+            image = self._images.image(path) if in_file(path) else None
+            if image is not None and image.functions is not None:
+                mine = np.flatnonzero(module == number)
+                found[mine] = image.functions.untaken(blocks.offset[reached[mine]])
+        return found
 
     def inside_instructions(self, reached: U32) -> I64:
         """Which of the blocks ``reached`` u32[r] begin inside of an instruction that ran as well."""

@@ -13,13 +13,18 @@ import numpy as np
 
 from barnum.evidence.frames import FrameTable, read_frames
 from barnum.evidence.functions import U8, U32, U64, Functions
+from barnum.evidence.taken import taken_of
 
 _LOAD, _DYNAMIC, _EH_FRAME = 1, 2, 0x6474E550
 _MOST_SEGMENTS = 512
 _MOST_TAGS = 4096
 _MOST_SYMBOLS = 1 << 20
 _CHAIN = 256  # words that are read at once
-_HASH, _SYMBOLS, _INIT, _FINI, _GNU_HASH = 4, 6, 12, 13, 0x6FFFFEF5
+_TABLE, _HASH, _SYMBOLS, _INIT, _FINI, _GNU_HASH = 3, 4, 6, 12, 13, 0x6FFFFEF5
+_TEXT_RELOCATIONS = 22
+_EXECUTE, _SHARED = 1, 3
+# bytes of a segment in which something stands, and of images in which addresses are looked for
+_SOME, _LARGEST = 1 << 20, 1 << 28
 _FUNCTION, _INDIRECT_FUNCTION = 2, 10
 
 
@@ -35,6 +40,9 @@ class _Segment(NamedTuple):
     kind: int
     address: int
     size: int
+    filled: int  # bytes of it that the file has
+    loaded: bool
+    runs: bool
 
 
 def read_elf(image: U8, base: int) -> Functions | None:
@@ -67,6 +75,7 @@ def _read(image: U8, base: int) -> Functions | None:
 
     (entry,) = struct.unpack_from("<Q" if wide else "<I", head, 24)
     starts = [place(entry)]
+    table, adjusted = -1, False
     frames = FrameTable.empty()
     sizes = np.zeros(0, np.uint64)
     symbols = np.zeros(0, np.uint64)
@@ -78,10 +87,31 @@ def _read(image: U8, base: int) -> Functions | None:
             frames = read_frames(image, at)
         elif segment.kind == _DYNAMIC:
             tags = _tags(image, at, segment.size, wide)
+            table = place(tags[_TABLE]) if _TABLE in tags else -1
+            adjusted = _TEXT_RELOCATIONS in tags
             starts += [place(tags[tag]) for tag in (_INIT, _FINI) if tag in tags]
             symbols, sizes = _symbols(image, {tag: place(value) for tag, value in tags.items()}, wide, lowest)
     known = np.array([start for start in starts if start > 0], np.uint64)
-    return Functions.join(len(image), frames, symbols, sizes, known)
+    functions = Functions.join(len(image), frames, symbols, sizes, known)
+    spans = [(place(each.address), each) for each in segments if each.loaded and each.filled]
+    # an image of code alone does not tell what stands in data
+    whole = all(at >= 0 and image[at : at + min(each.filled, _SOME)].any() for at, each in spans)
+    if not whole or len(image) > _LARGEST:
+        return functions
+    found = taken_of(
+        image,
+        functions.starts,
+        wide=wide,
+        lowest=lowest,
+        data=[(at, at + each.filled) for at, each in spans],
+        code=[(at, at + each.filled) for at, each in spans if each.runs],
+        # code that may lie anywhere has no addresses in it, unless they are adjusted when it is loaded
+        fixed=head[16] != _SHARED or adjusted,
+        table=None if wide or table < 0 else table,
+    )
+    # what others can ask for by name may be called from anywhere
+    functions.taken = np.union1d(found, np.concatenate([symbols, known]))
+    return functions
 
 
 def _segments(image: U8, head: bytes, wide: bool) -> list[_Segment]:
@@ -92,10 +122,11 @@ def _segments(image: U8, head: bytes, wide: bool) -> list[_Segment]:
         at = table + index * entry
         row = image[at : at + 56].tobytes() if at < len(image) else b""
         if wide:
-            kind, _, _, address, _, _, size = struct.unpack_from("<IIQQQQQ", row, 0)
+            kind, flags, _, address, _, filled, size = struct.unpack_from("<IIQQQQQ", row, 0)
         else:
-            kind, _, address, _, _, size = struct.unpack_from("<6I", row, 0)
-        segments.append(_Segment(kind, address, size))
+            kind, _, address, _, filled, size, flags = struct.unpack_from("<7I", row, 0)
+        loaded = kind == _LOAD
+        segments.append(_Segment(kind, address, size, filled, loaded, loaded and bool(flags & _EXECUTE)))
     return segments
 
 

@@ -12,7 +12,7 @@ from barnum.texts import printable
 MOST_FINDINGS = 1000  # distinct ones that are kept
 LONGEST_KEY = 1 << 14  # characters
 
-FindingKind = Literal["unknown", "return", "entry", "instruction", "code", "death"]
+FindingKind = Literal["unknown", "return", "entry", "address", "instruction", "code", "death"]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -32,8 +32,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: ``unknown``: to where no code is known. ``return``: a return to where no call of this thread
-            waits. ``entry``: an indirect call or jump into the middle of a function. ``instruction``: into
-            the middle of an instruction. ``code``: to code that lies in no file, or was changed. ``death``:
+            waits. ``entry``: an indirect call or jump into the middle of a function. ``address``: to a
+            function whose address stands nowhere in its image. ``instruction``: into the middle of an
+            instruction. ``code``: to code that lies in no file, or was changed. ``death``:
             the last transfer before the program was killed by a signal of its own making.
         strong: whether it is enough alone, even where nothing was learnt from this program.
         by: kind of the branch (see paths.KINDS).
@@ -75,6 +76,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             return f"returned to {target}, where no call waits"
         if self.kind == "entry":
             return f"{went} into the middle of a function, {target}"
+        if self.kind == "address":
+            return f"{went} to {target}, a function whose address the program takes nowhere"
         if self.kind == "instruction":
             return f"{went} into the middle of an instruction, {target}"
         if self.kind == "code":

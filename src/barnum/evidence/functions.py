@@ -24,8 +24,11 @@ class Functions:
     ``begin`` u64[f] offsets, ascending, and ``end`` u64[f] (exclusive) of f stretches of code that do not
     overlap; ``entry`` i64[f] where their unwind entries lie (-1: none); ``part_of`` i64[f] the stretch that
     each is a part of, itself mostly; ``part`` bool[f] whether it is a part of another function, of which is
-    not known; ``starts`` u64[s] where functions begin, ascending.
+    not known; ``starts`` u64[s] where functions begin, ascending, and ``taken`` u64[t] those of them whose
+    address the image takes or exports; None: that is not known.
     """
+
+    taken: U64 | None = None
 
     def __init__(self, begin: U64, end: U64, entry: I64, starts: U64, part: Bool) -> None:
         self.begin = begin
@@ -80,3 +83,12 @@ class Functions:
         at = np.minimum(np.searchsorted(self.starts, offset), len(self.starts) - 1)
         found: Bool = self.starts[at] == offset
         return found
+
+    def untaken(self, offset: U64) -> Bool:
+        """bool[n]: whether a function begins at each offset whose address nobody takes."""
+        taken = self.taken
+        if taken is None or not len(taken):
+            return self.at_start(offset) & (taken is not None)
+        at = np.minimum(np.searchsorted(taken, offset), len(taken) - 1)
+        known: Bool = taken[at] == offset
+        return self.at_start(offset) & ~known

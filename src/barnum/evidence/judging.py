@@ -98,6 +98,7 @@ class Judge:
             if finding is not None:
                 found.append(finding)
         found += self._instructions()
+        found += self._untaken()
         found += self._changed_code()
         found += self._death()
         found = sorted(map(self._doubted, found), key=lambda finding: finding.step)
@@ -208,6 +209,15 @@ class Judge:
         for at in self._code.inside_instructions(blocks).tolist():
             note = Noted(-1, int(froms[at]), int(blocks[at]), int(steps[at]), 1, np.zeros(0, np.uint32))
             found.append(self._finding("instruction", note, note.step, True))
+        return found
+
+    def _untaken(self) -> list[Finding]:
+        """Functions that were reached by their addresses, which the program takes nowhere."""
+        found = []
+        blocks, froms, steps = self._watch.reached()
+        for at in np.flatnonzero(self._code.untaken(blocks)).tolist():
+            note = Noted(-1, int(froms[at]), int(blocks[at]), int(steps[at]), 1, np.zeros(0, np.uint32))
+            found.append(self._finding("address", note, note.step, True))
         return found
 
     def _changed_code(self) -> list[Finding]:

@@ -1,7 +1,8 @@
 """Functions of images, kept in the user's cache folder: many samples are of the same program.
 
-An entry is a row of 64-bit numbers: how many functions f and starts s there are, then begin, end, entry, part
-and part_of of each function, then the starts. It goes by the file's device, number, size and time.
+An entry is a row of 64-bit numbers: how many functions f, starts s and taken ones t there are (t -1: that
+is not known), then begin, end, entry, part and part_of of each function, then the starts, then those taken.
+It goes by the file's device, number, size and time.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from barnum.evidence.functions import Functions
 I64 = NDArray[np.int64]
 
 # changes when Functions does
-_SCHEMA = 1
+_SCHEMA = 2
 _MOST_FILES = 4096
 _COLUMNS = 5
+_HEAD = 3
 
 
 def kept_functions(file: Path, base: int, read: Callable[[], Functions | None]) -> Functions | None:
@@ -60,29 +62,33 @@ def _entry(folder: Path, file: Path, base: int) -> Path | None:
 
 def _functions(row: I64) -> Functions:
     """Raises ValueError where the row is no entry."""
-    if len(row) < 2:
+    if len(row) < _HEAD:
         raise ValueError("too short")
-    count, starts = row[:2].tolist()
-    if count < 0 or starts < 0 or len(row) != 2 + _COLUMNS * count + starts:
+    count, starts, taken = row[:_HEAD].tolist()
+    at = _HEAD + _COLUMNS * count
+    if count < 0 or starts < 0 or taken < -1 or len(row) != at + starts + max(0, taken):
         raise ValueError("another length")
-    begin, end, entry, part, part_of = row[2 : 2 + _COLUMNS * count].reshape(_COLUMNS, count)
+    begin, end, entry, part, part_of = row[_HEAD:at].reshape(_COLUMNS, count)
     if count and not 0 <= int(part_of.min()) <= int(part_of.max()) < count:
         raise ValueError("a part of nothing")
     functions = Functions(
         begin.view(np.uint64),
         end.view(np.uint64),
         entry,
-        row[2 + _COLUMNS * count :].view(np.uint64),
+        row[at : at + starts].view(np.uint64),
         part != 0,
     )
     functions.part_of = part_of
+    functions.taken = None if taken < 0 else row[at + starts :].view(np.uint64)
     return functions
 
 
 def _write(entry: Path, functions: Functions) -> None:
     columns = (functions.begin, functions.end, functions.entry, functions.part, functions.part_of)
+    taken = functions.taken
+    sizes = np.array([len(functions), len(functions.starts), -1 if taken is None else len(taken)])
     row = np.concatenate(
-        [np.array([len(functions), len(functions.starts)]), *columns, functions.starts],
+        [sizes, *columns, functions.starts, *([] if taken is None else [taken])],
         dtype=np.int64,
         casting="unsafe",
     )

@@ -1,0 +1,3 @@
+/* The same: what the kernel restores when a signal handler returns is forged. */
+#include "gadgets.h"
+#include "return_address.c"
