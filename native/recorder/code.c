@@ -37,11 +37,12 @@ void *code_memory(size_t size)
     static size_t room;
     size = (size + 15) & ~(size_t)15;
     if (size > room) {
-        at = calloc(1, ARENA);
+        at = calloc(1, ARENA + LINE);
         if (!at) {
             room = 0;
             return NULL;
         }
+        at += -(uintptr_t)at % LINE;
         room = ARENA;
     }
     void *piece = at;

@@ -36,21 +36,23 @@ enum kind {
 #define NO_KEY (~UINT64_C(0))    /* a block that always takes the slow path */
 #define NO_TARGET (~UINT64_C(1)) /* equals no key */
 
+/* one line of the processor's cache: the blocks of a run do not fit into it */
 struct block {
     uint64_t key;    /* start, or NO_KEY */
     uint64_t target; /* where the branch goes when it is taken */
     uint64_t fall;   /* after the last instruction, where execution may go on there */
-    uint32_t bits;   /* 1 when the end costs a TNT bit */
-    uint32_t kind;
     uint64_t start;
     uint64_t last;  /* the last instruction */
     uint64_t end;   /* after the last instruction */
-    uint32_t count; /* instructions */
     uint32_t epoch; /* code version that its bytes belong to */
-    bool handler;   /* a signal handler starts here */
-    bool single;    /* one instruction cut out of a longer block by the emulator */
+    uint8_t bits;   /* 1 when the end costs a TNT bit */
+    uint8_t kind;
+    bool handler; /* a signal handler starts here */
+    bool single;  /* one instruction cut out of a longer block by the emulator */
     struct block *next;
 };
+enum { LINE = 64 };
+_Static_assert(sizeof(struct block) == LINE, "a block must fit a line");
 
 /* a file that grows through a shared mapping: what was stored survives a kill */
 struct grow {

@@ -223,10 +223,6 @@ void stream_slow(struct stream *s, struct block *b, struct block *p, uint8_t *en
         s->lost_blocks++;
         return;
     case KIND_OFF:
-        if (!atomic_load_explicit(&started, memory_order_relaxed)) {
-            s->previous = &state_off;
-            return;
-        }
         s = begin(s);
         if (!s)
             return;
@@ -293,6 +289,9 @@ void stream_block(unsigned vcpu, void *data)
         s->bytes = bytes + 8;
     } else if (likely(p->kind == KIND_INDIRECT && key != NO_KEY)) {
         packet_ip(s, OP_TIP, key);
+    } else if (p->kind == KIND_OFF && !atomic_load_explicit(&started, memory_order_relaxed)) {
+        s->previous = p;
+        return;
     } else {
         stream_slow_entry(s, b, p);
         return;

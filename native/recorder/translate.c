@@ -25,19 +25,20 @@ static bool read_instructions(struct qemu_plugin_tb *tb, size_t count, uint8_t *
     return true;
 }
 
-/* where the block ends and how it goes on, from its bytes; the last instruction begins at `last` */
-static void find_end(struct block *block, const uint8_t *bytes, size_t size, size_t last)
+/* where a block of `count` instructions ends and how it goes on, from its bytes; the last instruction begins at `last`.
+   Returns how many instructions were translated */
+static size_t find_end(struct block *block, size_t count, const uint8_t *bytes, size_t size, size_t last)
 {
     size_t length;
     uint64_t target;
     block->kind = classify(bytes + last, size - last, block->last, &length, &target);
     /* an instruction that goes over the end of the page, in a block of several, is listed but was not translated */
-    bool phantom = block->count > 1 && length > size - last;
-    bool alone = block->count == 1;
+    bool phantom = count > 1 && length > size - last;
+    bool alone = count == 1;
     block->end = block->start + (phantom ? last : size);
     if (phantom) {
         block->kind = KIND_FALL;
-        block->count--;
+        count--;
     }
     switch (block->kind) {
     case KIND_COND:
@@ -59,19 +60,20 @@ static void find_end(struct block *block, const uint8_t *bytes, size_t size, siz
         break;
     }
     block->single = alone && block->kind == KIND_FALL && block->end % PAGE != 0;
+    return count;
 }
 
-static void log_instructions(struct qemu_plugin_tb *tb, const struct block *block)
+static void log_instructions(struct qemu_plugin_tb *tb, const struct block *block, size_t count)
 {
     uint64_t address = block->start;
-    for (size_t i = 0; i < block->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         struct insn *row = code_memory(sizeof *row);
         if (!row)
             return;
         row->address = address;
         row->size = (uint32_t)qemu_plugin_insn_size(insn);
-        row->branch = i + 1 == block->count && block->kind != KIND_FALL && block->kind != KIND_REP;
+        row->branch = i + 1 == count && block->kind != KIND_FALL && block->kind != KIND_REP;
         address += row->size;
         qemu_plugin_register_vcpu_insn_exec_cb(insn, log_instruction, NO_REGISTERS, row);
     }
@@ -94,12 +96,11 @@ void block_translated(uint64_t id, struct qemu_plugin_tb *tb)
     if (!mode64)
         block.start = (uint32_t)block.start;
     block.last = block.start + last;
-    block.count = (uint32_t)count;
     if (size == 0) {
         block.kind = KIND_VSYSCALL;
         block.end = block.start + 1;
     } else {
-        find_end(&block, bytes, size, last);
+        count = find_end(&block, count, bytes, size, last);
         block.epoch = code_bytes(block.start, bytes, size);
     }
     struct block *known = code_block(&block);
@@ -107,5 +108,5 @@ void block_translated(uint64_t id, struct qemu_plugin_tb *tb)
         return;
     qemu_plugin_register_vcpu_tb_exec_cb(tb, stream_block, NO_REGISTERS, known);
     if (options.log)
-        log_instructions(tb, &block);
+        log_instructions(tb, &block, count);
 }

@@ -71,11 +71,11 @@ def write_code(
     with file.open("wb") as out:
         out.write(packer.compress(_MAGIC))
         try:
-            for epoch, starts, data, lengths in _batches(records):
+            for batch in _batches(records):
                 check()
-                addresses, values = view.news(starts, data, lengths)
+                addresses, values = view.news(batch)
                 for start, run in _runs(addresses, values):
-                    out.write(packer.compress(_RECORD.pack(epoch, len(run), start) + run))
+                    out.write(packer.compress(_RECORD.pack(batch[0][0], len(run), start) + run))
                     kept = True
         except TooMuchCode as error:
             too_much = error
@@ -89,26 +89,19 @@ def write_code(
     return kept
 
 
-def _batches(
-    records: Iterable[tuple[int, int, bytes]],
-) -> Iterable[tuple[int, list[int], list[bytes], list[int]]]:
-    """Many records of one epoch at a time: epoch, addresses, bytes, lengths."""
-    starts: list[int] = []
-    data: list[bytes] = []
-    lengths: list[int] = []
-    size = 0
-    batch_epoch = 0
-    for epoch, address, content in records:
-        if starts and (epoch != batch_epoch or size >= _BATCH_BYTES or len(starts) >= _BATCH_RECORDS):
-            yield batch_epoch, starts, data, lengths
-            starts, data, lengths, size = [], [], [], 0
-        batch_epoch = epoch
-        starts.append(address)
-        data.append(content)
-        lengths.append(len(content))
-        size += len(content)
-    if starts:
-        yield batch_epoch, starts, data, lengths
+def _batches(records: Iterable[tuple[int, int, bytes]]) -> Iterable[list[tuple[int, int, bytes]]]:
+    """Many records of one epoch at a time."""
+    batch: list[tuple[int, int, bytes]] = []
+    size = batch_epoch = 0
+    for record in records:
+        if batch and (record[0] != batch_epoch or size >= _BATCH_BYTES or len(batch) >= _BATCH_RECORDS):
+            yield batch
+            batch, size = [], 0
+        batch_epoch = record[0]
+        batch.append(record)
+        size += len(record[2])
+    if batch:
+        yield batch
 
 
 class _View:
@@ -122,9 +115,10 @@ class _View:
         self._values: _Bytes = np.zeros((64, PAGE), np.uint8)
         self._known: NDArray[np.bool_] = np.zeros((64, PAGE), np.bool_)
 
-    def news(self, starts: list[int], data: list[bytes], lengths: list[int]) -> tuple[_Addresses, _Bytes]:
+    def news(self, batch: list[tuple[int, int, bytes]]) -> tuple[_Addresses, _Bytes]:
         """Addresses u64[n], ascending, and values u8[n] of the bytes that are new; the view has them then."""
-        counts = np.array(lengths, np.int64)
+        _, starts, data = zip(*batch, strict=True)
+        counts = np.array(list(map(len, data)), np.int64)
         ends = np.cumsum(counts)
         addresses = np.repeat(np.array(starts, np.uint64), counts)
         addresses += (np.arange(ends[-1]) - np.repeat(ends - counts, counts)).astype(np.uint64)
@@ -132,8 +126,9 @@ class _View:
         pages = addresses >> np.uint64(_SHIFT)
         changes = np.flatnonzero(pages[1:] != pages[:-1]) + 1
         firsts = np.concatenate(([0], changes))
-        rows = np.array([self._row(int(page)) for page in pages[firsts]], np.int64)
-        row = np.repeat(rows, np.diff(np.concatenate((firsts, [len(pages)]))))
+        which, place = np.unique(pages[firsts], return_inverse=True)
+        rows = np.array([self._row(page) for page in which.tolist()], np.int64)
+        row = np.repeat(rows[place], np.diff(np.concatenate((firsts, [len(pages)]))))
         column = (addresses & np.uint64(PAGE - 1)).astype(np.int64)
         new = ~self._known[row, column] | (self._values[row, column] != values)
         row, column, addresses, values = row[new], column[new], addresses[new], values[new]

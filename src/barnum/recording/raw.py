@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -29,6 +30,7 @@ _MAX_SENTENCES = 16
 _MAPS_LINE_LIMIT = 2 * PAGE
 _CODE_LIMIT = 1 << 28
 _RECORD_LIMIT = 1 << 16
+_PIECE = 1 << 20
 _CODE_MAGIC = b"BRNMCODE"
 _STREAM_MAGIC = b"BRNMPT01"
 # magic, process, thread, bytes, pending TNT bits below a leading 1, unused, why lost, blocks lost, three more
@@ -198,24 +200,11 @@ class RawFolder:
         try:
             with (
                 open_regular(self.folder / f"code_{process}") as descriptor,
-                os.fdopen(os.dup(descriptor), "rb", buffering=1 << 20) as file,
+                os.fdopen(os.dup(descriptor), "rb") as file,
             ):
                 if file.read(len(_CODE_MAGIC)) != _CODE_MAGIC:
                     raise ValueError("no code file")
-                last = 0
-                left = _CODE_LIMIT
-                while len(head := file.read(_CODE_RECORD.size)) == _CODE_RECORD.size:
-                    epoch, length, address = _CODE_RECORD.unpack(head)
-                    if length == 0:
-                        break  # the file is extended ahead of its content: zeros follow
-                    left -= length + _CODE_RECORD.size
-                    if length > _RECORD_LIMIT or epoch < last or address + length > 1 << 64 or left < 0:
-                        raise ValueError("broken record")
-                    data = file.read(length)
-                    if len(data) < length:
-                        break  # the run was killed while this was written; it had not run yet
-                    last = epoch
-                    yield epoch, address, data
+                yield from _code_records(file)
         except (OSError, ValueError):
             self.complaints.append(
                 f"the code of process {process} that lies in no file was not recorded to its end"
@@ -235,6 +224,35 @@ class RawFolder:
         if len(indices) > limit:
             self.complaints.append(f"there were {len(indices)} of kind {kind}; the first {limit} are kept")
         return indices[:limit]
+
+
+def _code_records(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """The records of a code file, which is read in large pieces: there are tens of thousands of records.
+
+    Raises:
+        ValueError: a record is broken.
+    """
+    size, last, left = _CODE_RECORD.size, 0, _CODE_LIMIT
+    data, at, more = b"", 0, True
+    while True:
+        if more and len(data) - at < size + _RECORD_LIMIT:
+            piece = file.read(_PIECE)
+            more = len(piece) == _PIECE
+            data, at = data[at:] + piece, 0
+        begin = at + size
+        if begin > len(data):
+            return
+        epoch, length, address = _CODE_RECORD.unpack_from(data, at)
+        if length == 0:
+            return  # the file is extended ahead of its content: zeros follow
+        left -= length + size
+        if length > _RECORD_LIMIT or epoch < last or address + length > 1 << 64 or left < 0:
+            raise ValueError("broken record")
+        at = begin + length
+        if at > len(data):
+            return  # the run was killed while this was written; it had not run yet
+        last = epoch
+        yield epoch, address, data[begin:at]
 
 
 def tnt_packets(pending: int) -> bytes:

@@ -7,6 +7,7 @@ no network. The work folder of the recording is not among what they see: the rec
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -175,8 +176,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a path that the program had is that of a file which it could not change: one of the
         system's, or of those that it was shown."""
         real = os.path.realpath(path)
-        places = (*self._places, *self.programs, *self.files)
-        return _is_within(real, (*places, *map(os.path.realpath, places)))
+        return _is_within(real, (*_with_real(self._places), *_with_real((*self.programs, *self.files))))
 
     @property
     def _folders(self) -> tuple[str, ...]:
@@ -243,8 +243,15 @@ def _closing(hidden: Iterable[str] = ()) -> list[str]:
     return [word for place in (*hidden, "/proc", "/dev", "/") for word in ("--remount-ro", place)]
 
 
+@functools.lru_cache(maxsize=16)
+def _with_real(places: tuple[str, ...]) -> tuple[str, ...]:
+    """The places, and where links lead from them, which is asked once: it takes long."""
+    return tuple(dict.fromkeys((*places, *map(os.path.realpath, places))))
+
+
 def _is_within(path: str, places: Iterable[str]) -> bool:
-    return any(Path(path).is_relative_to(place) for place in places)
+    """Whether a path is one of the places or below one; both without ``.`` and double slashes."""
+    return any(path == place or path.startswith(f"{place.rstrip('/')}/") for place in places)
 
 
 def _ask(*command: str) -> tuple[int, str]:
