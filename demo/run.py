@@ -55,7 +55,9 @@ def main() -> int:
     """Run the demo; returns the exit code."""
     parser = argparse.ArgumentParser(description="Detect documents that abuse Ghostscript, from scratch.")
     parser.add_argument("--out", type=Path, default=ROOT / "demo-out", help="folder of all results")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
+    # one more than there are processors: while a run begins or ends it does not use one up
+    runs = len(os.sched_getaffinity(0)) + 1
+    parser.add_argument("--jobs", type=int, default=runs, help="runs at a time")
     learners = parser.add_mutually_exclusive_group()
     learners.add_argument("--rote", action="store_true", help="run the same by the rote learner as well")
     learners.add_argument(
@@ -180,7 +182,7 @@ def _second_layer(
     steps.barnum(
         "classifier", *rate, "--cut", "--json", out / "verdicts-cut.json", folders["eval"], quiet=True
     )
-    _compare(steps, folders["eval"], out)
+    _compare(folders["eval"])
     steps.done("classification", start)
 
     start = steps.title("Pack the detector, and judge one recording by it, as a pipeline would")
@@ -321,21 +323,29 @@ def _write_sets(file: Path, folders: dict[str, Path], documents: list[Document])
     print(", ".join(f"{name} {len(lines)}" for name, lines in sections.items()) + f": {file}")
 
 
-def _compare(steps: Steps, evaluations: Path, out: Path) -> None:
-    """A table of methods: what each makes of the same runs, whole and cut."""
+def _compare(evaluations: Path) -> None:
+    """A table of methods: what each makes of the same runs, whole and cut. In this process, as each command
+    would be imported anew."""
+    from barnum.verdicts.cache import RunCache
+    from barnum.verdicts.judgement import judge
+
+    cache, cores = RunCache(), len(os.sched_getaffinity(0))
+    methods: list[tuple[str, dict[str, Any]]] = [
+        *((f"conformal {rate:g}", {"rate": rate}) for rate in (0.01, RATE, 0.05, 0.1)),
+        ("logistic", {"method": "logistic"}),
+        ("svm", {"method": "svm"}),
+    ]
     print(f"\n{'method':<24}{'harmless flagged':>18}{'abusive missed':>16}{'cut: missed':>13}")
-    for name, options in [
-        *((f"conformal {rate:g}", ["--false-alarm-rate", f"{rate:g}"]) for rate in (0.01, RATE, 0.05, 0.1)),
-        ("logistic", ["--method", "logistic"]),
-        ("svm", ["--method", "svm"]),
-    ]:
+    for name, options in methods:
         judged = []
-        for cut in ([], ["--cut"]):
-            file = out / ".compared.json"
-            words = ("classifier", "--logging", "50", *options, *cut, "--json", file, evaluations)
-            steps.barnum(*words, quiet=True, silent=True)
-            judged.append(_read(file))
-            file.unlink()
+        for cut in (False, True):
+            made = judge(evaluations, cut=cut, workers=cores, cache=cache, **options)
+            judged.append(
+                [
+                    {"label": run.label, "verdict": verdict.word, "cut": run.cut}
+                    for run, verdict in zip(made.runs, made.verdicts, strict=True)
+                ]
+            )
         flagged, harmless, missed, abusive = _errors(judged[0])
         _, _, missed_cut, cut_ones = _errors([run for run in judged[1] if run["cut"]])
         print(f"{name:<24}{f'{flagged} of {harmless}':>18}{f'{missed} of {abusive}':>16}"

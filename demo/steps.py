@@ -44,18 +44,12 @@ class Steps:
         self.times.append((text, time.monotonic() - start))
         print(f"    {text}: {self.times[-1][1]:.0f} s", flush=True)
 
-    def barnum(self, *arguments: str | Path, quiet: bool = False, silent: bool = False) -> None:
-        """Run barnum; its output and progress bars go to the terminal, its output nowhere when quiet, nor
-        anything when silent."""
+    def barnum(self, *arguments: str | Path, quiet: bool = False) -> None:
+        """Run barnum; its output and progress bars go to the terminal, its output nowhere when quiet."""
         words = [str(argument) for argument in arguments]
-        if not silent:
-            print("$ .venv/bin/barnum " + shlex.join(words), flush=True)
+        print("$ .venv/bin/barnum " + shlex.join(words), flush=True)
         stdout = subprocess.DEVNULL if quiet else None
-        stderr = subprocess.PIPE if silent else None
-        done = subprocess.run([str(BARNUM), *words], check=False, stdout=stdout, stderr=stderr, cwd=ROOT)
-        code = done.returncode
-        if code and silent:
-            print(done.stderr.decode(errors="replace"), file=sys.stderr)
+        code = subprocess.run([str(BARNUM), *words], check=False, stdout=stdout, cwd=ROOT).returncode
         if code:
             raise StepError(f"barnum {words[0]} ended with exit code {code}; what it said is above")
 
