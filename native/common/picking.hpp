@@ -8,6 +8,32 @@
 
 namespace barnum {
 
+inline size_t find_gap(const uint8_t* gap, size_t from, size_t size) {
+    for (; from + 8 <= size; from += 8) {
+        uint64_t eight = 0;
+        std::memcpy(&eight, gap + from, 8);
+        if (eight != 0) break;
+    }
+    while (from < size && gap[from] == 0) ++from;
+    return from;
+}
+
+// Visits the first step, and all behind a turn or a gap, ascending. turns: indices of steps, ascending, whose block may
+// have a role; all others have none.
+template <typename Visit>
+void by_turns(const uint32_t* turns, size_t count, const uint8_t* gap, size_t size, Visit visit) {
+    if (size == 0) return;
+    visit(size_t{0});
+    size_t next_gap = find_gap(gap, 1, size);
+    for (size_t k = 0; k < count; ++k) {
+        const size_t step = size_t{turns[k]} + 1;
+        for (; next_gap < step; next_gap = find_gap(gap, next_gap + 1, size)) visit(next_gap);
+        if (next_gap == step) next_gap = find_gap(gap, next_gap + 1, size);
+        if (step < size) visit(step);
+    }
+    for (; next_gap < size; next_gap = find_gap(gap, next_gap + 1, size)) visit(next_gap);
+}
+
 // Indices of steps that lie behind a block with a role or behind a gap, ascending. The first step is always among them:
 // the block before it is another stretch's.
 class Picked {
@@ -26,36 +52,20 @@ public:
         steps_.resize(count);
     }
 
-    // turns: indices of steps, ascending, whose block may have a role; all others have none
+    // see by_turns()
     void by_turns(const uint32_t* turns, size_t count, const uint8_t* gap, size_t size) {
-        steps_.clear();
-        if (size == 0) return;
-        steps_.push_back(0);
-        size_t next_gap = find_gap(gap, 1, size);
-        for (size_t k = 0; k < count; ++k) {
-            const size_t step = size_t{turns[k]} + 1;
-            for (; next_gap < step; next_gap = find_gap(gap, next_gap + 1, size)) add(next_gap);
-            if (next_gap == step) next_gap = find_gap(gap, next_gap + 1, size);
-            if (step < size) add(step);
-        }
-        for (; next_gap < size; next_gap = find_gap(gap, next_gap + 1, size)) add(next_gap);
+        steps_.resize(count + 1);
+        size_t to = 0;
+        barnum::by_turns(turns, count, gap, size, [&](size_t step) {
+            if (to == steps_.size()) steps_.resize(2 * to);
+            steps_[to++] = static_cast<uint32_t>(step);
+        });
+        steps_.resize(to);
     }
 
     const std::vector<uint32_t>& steps() const { return steps_; }
 
 private:
-    void add(size_t step) { steps_.push_back(static_cast<uint32_t>(step)); }
-
-    static size_t find_gap(const uint8_t* gap, size_t from, size_t size) {
-        for (; from + 8 <= size; from += 8) {
-            uint64_t eight = 0;
-            std::memcpy(&eight, gap + from, 8);
-            if (eight != 0) break;
-        }
-        while (from < size && gap[from] == 0) ++from;
-        return from;
-    }
-
     std::vector<uint32_t> steps_;
 };
 

@@ -113,6 +113,10 @@ void EdgeCounter::add(const BlockTable& blocks, const EdgePart& part) {
     if (part.size != 0 && highest >= blocks.size) {
         throw std::out_of_range("a transfer names a block that is not in the table");
     }
+    add_checked(blocks, part);
+}
+
+void EdgeCounter::add_checked(const BlockTable& blocks, const EdgePart& part) {
     if (total_ == 0) {
         // stretches that would be joined before this part ends are counted as one
         while (part.size >= 2 * STRETCHES * static_cast<size_t>(length_)) length_ *= 2;
@@ -142,7 +146,7 @@ void EdgeCounter::count(const BlockTable& blocks, const EdgePart& part, size_t b
             pair.first = total_;
             met_.push_back(number);
         }
-        if (part.first[i]) restart_ = total_;
+        if (part.first[i] != 0) restart_ = total_;
         if (part.entry[i] >= 0) enter(blocks.site[part.entry[i]]);
         last_[total_ % REACH] = pair.edge;
     }

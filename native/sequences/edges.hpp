@@ -74,7 +74,7 @@ struct BlockTable {
 struct EdgePart {
     const uint32_t* source;
     const uint32_t* target;
-    const bool* first;     // nothing leads over this transfer
+    const uint8_t* first;  // nothing leads over this transfer
     const int32_t* entry;  // the block by which the kernel was entered before it, or less than 0
     size_t size;
     const uint64_t* position = nullptr;  // the step of the path at which it ends, where that is to be kept
@@ -117,6 +117,8 @@ public:
     // all parts of a run number the same blocks. Throws std::out_of_range where a transfer names a block that is
     // not in the table; nothing of the part is counted then
     void add(const BlockTable& blocks, const EdgePart& part);
+    // the same of transfers whose blocks are all in the table
+    void add_checked(const BlockTable& blocks, const EdgePart& part);
     // after the last part
     RunCounts done();
 

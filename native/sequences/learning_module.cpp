@@ -74,10 +74,12 @@ void add_edges(barnum::EdgeCounter& self, InArray<uint64_t> sites, InArray<uint6
     if (position && position->shape(0) != size) throw nb::value_error("position is of another length");
     nb::gil_scoped_release release;
     self.add({sites.data(), targets.data(), kinds.data(), blocks},
-             {source.data(), target.data(), first.data(), entry.data(), size, position ? position->data() : nullptr});
+             {source.data(), target.data(), reinterpret_cast<const uint8_t*>(first.data()), entry.data(), size,
+              position ? position->data() : nullptr});
 }
 
-nb::tuple edges_done(barnum::EdgeCounter& self) {
+template <typename Counter>
+nb::tuple edges_done(Counter& self) {
     barnum::RunCounts counts;
     {
         nb::gil_scoped_release release;
@@ -95,23 +97,47 @@ nb::tuple edges_done(barnum::EdgeCounter& self) {
                           moved(counts.entered), moved(counts.steps));
 }
 
+barnum::Steps steps_of(const InArray<uint32_t>& block, const InArray<uint8_t>& gap,
+                       const std::optional<InArray<uint32_t>>& turns) {
+    if (gap.shape(0) != block.shape(0)) throw nb::value_error("block and gap are of different lengths");
+    barnum::Steps steps{block.data(), gap.data(), block.shape(0)};
+    if (turns) {
+        // of no turns at all the array may have no memory
+        static const uint32_t none = 0;
+        steps.turns = turns->shape(0) != 0 ? turns->data() : &none;
+        steps.turned = turns->shape(0);
+    }
+    return steps;
+}
+
 nb::tuple filtered(barnum::TransferFilter& self, InArray<uint8_t> roles, InArray<uint32_t> block, InArray<uint8_t> gap,
                    std::optional<InArray<uint32_t>> turns) {
-    if (gap.shape(0) != block.shape(0)) throw nb::value_error("block and gap are of different lengths");
+    const barnum::Steps steps = steps_of(block, gap, turns);
     barnum::TransferColumns found;
     {
         nb::gil_scoped_release release;
-        barnum::Steps steps{block.data(), gap.data(), block.shape(0)};
-        if (turns) {
-            // of no turns at all the array may have no memory
-            static const uint32_t none = 0;
-            steps.turns = turns->shape(0) != 0 ? turns->data() : &none;
-            steps.turned = turns->shape(0);
-        }
         found = self.add(roles.data(), roles.shape(0), steps);
     }
     return nb::make_tuple(moved(found.source), moved(found.target), moved(found.position), moved(found.first),
                           moved(found.entry));
+}
+
+barnum::OutArray<uint64_t> counted(barnum::TransferCounter& self, InArray<uint8_t> roles, InArray<uint64_t> sites,
+                                   InArray<uint64_t> targets, InArray<uint8_t> kinds, InArray<uint32_t> block,
+                                   InArray<uint8_t> gap, std::optional<InArray<uint32_t>> turns) {
+    const size_t blocks = roles.shape(0);
+    if (sites.shape(0) != blocks || targets.shape(0) != blocks || kinds.shape(0) != blocks) {
+        throw nb::value_error("roles, sites, targets and kinds are of different lengths");
+    }
+    const barnum::Steps steps = steps_of(block, gap, turns);
+    std::vector<uint64_t> position;
+    {
+        nb::gil_scoped_release release;
+        const barnum::TransferColumns& found =
+            self.add(roles.data(), {sites.data(), targets.data(), kinds.data(), blocks}, steps);
+        position.assign(found.position.begin(), found.position.begin() + static_cast<ptrdiff_t>(found.count));
+    }
+    return moved(position);
 }
 
 }  // namespace
@@ -158,7 +184,7 @@ void bind_learning(nb::module_& module) {
         .def(nb::init<>())
         .def("add", &add_edges, nb::arg("sites"), nb::arg("targets"), nb::arg("kinds"), nb::arg("source"),
              nb::arg("target"), nb::arg("first"), nb::arg("entry"), nb::arg("position") = nb::none())
-        .def("done", &edges_done);
+        .def("done", &edges_done<barnum::EdgeCounter>);
     nb::class_<barnum::TransferFilter>(module, "TransferFilter")
         .def(
             "__init__",
@@ -168,6 +194,17 @@ void bind_learning(nb::module_& module) {
             },
             nb::arg("restart"))
         .def("add", &filtered, nb::arg("roles"), nb::arg("block"), nb::arg("gap"), nb::arg("turns") = nb::none());
+    nb::class_<barnum::TransferCounter>(module, "TransferCounter")
+        .def(
+            "__init__",
+            [](barnum::TransferCounter* self, InArray<bool> restart) {
+                if (restart.shape(0) != 256) throw nb::value_error("restart tells of 256 causes of gaps");
+                new (self) barnum::TransferCounter(restart.data());
+            },
+            nb::arg("restart"))
+        .def("add", &counted, nb::arg("roles"), nb::arg("sites"), nb::arg("targets"), nb::arg("kinds"),
+             nb::arg("block"), nb::arg("gap"), nb::arg("turns") = nb::none())
+        .def("done", &edges_done<barnum::TransferCounter>);
     module.def(
         "distinct",
         [](InArray<uint64_t> values) {

@@ -8,6 +8,15 @@ namespace barnum {
 TransferFilter::TransferFilter(const bool* restart) { std::copy(restart, restart + 256, restart_); }
 
 TransferColumns TransferFilter::add(const uint8_t* roles, size_t blocks, const Steps& steps) {
+    TransferColumns found;
+    add(roles, blocks, steps, found);
+    found.resize(found.count);
+    return found;
+}
+
+void TransferFilter::add(const uint8_t* roles, size_t blocks, const Steps& steps, TransferColumns& found) {
+    found.count = 0;
+    if (steps.size == 0) return;
     const auto check = [&](uint32_t block) {
         if (block >= blocks) throw std::out_of_range("a step names a block that is not in the table");
     };
@@ -19,46 +28,55 @@ TransferColumns TransferFilter::add(const uint8_t* roles, size_t blocks, const S
     if (steps.turns == nullptr) {
         uint32_t highest = 0;
         for (size_t i = 0; i < steps.size; ++i) highest = std::max(highest, steps.block[i]);
-        if (steps.size != 0) check(highest);
+        check(highest);
         picked_.by_roles(roles, steps.block, steps.gap, steps.size);
     } else {
-        // only what is looked at need be there
         picked_.by_turns(steps.turns, steps.turned, steps.gap, steps.size);
-        for (const uint32_t at : picked_.steps()) {
-            check(steps.block[at]);
-            if (at != 0) check(steps.block[at - 1]);
-        }
-        if (steps.size != 0) check(steps.block[steps.size - 1]);
+        // only what is looked at need be there
+        check(steps.block[steps.size - 1]);
     }
-    TransferColumns found;
-    found.resize(picked_.steps().size());
+    const std::vector<uint32_t>& picked = picked_.steps();
+    if (found.source.size() < picked.size()) found.resize(picked.size());
+    // changed once all is known to be good
+    bool pending = pending_;
+    int32_t entered = entered_;
     size_t to = 0;
-    for (const uint32_t at : picked_.steps()) {
+    for (const uint32_t at : picked) {
+        const uint32_t target = steps.block[at];
+        check(target);
         if (at == 0 && !begun_) continue;  // the first step comes from nowhere
         const uint32_t source = at == 0 ? last_ : steps.block[at - 1];
+        check(source);
         const uint8_t role = roles[source];
-        if ((role & ENTERS_KERNEL) != 0) entered_ = static_cast<int32_t>(source);
+        if ((role & ENTERS_KERNEL) != 0) entered = static_cast<int32_t>(source);
         if (steps.gap[at] != 0) {
-            pending_ = pending_ || restart_[steps.gap[at]];
+            pending = pending || restart_[steps.gap[at]];
             continue;
         }
-        if ((role & LEARNT) == 0) continue;
+        // what is learnt is hard to foresee: a row is written, and kept or not
         found.source[to] = source;
-        found.target[to] = steps.block[at];
+        found.target[to] = target;
         found.position[to] = position_ + at;
-        found.first[to] = pending_ ? 1 : 0;
-        found.entry[to] = pending_ ? -1 : entered_;
-        ++to;
-        pending_ = false;
-        entered_ = -1;
+        found.first[to] = pending ? 1 : 0;
+        found.entry[to] = pending ? -1 : entered;
+        const bool learnt = (role & LEARNT) != 0;
+        to += learnt ? 1 : 0;
+        pending = pending && !learnt;
+        entered = learnt ? -1 : entered;
     }
-    found.resize(to);
-    if (steps.size != 0) {
-        last_ = steps.block[steps.size - 1];
-        begun_ = true;
-    }
+    found.count = to;
+    pending_ = pending;
+    entered_ = entered;
+    last_ = steps.block[steps.size - 1];
+    begun_ = true;
     position_ += steps.size;
-    return found;
+}
+
+const TransferColumns& TransferCounter::add(const uint8_t* roles, const BlockTable& blocks, const Steps& steps) {
+    filter_.add(roles, blocks.size, steps, found_);
+    counter_.add_checked(blocks, {found_.source.data(), found_.target.data(), found_.first.data(), found_.entry.data(),
+                                  found_.count, found_.position.data()});
+    return found_;
 }
 
 }  // namespace barnum

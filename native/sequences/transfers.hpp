@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../common/picking.hpp"
+#include "edges.hpp"
 
 namespace barnum {
 
@@ -13,8 +14,9 @@ namespace barnum {
 constexpr uint8_t LEARNT = 1;
 constexpr uint8_t ENTERS_KERNEL = 2;
 
-// transfers in order, as columns; see Transfers in paths/filters.py
+// transfers in order, as columns of which the first `count` rows count; see Transfers in paths/filters.py
 struct TransferColumns {
+    size_t count = 0;
     std::vector<uint32_t> source;
     std::vector<uint32_t> target;
     std::vector<uint64_t> position;
@@ -47,6 +49,8 @@ public:
     // the transfers that end in the next steps of the path. Throws std::out_of_range where a step names a block
     // without a role, or turns are none; what was added before stays
     TransferColumns add(const uint8_t* roles, size_t blocks, const Steps& steps);
+    // the same into columns that are there, which may be longer
+    void add(const uint8_t* roles, size_t blocks, const Steps& steps, TransferColumns& found);
 
 private:
     bool restart_[256];
@@ -56,6 +60,23 @@ private:
     uint32_t last_ = 0;     // the block of the last step
     int32_t entered_ = -1;  // the last block by which the kernel was entered since the last transfer
     uint64_t position_ = 0;
+};
+
+// finds the transfers of a path and counts them, without columns in between
+class TransferCounter {
+public:
+    explicit TransferCounter(const bool* restart) : filter_(restart) {}
+
+    // see TransferFilter::add() and EdgeCounter::add(); the table has all blocks that have a role. The transfers are
+    // there until the next ones are added
+    const TransferColumns& add(const uint8_t* roles, const BlockTable& blocks, const Steps& steps);
+    // after the last steps
+    RunCounts done() { return counter_.done(); }
+
+private:
+    TransferFilter filter_;
+    EdgeCounter counter_;
+    TransferColumns found_;
 };
 
 }  // namespace barnum

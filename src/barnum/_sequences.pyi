@@ -84,6 +84,33 @@ class TransferFilter:
             IndexError: a step names a block without a role, or turns are no steps in their order.
         """
 
+class TransferCounter:
+    """Finds the learnt transfers of a path and counts them: TransferFilter and EdgeCounter in one pass."""
+
+    def __init__(self, restart: NDArray[np.bool_]) -> None:
+        """See TransferFilter."""
+    def add(
+        self,
+        roles: NDArray[np.uint8],
+        sites: NDArray[np.uint64],
+        targets: NDArray[np.uint64],
+        kinds: NDArray[np.uint8],
+        block: NDArray[np.uint32],
+        gap: NDArray[np.uint8],
+        turns: NDArray[np.uint32] | None = None,
+    ) -> _U64:
+        """The position u64[m] of each transfer that ends in the next n steps of the path. ``roles``,
+        ``block``, ``gap`` and ``turns`` are those of TransferFilter.add(); ``sites``, ``targets`` and
+        ``kinds`` of the same k blocks those of EdgeCounter.add(). Releases the interpreter's lock.
+
+        Raises:
+            ValueError: arrays are of different lengths.
+            IndexError: a step names a block without a role, or turns are no steps in their order. Nothing of
+                the part is counted.
+        """
+    def done(self) -> tuple[_Edges, _Ways, _Edges, _Ways, _I64, _I64, _I64, _U64]:
+        """See EdgeCounter.done()."""
+
 def distinct(values: _U64) -> tuple[_U64, _I64]:
     """Distinct values u64[d], ascending, and the place among them of each value, i64[n]: what
     ``np.unique(values, return_inverse=True)`` gives, without sorting all of them."""

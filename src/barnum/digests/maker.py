@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum import __version__
-from barnum._sequences import EdgeCounter, TransferFilter
+from barnum._sequences import TransferCounter
 from barnum.digests.digest import SCHEMA, About, Digest, Limits, Program, Taken, Ways
 from barnum.digests.effects import EffectKinds
 from barnum.errors import SampleError, TraceError
@@ -55,8 +55,7 @@ class DigestMaker:
         self._evidence = EvidenceFinder(sample, bin_dir)
         restart = np.zeros(256, np.bool_)
         restart[list(RESTARTS)] = True
-        self._filter = TransferFilter(restart)
-        self._counter = EdgeCounter()
+        self._counter = TransferCounter(restart)
         self._table = _Table()
         self._blocks: Blocks | None = None
         self._modules: dict[int, str | None] = {}
@@ -86,11 +85,9 @@ class DigestMaker:
         """The next steps of the path. ``spawn`` is the step before which the run first started another
         process, as soon as it is known, at latest with the chunk in which it lies."""
         table = self._table
-        source, target, position, first, entry = self._filter.add(
-            table.role, chunk.block, chunk.gap, None if self._learn.jmp else chunk.turns
-        )
-        self._counter.add(
-            table.site, table.target, table.kind, source, target, first.view(np.bool_), entry, position
+        turns = None if self._learn.jmp else chunk.turns
+        position = self._counter.add(
+            table.role, table.site, table.target, table.kind, chunk.block, chunk.gap, turns
         )
         self._note(chunk, position)
         self._effects.add(chunk, table.kind, position, self._transfers)
@@ -99,7 +96,7 @@ class DigestMaker:
         end = self._steps + len(chunk.block)
         if self._cut is None and spawn is not None and spawn <= end:
             self._cut = self._count_before(position, spawn)
-        self._steps, self._transfers = end, self._transfers + len(source)
+        self._steps, self._transfers = end, self._transfers + len(position)
 
     def _count_before(self, position: U64, step: int) -> int:
         return self._transfers + int(np.searchsorted(position, np.uint64(step)))

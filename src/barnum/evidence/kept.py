@@ -7,6 +7,7 @@ It goes by the file's device, number, size and time.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import tempfile
@@ -41,23 +42,28 @@ def kept_functions(file: Path, base: int, read: Callable[[], Functions | None]) 
     functions = read()
     if functions is not None:
         with suppress(OSError):
-            _write(entry, functions)
+            _write(Path(entry), functions)
     return functions
 
 
-def _folder() -> Path | None:
-    base = os.environ.get("XDG_CACHE_HOME", "")
+def _folder() -> str | None:
+    return _folder_of(os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", ""))
+
+
+@functools.lru_cache(maxsize=4)
+def _folder_of(base: str, _home: str) -> str | None:
+    # programs have dozens of libraries: it is asked for each of them
     root = Path(base) if base.startswith("/") else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111
-    return root / "barnum" / "functions" if root.is_absolute() else None
+    return str(root / "barnum" / "functions") if root.is_absolute() else None
 
 
-def _entry(folder: Path, file: Path, base: int) -> Path | None:
+def _entry(folder: str, file: Path, base: int) -> str | None:
     try:
-        state = file.stat()
+        state = os.stat(file)  # noqa: PTH116
     except OSError:
         return None
     what = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, base, __version__, _SCHEMA)
-    return folder / hashlib.sha256(repr(what).encode()).hexdigest()[:32]
+    return f"{folder}/{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"
 
 
 def _functions(row: I64) -> Functions:

@@ -44,16 +44,20 @@ class Places:
         start = np.zeros(len(module), np.bool_)
         part = np.zeros(len(module), np.bool_)
         real = blocks.kind[known:] != Kind.UNKNOWN
-        for number in np.unique(module[module >= 0]).tolist():
+        order = np.flatnonzero(module >= 0)
+        order = order[np.argsort(module[order], kind="stable")]
+        numbers, first = np.unique(module[order], return_index=True)
+        for number, here in zip(numbers.tolist(), np.split(order, first[1:]), strict=False):
             path = blocks.modules[number]
             image = self._images.image(path) if in_file(path) else None
             if image is None or image.functions is None:
                 continue
-            here = np.flatnonzero((module == number) & real)
+            here = here[real[here]]
             found = image.functions.find(offset[here])
             function[here] = np.where(found >= 0, found + self._number(path, image), 0)
             start[here] = image.functions.at_start(offset[here])
-            part[here] = (found >= 0) & np.append(image.functions.part, False)[found]
+            if image.functions.part.any():
+                part[here] = (found >= 0) & np.append(image.functions.part, False)[found]
         return function, start, part
 
     def outside(self, blocks: Blocks, known: int) -> Bool:
