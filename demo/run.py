@@ -38,7 +38,7 @@ GHOSTSCRIPT = ("gs", "-q", "-dNOSAFER", "-dBATCH", "-dNOPAUSE", "-dUseFastColor"
 HELD_OUT = 3
 # most transfers that the network learns of each run; the whole run is judged
 MAX_TRANSFERS = 30_000
-EPOCHS = 2
+EPOCHS = 1
 # share of harmless documents that may be called anomalous
 RATE = 0.02
 # of whole traces, and of those cut before another process starts

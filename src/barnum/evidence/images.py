@@ -17,7 +17,7 @@ from barnum.evidence.pe import read_pe
 from barnum.files import open_regular
 from barnum.paths.code import load_code
 from barnum.samples import MemoryMap, Process, Sample
-from barnum.samples.mapping import Region
+from barnum.samples.mapping import Module, Region
 
 LARGEST = 1 << 30  # bytes of an image
 _CALL = 0xE8
@@ -75,6 +75,11 @@ class Images:
                     self._processes[process.index] = process
             except InputError:
                 self._processes = {}
+        # where each module lies first, and of which mode its process is
+        self._modules: dict[str, tuple[Module, int]] = {}
+        for process in self._processes.values():
+            for module in process.mapping.modules:
+                self._modules.setdefault(module.path, (module, process.mode))
         self._images: dict[str, Image | None] = {}
         self._changed: dict[int, tuple[U64, U64]] = {}
         self.missing: set[str] = set()
@@ -135,20 +140,18 @@ class Images:
     def _read(self, path: str) -> Image | None:
         if self._sample is None:
             return None
-        for process in self._processes.values():
-            module = next((each for each in process.mapping.modules if each.path == path), None)
-            if module is None:
-                continue
-            try:
-                file = self._sample.image_path(module, self._bin_dir)
-            except InputError:
-                return None
-            data = _mapped(file) if file else None
-            if data is None:
-                return None
-            assert file is not None
-            return Image(data, _functions(file, data, module.base), process.mode)
-        return None
+        module, mode = self._modules.get(path, (None, 0))
+        if module is None:
+            return None
+        try:
+            file = self._sample.image_path(module, self._bin_dir)
+        except InputError:
+            return None
+        data = _mapped(file) if file else None
+        if data is None:
+            return None
+        assert file is not None
+        return Image(data, _functions(file, data, module.base), mode)
 
 
 def _functions(file: Path, data: U8, base: int) -> Functions | None:

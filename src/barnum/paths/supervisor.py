@@ -13,7 +13,15 @@ from barnum.processes import Failure, Job, isolated
 
 GRACE = 20.0  # seconds that a process has beyond its time limit to close its file
 
-_MODULES = ("barnum.paths.preprocess", "barnum.paths.parquet", "barnum.paths.decode")
+# with what these import once it is needed: else each process would, which takes as long as a short trace
+_MODULES = (
+    "barnum.paths.preprocess",
+    "barnum.paths.parquet",
+    "barnum.paths.decode",
+    "isal.isal_zlib",
+    "numpy.ma",
+    "iced_x86",
+)
 _MAX_ANSWER = 1 << 20
 _KINDS: list[type[InputError]] = [InputError, *InputError.__subclasses__()]
 _ERRORS = {kind.__name__: kind for kind in _KINDS}
