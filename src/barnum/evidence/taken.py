@@ -86,12 +86,11 @@ def _pointers(
     """Words of the size of a pointer, at multiples of four bytes."""
     for begin in range(span[0], span[1], _PART):
         part = np.ascontiguousarray(image[begin : min(begin + _PART + 4, span[1])])
-        words = part[: len(part) // 4 * 4].view("<u4").astype(np.int64)
+        words: I64 = part[: len(part) // 4 * 4].view("<u4").astype(np.int64)
         if wide:
             low, high = words[:-1], words[1:]
-            words = low[high == 0]
-            if lowest >> 32:
-                words = (low | high << 32)[high == lowest >> 32]
+            upper = lowest >> 32
+            words = (low | upper << 32)[high == upper]
         _mark(number, words - lowest, found)
 
 
@@ -110,8 +109,8 @@ def _in_code(
         part = np.ascontiguousarray(image[max(0, begin - 2) : end + 3])
         before = begin - max(0, begin - 2)
         for shift in range(4):
-            words = part[before + shift :]
-            words = words[: len(words) // 4 * 4].view("<i4").astype(np.int64)
+            raw = part[before + shift :]
+            words: I64 = raw[: len(raw) // 4 * 4].view("<i4").astype(np.int64)
             place = begin + shift + 4 * np.arange(len(words), dtype=np.int64)
             target = place + 4 + words
             # zeros are what fills the space before a function
