@@ -20,6 +20,7 @@ from barnum.paths.preprocess import Request, preprocess
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench" / "detection"))
 import hijacks
+from hijack_forms import FORMS
 
 SOURCE = """
 #define KEPT __attribute__((noinline, noclone, used))
@@ -126,7 +127,7 @@ WEAK = {"data_code": "code", "heap_code": "code", "exception_frames": "entry", "
 
 
 @needs_strace
-@pytest.mark.parametrize("form", hijacks.FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_a_hijack_is_evidence_and_a_harmless_document_is_none(tmp_path, form):
     program = hijacks.compiled(form, 64, tmp_path)
     good, (bad, target) = hijacks.harmless(form, program, 1), hijacks.hijacking(form, program)
