@@ -41,6 +41,8 @@ class EffectPlaces:
             self._wanted[stream] = np.array(entries, np.uint64), np.array(numbers, np.int64)
         self._entries: dict[int, int] = {}
         self._lost: set[int] = set()
+        self._kinds: U8 | None = None
+        self._ends_far = np.zeros(0, np.bool_)
         self._read = 0
 
     def add(self, chunk: Chunk, kinds: U8) -> None:
@@ -82,20 +84,25 @@ class EffectPlaces:
     def _add(self, stream: int, chunk: Chunk, kinds: U8) -> None:
         if stream not in self._wanted or stream in self._lost:
             return
+        entries, numbers = self._wanted[stream]
+        before = self._entries.get(stream, 0)
+        if before > int(entries[-1]):
+            return  # all are found
         losses: I64 = np.zeros(0, np.int64)
         if chunk.gap.any():
             losses = np.flatnonzero(np.isin(chunk.gap, _LOSSES))
         if len(losses):
             self._lost.add(stream)
             chunk = chunk.part(0, int(losses[0]))
+        if kinds is not self._kinds:
+            self._kinds = kinds
+            self._ends_far = (kinds == Kind.FAR) | (kinds == Kind.INDIRECT_FAR)
         # no other steps end far than those that turn
-        kind = kinds[chunk.block if chunk.turns is None else chunk.block[chunk.turns]]
-        far = np.flatnonzero((kind == Kind.FAR) | (kind == Kind.INDIRECT_FAR))
-        if chunk.turns is not None:
-            far = chunk.turns[far].astype(np.int64)
-        before = self._entries.get(stream, 0)
+        if chunk.turns is None:
+            far = np.flatnonzero(self._ends_far[chunk.block])
+        else:
+            far = chunk.turns[self._ends_far[chunk.block[chunk.turns]]].astype(np.int64)
         self._entries[stream] = before + len(far)
-        entries, numbers = self._wanted[stream]
         low, high = np.searchsorted(entries, np.array([before, before + len(far)], np.uint64))
         if high > low:
             self._steps[numbers[low:high]] = self._read + far[(entries[low:high] - np.uint64(before))]
