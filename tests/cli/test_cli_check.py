@@ -199,6 +199,19 @@ def test_recordings_are_judged_as_they_are(made, kept):
     ]  # fmt: skip
 
 
+def test_of_documents_with_the_same_content_one_is_run_and_all_are_judged(made, tmp_path):
+    names = ("one.txt", "two.txt", "three.txt")
+    for name in names:
+        shutil.copy(made / "hostile" / "start.txt", tmp_path / name)
+    ended = check(tmp_path, made, "--json", "-o", "runs", *(tmp_path / name for name in names))
+    assert ended.code == 0, ended.err
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [line["name"] for line in lines] == list(names)
+    assert [Path(line["document"]).name for line in lines] == list(names)
+    assert {line["verdict"] for line in lines} == {"anomalous"}
+    assert len({line["sample"] for line in lines}) == len(list((tmp_path / "runs").iterdir())) == 1
+
+
 def test_recordings_that_are_kept_are_used_again(made, tmp_path):
     first = check(tmp_path, made, "-o", "runs", "--json", made / "usual.txt")
     [sample] = samples_in([tmp_path / "runs"])

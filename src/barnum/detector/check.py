@@ -20,9 +20,10 @@ from barnum.digests.notes import Notes
 from barnum.errors import InputError, ModelError
 from barnum.paths import OpenPath
 from barnum.recording import PLACEHOLDER, Failure, Outcome, Sandbox, Settings, record_all
+from barnum.recording.inputs import hash_input
 from barnum.samples import UNKNOWN, Sample
 from barnum.sources import new_recorder
-from barnum.texts import printable, shortened
+from barnum.texts import printable, shortened, storable
 
 # differences that are told one by one
 _TOLD = 8
@@ -131,7 +132,8 @@ def check(
     report: Callable[[Checked], object],
     look: Look | None = None,
 ) -> None:
-    """Record the program on each document, and judge the runs.
+    """Record the program on each document, and judge the runs. Of documents with the same content one is
+    recorded, and what is said of it is said of all.
 
     Args:
         fitted: the detector.
@@ -163,11 +165,38 @@ def check(
         )
         kept = settings.output is not None
         with FittedJudge(fitted, settings.cut, bin_dir, settings.decoding) as judge:
+            copies = _with_copies(documents)
 
             def judged(result: Outcome | Failure) -> None:
-                report(_judged(judge, fitted.about.notes, result, kept, bin_dir, look))
+                checked = _judged(judge, fitted.about.notes, result, kept, bin_dir, look)
+                report(checked)
+                for copy in copies[result.path]:
+                    report(_of_copy(checked, copy))
 
-            record_all(recorder, list(documents), settings.jobs, judged)
+            record_all(recorder, list(copies), settings.jobs, judged)
+
+
+def _with_copies(documents: Sequence[Path]) -> dict[Path, list[Path]]:
+    """The documents, each content once, and which others have it."""
+    first: dict[str, Path] = {}
+    found: dict[Path, list[Path]] = {}
+    for document in documents:
+        try:
+            twin = first.setdefault(hash_input(document)[0], document)
+        except InputError:
+            twin = document  # why it cannot be read is told when it is recorded
+        if twin is document:
+            found[document] = []
+        else:
+            found[twin].append(document)
+    return found
+
+
+def _of_copy(checked: Checked, copy: Path) -> Checked:
+    judged = checked.judged
+    if judged is not None:
+        judged = msgspec.structs.replace(judged, name=storable(copy.name))
+    return msgspec.structs.replace(checked, path=copy, judged=judged)
 
 
 def check_samples(
