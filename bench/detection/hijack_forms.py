@@ -110,7 +110,7 @@ def _sled(chain: Callable[[Program], bytes]) -> Callable[[Program], _Made]:
 
 def _library_chain(program: Program) -> bytes:
     path, words = _path(program), program.at("helper")
-    call = program.library["execve"]
+    call = program.stubs["execve"]
     if program.bits == 32:
         return program.pack(call, 0, path, words, 0)
     at = program.at
@@ -239,7 +239,7 @@ def _data_code(program: Program) -> _Made:
 
 
 def _jumps(program: Program) -> _Made:
-    at, path, words, call = program.at, _path(program), program.at("helper"), program.library["execve"]
+    at, path, words, call = program.at, _path(program), program.at("helper"), program.stubs["execve"]
     if program.bits == 64:
         # each load takes what lies 8 words behind its entry of the table
         table = [at("gadget_load_di"), at("gadget_load_si"), at("gadget_clear_dx"), call]

@@ -41,7 +41,7 @@ class Program:
     file: Path
     bits: int
     symbols: dict[str, int]
-    library: dict[str, int] = field(default_factory=dict)  # stubs of library functions
+    stubs: dict[str, int] = field(default_factory=dict)  # where functions of libraries are called
     slots: dict[str, int] = field(default_factory=dict)  # their entries in the table of functions
 
     @property

@@ -9,8 +9,13 @@ from test_cli_classifier import CALIBRATION, line_of, run, write_runs
 from test_evaluations_files import columns, header
 
 from barnum import evaluations
+from barnum.digests import About, Digest
+from barnum.digests.signs import signs_of
 from barnum.errors import EvaluationError
 from barnum.evaluations import Shown, Signs, Source
+from barnum.evidence import Finding, Findings, Place
+from barnum.evidence.known import Known
+from barnum.paths import Learn
 from barnum.report.build import Request, as_json, as_json_lines, as_page, build
 from barnum.verdicts import judgement
 from barnum.verdicts.cache import RunCache
@@ -154,6 +159,23 @@ def test_what_is_kept_of_a_run_knows_where_it_was_cut(tmp_path):
     for _ in range(2):
         for cut in (False, "spawn", "effect"):
             assert cache.read_run(file, cut=cut) == read_run(file, cut=cut)
+
+
+def test_names_of_any_length_are_cut_to_what_is_read_again(tmp_path):
+    place = Place("/" + "m" * 40_000, 16)
+    finding = Finding(
+        kind="return", strong=True, by="return", site=1, target=2, site_place=place, target_place=place,
+        step=600, count=1, key="return x",
+    )  # fmt: skip
+    about = About(
+        schema=1, version="1", name="a", label="benign", learn=Learn(), transfers=0, stretches=(),
+        modules=(), source=Source(steps=STEPS), evidence=Findings(findings=(finding,)),
+    )  # fmt: skip
+    found = signs_of(Known(), 40, Digest(about, None, None))
+    assert found.evidence[0].module == place.module[:8192]
+    read = read_run(write(tmp_path, signs=found))
+    assert read.signs == found
+    assert read.signs.alarm(0.01).step == 600
 
 
 def test_the_report_shows_them(folder):

@@ -10,7 +10,7 @@ from barnum.digests.digest import Digest
 from barnum.digests.effects import EffectKind
 from barnum.digests.file import read_digest
 from barnum.errors import DigestError
-from barnum.evaluations.signs import MOST_SHOWN, Shown, Signs
+from barnum.evaluations.signs import LONGEST_NAME, LONGEST_TEXT, MOST_SHOWN, Shown, Signs
 from barnum.evidence import Finding
 from barnum.evidence.known import Known, added_known, known_of
 from barnum.paths.blocks import OFFSET_LIMIT
@@ -84,7 +84,9 @@ def _beside(sample: Sample, file: Path | None = None) -> tuple[Digest, int] | No
 def _evidence(finding: Finding) -> Shown:
     place = finding.target_place
     offset = place.offset if 0 <= place.offset < OFFSET_LIMIT else None
-    return Shown(finding.kind, str(finding), finding.step, finding.strong, place.module, offset)
+    # a hostile map may name modules at any length
+    text, module = str(finding)[:LONGEST_TEXT], place.module[:LONGEST_NAME]
+    return Shown(finding.kind, text, finding.step, finding.strong, module, offset)
 
 
 def _effect(effect: EffectKind) -> Shown:

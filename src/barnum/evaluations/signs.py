@@ -10,12 +10,12 @@ import msgspec
 Cut = Literal["spawn", "effect"]
 # findings, and effects, that are told one by one
 MOST_SHOWN = 20
-_LONGEST_TEXT = 1 << 15
-_LONGEST_NAME = 1 << 13
+# characters
+LONGEST_TEXT, LONGEST_NAME = 1 << 15, 1 << 13
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-_Text = Annotated[str, msgspec.Meta(max_length=_LONGEST_TEXT)]
-_Name = Annotated[str, msgspec.Meta(max_length=_LONGEST_NAME)]
+_Text = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
+_Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 
 
 class Shown(msgspec.Struct, frozen=True):

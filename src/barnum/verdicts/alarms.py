@@ -6,10 +6,8 @@ import msgspec
 
 from barnum.evaluations.header import Source
 from barnum.evaluations.signs import Shown, Signs
+from barnum.verdicts.conformal import RATE
 from barnum.verdicts.method import Verdict
-
-# share of nominal runs that may show new evidence where the classifier keeps to no rate
-RATE = 0.01
 
 
 def alarm_rate(rate: float | None) -> float:
