@@ -105,6 +105,10 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not told[name]:
                 del told[name]
+        for name in ("evidence", "effects"):
+            for shown in told.get(name, ()):
+                if shown["module"] is None:
+                    del shown["module"], shown["offset"]
         if self.where is not None:
             told["where"] = {"by": self.where.by, "step": self.where.step}
             told["where"] |= msgspec.to_builtins(self.where.place) or {}
