@@ -1,6 +1,7 @@
 // Which steps of a stretch of a path a pass has to look at: most are of no interest to it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -9,29 +10,23 @@
 namespace barnum {
 
 inline size_t find_gap(const uint8_t* gap, size_t from, size_t size) {
-    for (; from + 8 <= size; from += 8) {
-        uint64_t eight = 0;
-        std::memcpy(&eight, gap + from, 8);
-        if (eight != 0) break;
+    constexpr size_t kWords = 8;
+    for (; from + 8 * kWords <= size; from += 8 * kWords) {
+        uint64_t words[kWords], any = 0;
+        std::memcpy(words, gap + from, sizeof words);
+        for (const uint64_t word : words) any |= word;
+        if (any != 0) break;
     }
     while (from < size && gap[from] == 0) ++from;
     return from;
 }
 
-// Visits the first step, and all behind a turn or a gap, ascending. turns: indices of steps, ascending, whose block may
-// have a role; all others have none.
-template <typename Visit>
-void by_turns(const uint32_t* turns, size_t count, const uint8_t* gap, size_t size, Visit visit) {
-    if (size == 0) return;
-    visit(size_t{0});
-    size_t next_gap = find_gap(gap, 1, size);
-    for (size_t k = 0; k < count; ++k) {
-        const size_t step = size_t{turns[k]} + 1;
-        for (; next_gap < step; next_gap = find_gap(gap, next_gap + 1, size)) visit(next_gap);
-        if (next_gap == step) next_gap = find_gap(gap, next_gap + 1, size);
-        if (step < size) visit(step);
-    }
-    for (; next_gap < size; next_gap = find_gap(gap, next_gap + 1, size)) visit(next_gap);
+// Whether turns are indices of steps, of which there are size, ascending.
+inline bool are_turns(const uint32_t* turns, size_t count, size_t size) {
+    if (count == 0) return true;
+    bool ascending = true;
+    for (size_t k = 1; k < count; ++k) ascending &= turns[k - 1] < turns[k];
+    return ascending && turns[count - 1] < size;
 }
 
 // Indices of steps that lie behind a block with a role or behind a gap, ascending. The first step is always among them:
@@ -52,14 +47,25 @@ public:
         steps_.resize(count);
     }
 
-    // see by_turns()
+    // turns: indices of steps, ascending, whose block may have a role; all others have none
     void by_turns(const uint32_t* turns, size_t count, const uint8_t* gap, size_t size) {
         steps_.resize(count + 1);
         size_t to = 0;
-        barnum::by_turns(turns, count, gap, size, [&](size_t step) {
+        const auto put = [&](size_t step) {
             if (to == steps_.size()) steps_.resize(2 * to);
             steps_[to++] = static_cast<uint32_t>(step);
-        });
+        };
+        if (size != 0) put(0);
+        // gaps are few: all turns before the next one are taken at once
+        for (size_t k = 0, next = 1; next < size; ++next) {
+            next = find_gap(gap, next, size);
+            const auto end = static_cast<size_t>(std::lower_bound(turns + k, turns + count, next - 1) - turns);
+            steps_.resize(std::max(steps_.size(), to + (end - k)));
+            for (; k < end; ++k) steps_[to++] = turns[k] + 1;
+            if (next >= size) break;
+            put(next);
+            if (k < count && turns[k] == next - 1) ++k;
+        }
         steps_.resize(to);
     }
 

@@ -63,19 +63,19 @@ void add(Watch& self, InArray<uint32_t> block, InArray<uint8_t> gap, InArray<uin
         static const uint32_t none = 0;
         steps.turns = turns->shape(0) != 0 ? turns->data() : &none;
         steps.turned = turns->shape(0);
-        for (size_t k = 0; k < steps.turned; ++k) {
-            if (steps.turns[k] >= steps.count || (k != 0 && steps.turns[k] <= steps.turns[k - 1])) {
-                throw nb::index_error("turns are no steps in their order");
-            }
+        if (!barnum::are_turns(steps.turns, steps.turned, steps.count)) {
+            throw nb::index_error("turns are no steps in their order");
         }
         // only what is looked at need be known
         self.pick(steps);
+        uint32_t highest = 0;
         for (const uint32_t at : self.picked()) {
-            check_block(self, steps.block[at]);
-            for (const size_t before : {1, 2}) {
-                if (at >= before) check_block(self, steps.block[at - before]);
-            }
+            const uint32_t* const here = steps.block + at;
+            highest = std::max(highest, here[0]);
+            if (at >= 1) highest = std::max(highest, here[-1]);
+            if (at >= 2) highest = std::max(highest, here[-2]);
         }
+        if (steps.count != 0) check_block(self, highest);
         for (const size_t before : {1, 2}) {
             if (steps.count >= before) check_block(self, steps.block[steps.count - before]);
         }

@@ -133,18 +133,19 @@ void EdgeCounter::add_checked(const BlockTable& blocks, const EdgePart& part) {
 }
 
 void EdgeCounter::count(const BlockTable& blocks, const EdgePart& part, size_t begin, size_t end) {
-    for (size_t i = begin; i < std::min(begin + AHEAD, end); ++i) {
-        pair_numbers_.prefetch(both(part.source[i], part.target[i]));
-    }
+    const auto key_of = [&](size_t i) { return both(part.source[i], part.target[i]); };
+    const auto prefetch = [&](size_t i) { __builtin_prefetch(&pairs_[pair_place(key_of(i))], 1); };
+    for (size_t i = begin; i < std::min(begin + AHEAD, end); ++i) prefetch(i);
     for (size_t i = begin; i < end; ++i, ++total_) {
-        if (i + AHEAD < end) pair_numbers_.prefetch(both(part.source[i + AHEAD], part.target[i + AHEAD]));
-        const uint64_t key = both(part.source[i], part.target[i]);
-        const uint32_t number = pair_numbers_(key);
-        if (number == pairs_.size()) new_pair(blocks, part, i, key);
-        Pair& pair = pairs_[number];
+        if (i + AHEAD < end) prefetch(i + AHEAD);
+        const uint64_t key = key_of(i);
+        size_t at = pair_place(key);
+        while (pairs_[at].used && pairs_[at].key != key) at = (at + 1) & (pairs_.size() - 1);
+        if (!pairs_[at].used) at = new_pair(blocks, part, i, key);
+        Pair& pair = pairs_[at];
         if (pair.count++ == 0) {
             pair.first = total_;
-            met_.push_back(number);
+            met_.push_back(key);
         }
         if (part.first[i] != 0) restart_ = total_;
         if (part.entry[i] >= 0) enter(blocks.site[part.entry[i]]);
@@ -152,7 +153,14 @@ void EdgeCounter::count(const BlockTable& blocks, const EdgePart& part, size_t b
     }
 }
 
-void EdgeCounter::new_pair(const BlockTable& blocks, const EdgePart& part, size_t at, uint64_t key) {
+size_t EdgeCounter::free_place(uint64_t key) const {
+    size_t at = pair_place(key);
+    while (pairs_[at].used) at = (at + 1) & (pairs_.size() - 1);
+    return at;
+}
+
+// where it is
+size_t EdgeCounter::new_pair(const BlockTable& blocks, const EdgePart& part, size_t at, uint64_t key) {
     const uint32_t source = part.source[at], target = part.target[at];
     const uint32_t site = site_numbers_(blocks.site[source]);
     if (site == sites_.size()) sites_.push_back(blocks.site[source]);
@@ -162,7 +170,17 @@ void EdgeCounter::new_pair(const BlockTable& blocks, const EdgePart& part, size_
     if (edge == edges_.size()) {
         edges_.push_back({site, reached, part.position != nullptr ? part.position[at] : 0});
     }
-    pairs_.push_back({key, 0, 0, edge, blocks.kind[source]});
+    if ((used_ + 1) * 2 > pairs_.size()) {
+        std::vector<Pair> old(pairs_.size() * 2);
+        old.swap(pairs_);
+        for (const Pair& pair : old) {
+            if (pair.used) pairs_[free_place(pair.key)] = pair;
+        }
+    }
+    ++used_;
+    const size_t to = free_place(key);
+    pairs_[to] = {key, 0, 0, edge, blocks.kind[source], true};
+    return to;
 }
 
 void EdgeCounter::enter(uint64_t token) {
@@ -189,8 +207,10 @@ void EdgeCounter::take() {
     row_.resize(std::max(edges_.size(), ways_.size()), Numbers::NONE);
     stretch.edges.reserve(met_.size());
     std::vector<uint64_t> least;  // of the pairs that make up one edge, the least key: it decides the kind
-    for (const uint32_t number : met_) {
-        Pair& pair = pairs_[number];
+    for (const uint64_t key : met_) {
+        size_t place = pair_place(key);
+        while (pairs_[place].key != key || !pairs_[place].used) place = (place + 1) & (pairs_.size() - 1);
+        Pair& pair = pairs_[place];
         uint32_t& at = row_[pair.edge];
         if (at == Numbers::NONE) {
             at = static_cast<uint32_t>(stretch.edges.size());

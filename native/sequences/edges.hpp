@@ -129,7 +129,9 @@ private:
         int64_t count;  // in the stretch
         uint32_t edge;
         uint8_t kind;
+        bool used = false;
     };
+    static_assert(sizeof(Pair) == 32, "two of them lie in a line of the cache");
     struct Edge {
         uint32_t site;
         uint32_t target;
@@ -157,22 +159,26 @@ private:
     };
 
     void count(const BlockTable& blocks, const EdgePart& part, size_t begin, size_t end);
-    void new_pair(const BlockTable& blocks, const EdgePart& part, size_t at, uint64_t key);
+    size_t pair_place(uint64_t key) const { return secret_place(key, pairs_.size() - 1); }
+    size_t free_place(uint64_t key) const;
+    size_t new_pair(const BlockTable& blocks, const EdgePart& part, size_t at, uint64_t key);
     void enter(uint64_t token);
     void take();
     void halve();
     void sorted_edges(RunCounts& counts, const std::vector<uint32_t>& rank) const;
     void sorted_ways(RunCounts& counts, const std::vector<uint32_t>& rank) const;
 
-    Numbers pair_numbers_, site_numbers_, target_numbers_, edge_numbers_, way_numbers_;
-    std::vector<Pair> pairs_;
+    Numbers site_numbers_, target_numbers_, edge_numbers_, way_numbers_;
+    // open addressing, grows as it fills: what is counted lies where it is found
+    std::vector<Pair> pairs_{64};
+    size_t used_ = 0;
     std::vector<uint64_t> sites_;  // tokens
     std::vector<uint64_t> targets_;
     std::vector<Edge> edges_;
     std::vector<Way> ways_;
     std::vector<int64_t> entered_;  // the last transfer before which the kernel was entered at each site
     // of the stretch
-    std::vector<uint32_t> met_;  // pairs
+    std::vector<uint64_t> met_;  // keys of pairs
     std::vector<uint32_t> led_;  // ways
     std::vector<uint32_t> row_;  // of each edge, or of each way, while rows are added up
     std::vector<Stretch> stretches_;

@@ -20,11 +20,7 @@ void TransferFilter::add(const uint8_t* roles, size_t blocks, const Steps& steps
     const auto check = [&](uint32_t block) {
         if (block >= blocks) throw std::out_of_range("a step names a block that is not in the table");
     };
-    for (size_t k = 0; k < steps.turned; ++k) {
-        if (steps.turns[k] >= steps.size || (k != 0 && steps.turns[k] <= steps.turns[k - 1])) {
-            throw std::out_of_range("turns are no steps in their order");
-        }
-    }
+    if (!are_turns(steps.turns, steps.turned, steps.size)) throw std::out_of_range("turns are no steps in their order");
     if (steps.turns == nullptr) {
         uint32_t highest = 0;
         for (size_t i = 0; i < steps.size; ++i) highest = std::max(highest, steps.block[i]);
