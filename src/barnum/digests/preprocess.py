@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from barnum.digests.file import write_digest
 from barnum.digests.maker import DigestMaker
 from barnum.errors import SampleError, TraceError
 from barnum.files import output_error
-from barnum.paths import Chunk
+from barnum.paths import Blocks, Chunk
 from barnum.paths.outcome import WholePath
 from barnum.paths.preprocess import Ended, Followed, Request, Result, beside, deadline, preprocess
 from barnum.samples import Sample
@@ -30,21 +31,29 @@ class _Digesting:
 
     def follow(self, source: Followed, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         held: list[Chunk] = []
-        for chunk in chunks:
-            held.append(chunk)
-            # to look at a table that has grown takes a while
-            if sum(len(each.block) for each in held) >= _HELD:
-                self._take(source, held)
-                held = []
-            yield chunk
-        self._take(source, held)
+        # beside what comes next, on another core if there is one
+        with ThreadPoolExecutor(1) as worker:
+            taken: Future[None] | None = None
 
-    def _take(self, source: Followed, chunks: list[Chunk]) -> None:
-        blocks = source.blocks
+            def take() -> Future[None]:
+                if taken is not None:
+                    taken.result()
+                return worker.submit(self._take, source.blocks, source.spawn, held)
+
+            for chunk in chunks:
+                held.append(chunk)
+                # to look at a table that has grown takes a while
+                if sum(len(each.block) for each in held) >= _HELD:
+                    taken = take()
+                    held = []
+                yield chunk
+            take().result()
+
+    def _take(self, blocks: Blocks, spawn: int | None, chunks: list[Chunk]) -> None:
         if len(blocks) > self._maker.known:
             self._maker.extend(blocks)
         for chunk in chunks:
-            self._maker.add(chunk, source.spawn)
+            self._maker.add(chunk, spawn)
 
     def done(self, sample: Sample, path: WholePath) -> None:
         write_digest(self._file, self._maker.done(path))
