@@ -26,6 +26,7 @@ STRONG = Shown(
     "unknown", "step 600: returned to 0x4141414141 [strong]", 600, True, "[unmapped]", 0x4141414141
 )
 WEAK = Shown("entry", "step 30: went into the middle of a function", 30, False, "/bin/app", 16)
+DEATH = Shown("death", "step 30: died of signal 11", 30, False, "/bin/app", 16)
 EFFECTS = (
     Shown("open", "open /tmp/x for writing", 400),
     Shown("execve", "execve /bin/sh\x1b[31m </script>", 700),
@@ -56,8 +57,8 @@ def judged(folder, number=90, **options):
     return found.runs[at], found.verdicts[at]
 
 
-def signs(*evidence, effects=EFFECTS, runs=40, alarming=0):
-    return Signs(runs=runs, alarming=alarming, evidence=evidence, effects=effects)
+def signs(*evidence, effects=EFFECTS, runs=40, alarming=0, unusual=None):
+    return Signs(runs=runs, alarming=alarming, unusual=unusual, evidence=evidence, effects=effects)
 
 
 @pytest.mark.parametrize("method", ["conformal", "logistic", "svm"])
@@ -82,11 +83,20 @@ def test_strong_evidence_is_enough_whatever_judges(folder, tmp_path, method):
         # of 40 nominal runs that were left out, one would have shown such: more than 2 in 100, fewer than 3
         (signs(STRONG, alarming=1), "nominal"),
         (signs(STRONG, alarming=0), "anomalous"),
+        # weak evidence counts where it is known that nominal runs, left out, hardly show any: of 40, with one
+        # that does, 2 in 41 may
+        (signs(WEAK, unusual=0), "anomalous"),
+        (signs(WEAK, unusual=1), "nominal"),
+        (signs(WEAK, unusual=0, runs=3), "anomalous"),
+        (signs(WEAK, unusual=0, runs=2), "nominal"),
+        (signs(DEATH, unusual=0), "nominal"),
     ],
 )
-def test_weak_evidence_is_told_and_strong_one_counts_by_the_rate(folder, told, word):
+def test_evidence_counts_by_what_nominal_runs_show(folder, told, word):
     write(folder, signs=told)
     assert judged(folder, rate=0.0244)[1].word == word
+    if told is not None and told.unusual == 1:
+        assert judged(folder, rate=0.05)[1].because == "evidence"
     if told is not None and told.alarming:
         assert judged(folder, rate=0.03)[1].because == "evidence"
 

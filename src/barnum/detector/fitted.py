@@ -27,6 +27,7 @@ from barnum.digests.knowledge import Knowledge
 from barnum.digests.notes import Notes, added_notes, notes_of
 from barnum.errors import EvaluationError, ModelError
 from barnum.evaluations.header import Calibration
+from barnum.evaluations.signs import hints_count
 from barnum.evaluations.windows import WINDOW
 from barnum.files import read_bounded, write_whole
 from barnum.paths import KINDS, Learn
@@ -130,6 +131,12 @@ class Fitted:
         more nominal runs show such, left out, than may be called anomalous."""
         return self.about.notes.alarming <= alarm_rate(self.about.rate) * len(self.counts)
 
+    @property
+    def hints(self) -> bool:
+        """Whether weaker evidence does so, too."""
+        rate = alarm_rate(self.about.rate)
+        return self.alarms and hints_count(len(self.counts), self.about.notes.unusual, rate)
+
     def describe(self) -> str:
         """Two lines for a person: what is judged, by which rules, and what they promise."""
         classifier, alarming = self.classifier, self.about.notes.alarming
@@ -139,6 +146,9 @@ class Fitted:
             if classifier is None
             else classifier.describe()
         )
+        if self.hints:
+            shown = f"of {runs}, left out, {self.about.notes.unusual or 'none'} would show such"
+            return f"{novelty}\nevidence of a hijack that no nominal run shows is anomalous ({shown})"
         shown = f"of {runs}, left out, {alarming or 'none'} would show such"
         if self.alarms:
             return f"{novelty}\nstrong evidence of a hijack that no nominal run shows is anomalous ({shown})"

@@ -51,6 +51,7 @@ def signs_of(known: Known, runs: int, digest: Digest) -> Signs:
     return Signs(
         runs=runs,
         alarming=known.alarming,
+        unusual=known.unusual,
         evidence=tuple(_evidence(each) for each in findings),
         effects=effects,
     )

@@ -13,9 +13,24 @@ MOST_SHOWN = 20
 # characters
 LONGEST_TEXT, LONGEST_NAME = 1 << 15, 1 << 13
 
+# kinds of evidence that hint at a hijack where no nominal run shows them: programs also die of mistakes
+HINTS = ("unknown", "return", "entry", "address", "instruction", "code")
+# nominal runs without which only strong evidence counts
+FEWEST_RUNS = 3
+
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 _Text = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 _Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+
+
+def hints_count(runs: int, unusual: int, rate: float) -> bool:
+    """Whether evidence that is not strong, but that none of the nominal ``runs`` shows, makes a run
+    anomalous, where ``unusual`` of these, left out, show such.
+
+    A run that is like them shows some with a chance of (1 + unusual) / (1 + runs) at most, which is to keep
+    to the rate, or be the least that so many runs allow: that to which novelty is held, too.
+    """
+    return runs >= FEWEST_RUNS and (unusual == 0 or 1 + unusual <= rate * (1 + runs))
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -31,6 +46,11 @@ class Shown(msgspec.Struct, frozen=True):
     module: _Name | None = None
     offset: _Count | None = None
 
+    @property
+    def hints(self) -> bool:
+        """Whether it is evidence that counts where no nominal run shows any."""
+        return self.kind in HINTS
+
 
 class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run shows that none of the nominal ``runs`` does that were learnt.
@@ -38,11 +58,12 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``evidence`` of a hijack, strong one first and otherwise by step, and ``effects`` in their order, are the
     first MOST_SHOWN of each; ``effects`` is None where those of this run, or of nominal ones, were not noted.
     ``alarming`` is in how many of the nominal runs, had they been left out, strong evidence would have been
-    new.
+    new; ``unusual`` in how many evidence that hints at a hijack, strong or not (None: not known).
     """
 
     runs: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
     alarming: _Count = 0
+    unusual: _Count | None = None
     evidence: Annotated[tuple[Shown, ...], msgspec.Meta(max_length=MOST_SHOWN)] = ()
     effects: Annotated[tuple[Shown, ...], msgspec.Meta(max_length=MOST_SHOWN)] | None = None
 
@@ -55,11 +76,16 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, evidence=evidence)
 
     def alarm(self, rate: float) -> Shown | None:
-        """The first strong evidence, which makes a run anomalous; None where there is none, or where more
-        nominal runs than ``rate`` of them would have shown such."""
-        if self.alarming > rate * self.runs:
+        """The evidence that makes a run anomalous: the first strong one, else the first that hints at a
+        hijack. None where there is none, or where nominal runs show too many themselves for the rate that is
+        to be kept to."""
+        if self.alarming <= rate * self.runs:
+            strong = next((each for each in self.evidence if each.strong), None)
+            if strong is not None:
+                return strong
+        if self.unusual is None or not hints_count(self.runs, self.unusual, rate):
             return None
-        return next((each for each in self.evidence if each.strong), None)
+        return next((each for each in self.evidence if each.hints), None)
 
     @property
     def first_effect(self) -> int | None:

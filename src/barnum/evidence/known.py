@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 
 from barnum.errors import ModelError
+from barnum.evaluations.signs import HINTS
 from barnum.evidence.findings import LONGEST_KEY, Finding, Findings
 
 # keys of which count is kept; more are refused
@@ -62,6 +63,12 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     def alarming(self) -> int:
         """In how many runs, left out, strong evidence would be new."""
         return len({each.run for each in self.evidence if each.strong and each.run is not None})
+
+    @property
+    def unusual(self) -> int:
+        """In how many runs, left out, evidence that hints at a hijack would be new, strong or not."""
+        alone = (each for each in self.evidence if each.run is not None)
+        return len({each.run for each in alone if each.key.split(" ")[0] in HINTS})
 
 
 def known_of(

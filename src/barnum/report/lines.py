@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from barnum.evaluations.signs import HINTS
 from barnum.report.document import Place, Report, SampleReport, Transfer, Window
 
 NAME, NAME_OF_CALLS = "barnum_anomalous_control_flow", "barnum_anomalous_calls"
@@ -70,7 +71,8 @@ def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[s
 
 def _description(report: Report, sample: SampleReport, window: Window | None) -> str:
     kind, each = ("Calls", "calls") if report.calls else ("Control flow", "transfers")
-    alarm = next((sign for sign in sample.evidence or () if sign.strong), None)
+    # strong one comes first
+    alarm = next((sign for sign in sample.evidence or () if sign.kind in HINTS), None)
     if sample.because == "evidence" and alarm is not None:
         return f"Evidence of a hijack: {alarm.text}"
     if window is None:

@@ -20,8 +20,9 @@ def by_evidence(
 ) -> tuple[Verdict, Shown | None]:
     """The verdict on a run after a look at its evidence, and what made it anomalous (None: nothing did).
 
-    Strong evidence that no nominal run shows is enough, unless more of these would have shown such, left out,
-    than ``rate`` of them (None: RATE). Of a run that is refused because it is not whole only that counts
+    Evidence that no nominal run shows is enough, strong one always, other from a few nominal runs on (see
+    Signs.alarm()), unless more of these would have shown such, left out, than ``rate`` of them (None: RATE).
+    Of a run that is refused because it is not whole only that counts
     which lies before the first loss.
     """
     alarm = None if signs is None else signs.alarm(alarm_rate(rate))

@@ -32,7 +32,8 @@ export function signsOf({ evidence, effects }) {
 // the place of the evidence that made a run anomalous
 export function alarmOf({ because, evidence }) {
   if (because !== "evidence" || !evidence) return null;
-  const sign = evidence.find(({ strong }) => strong);
+  // programs also die of mistakes: that alone makes no run anomalous
+  const sign = evidence.find(({ strong }) => strong) ?? evidence.find(({ kind }) => kind !== "death");
   if (!sign) return null;
   const where = sign.module === null || sign.offset === null
     ? "" : `, ${lastPart(sign.module)} ${asOffset(sign.offset)}`;
