@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barnum.evidence.elf import read_elf
+from barnum.evidence.elf import linked_at, read_elf
 from barnum.evidence.frames import landing_pads
 from barnum.evidence.functions import Functions
 from barnum.evidence.images import Image
@@ -97,6 +97,26 @@ def test_landing_pads_are_those_that_the_assembler_lists(tmp_path):
     assert len(found) == len(names) > 3
 
 
+def test_landing_pads_of_a_program_are_found_where_it_is_linked(tmp_path, library):
+    program = tmp_path / "fixed"
+    words = ["-no-pie", "-fno-pie", "-nostartfiles", "-Wl,-e,0"]
+    subprocess.run(["g++", "-x", "c++", "-O2", *words, PROGRAMS / "exceptions.cpp", "-o", program], check=True)
+    pads = []
+    for file in (library, program):
+        image = laid_out(file)
+        functions = read_elf(image, BASE)
+        found = [
+            landing_pads(image, int(entry), int(begin), linked_at(image))
+            for entry, begin in zip(functions.entry, functions.begin, strict=True)
+            if entry >= 0
+        ]
+        assert None not in found
+        pads.append({pad for each in found for pad in each})
+        assert all(functions.find(np.array([pad], np.uint64))[0] >= 0 for pad in pads[-1])
+    assert linked_at(laid_out(program)) > linked_at(laid_out(library)) == 0
+    assert len(pads[0]) == len(pads[1]) > 3
+
+
 def test_an_image_from_memory_has_relocated_addresses(library):
     image = laid_out(library).copy()
     plain = read_elf(image, BASE)
@@ -145,7 +165,7 @@ def test_broken_images_are_no_trouble(library, data):
         assert (functions.end <= len(image)).all()
         assert (functions.begin[1:] >= functions.end[:-1]).all()
         for number in range(min(len(functions), 20)):
-            landing_pads(image, int(functions.entry[number]), int(functions.begin[number]))
+            landing_pads(image, int(functions.entry[number]), int(functions.begin[number]), linked_at(image))
     assert read_pe(image) is None
     assert time.process_time() - begin < 5
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from barnum.evidence.elf import linked_at
 from barnum.evidence.frames import landing_pads
 from barnum.evidence.functions import I64, U32, U64, Bool
 from barnum.evidence.images import Image, Images
@@ -38,12 +39,12 @@ class Code:
         found = int(image.functions.find(self._blocks.offset[block : block + 1])[0])
         return None if found < 0 else (self._path(block), found)
 
-    def lands(self, block: int, waiting: U32) -> bool | None:
-        """Whether exceptions go on at a block, in its function or in one of those ``waiting`` u32[f]; None
-        where that is not known."""
+    def lands(self, block: int, waiting: U32, *, own: bool = True) -> bool | None:
+        """Whether exceptions go on at a block, in its function (if its ``own`` counts) or in one of those
+        ``waiting`` u32[f]; None where that is not known."""
         path, offset = self._path(block), int(self._blocks.offset[block])
-        own = self.function(block)
-        functions = [] if own is None else [own]
+        function = self.function(block) if own else None
+        functions = [] if function is None else [function]
         functions += [(each.module, each.number) for each in map(self._places.function, waiting.tolist())]
         known = True
         for module, number in functions:
@@ -174,7 +175,8 @@ class Code:
             if image is not None and image.functions is not None:
                 entry = int(image.functions.entry[number])
                 if entry >= 0:
-                    pads = landing_pads(image.data, entry, int(image.functions.begin[number]))
+                    begin = int(image.functions.begin[number])
+                    pads = landing_pads(image.data, entry, begin, linked_at(image.data))
             self._pads[key] = pads
         return self._pads[key]
 

@@ -58,13 +58,28 @@ def read_elf(image: U8, base: int) -> Functions | None:
         return None
 
 
+def linked_at(image: U8) -> int:
+    """The address at which an ELF image was linked to begin; 0 where it is none."""
+    head = image[:64].tobytes()
+    if head[:4] != b"\x7fELF" or head[5:6] != b"\x01":
+        return 0
+    try:
+        return _lowest(_segments(image, head, head[4] == 2))
+    except struct.error:
+        return 0
+
+
+def _lowest(segments: list[_Segment]) -> int:
+    return min((each.address for each in segments if each.kind == _LOAD), default=0) & -4096
+
+
 def _read(image: U8, base: int) -> Functions | None:
     head = image[:64].tobytes()
     if head[:4] != b"\x7fELF" or head[5:6] != b"\x01":
         return None
     wide = head[4] == 2
     segments = _segments(image, head, wide)
-    lowest = min((each.address for each in segments if each.kind == _LOAD), default=0) & -4096
+    lowest = _lowest(segments)
 
     def place(address: int) -> int:
         """Offset in the image; -1 outside of it."""

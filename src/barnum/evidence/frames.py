@@ -133,13 +133,14 @@ def _kind(image: U8, at: int) -> _Kind | None:
     return _Kind(pointers, tables)
 
 
-def landing_pads(image: U8, entry: int, begin: int) -> frozenset[int] | None:
+def landing_pads(image: U8, entry: int, begin: int, linked: int = 0) -> frozenset[int] | None:
     """Offsets at which exceptions go on in the function that begins at offset ``begin``; None: not known.
 
     Args:
         image: u8[n].
         entry: offset of the function's FDE.
         begin: offset of the function.
+        linked: address that the image was linked to: programs that lie there alone name addresses.
     """
     try:
         kind = _kind(image, entry + 4 - int(_word(image, np.array([entry + 4]))[0]))
@@ -147,12 +148,12 @@ def landing_pads(image: U8, entry: int, begin: int) -> frozenset[int] | None:
             return None
         if kind.tables == _OMITTED:
             return frozenset()
-        reader = _Reader(image, entry + 16)
+        reader = _Reader(image, entry + 16, linked)
         reader.number()
         table = reader.pointer(kind.tables)
         if table is None:
             return frozenset()
-        return _pads(_Reader(image, table), begin)
+        return _pads(_Reader(image, table, linked), begin)
     except (IndexError, struct.error, ValueError):
         return None
 
@@ -187,10 +188,11 @@ class _Reader:
         ValueError: a number is too long, or in a form that is not used.
     """
 
-    def __init__(self, image: U8, at: int) -> None:
+    def __init__(self, image: U8, at: int, linked: int = 0) -> None:
         if at < 0:
             raise IndexError
         self._image = image
+        self._linked = linked
         self.at = at
 
     def byte(self) -> int:
@@ -231,7 +233,9 @@ class _Reader:
         """An address as an offset in the image; None: none."""
         at = self.at
         value = self.value(form)
-        if form & _INDIRECT or form & 0x70 != _RELATIVE:
+        if not value:
+            return None
+        if form & _INDIRECT or form & 0x70 not in (0, _RELATIVE):
             # known only when the program is loaded; it is read over
-            return None if not value else -1
-        return at + value if value else None
+            return -1
+        return value - self._linked if form & 0x70 == 0 else at + value

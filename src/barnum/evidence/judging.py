@@ -32,6 +32,7 @@ _WAYS_OUT = (
 # signals by which the kernel ends a program for what it did itself
 _FATAL = (4, 5, 6, 7, 8, 11, 31)
 _NOTICED_WITHIN = 4096  # steps
+_MOST_FUNCTIONS = 64  # that are noted; see native/evidence/watch.hpp
 _INCOMPLETE = "very deep stacks: some returns were not looked at"
 
 
@@ -196,9 +197,12 @@ class Judge:
             return None
         if note.kind == Note.JUMPED and image.behind_call(int(self._blocks.offset[target])):
             return None
-        if self._code.lands(target, note.functions):
-            return None
         jump = self._blocks.kind[note.source] == Kind.INDIRECT_JUMP
+        # an exception goes on in a function that waits, if it is known which do
+        if self._code.lands(target, note.functions):
+            told = jump and note.kind == Note.ENTRY and 0 < len(note.functions) < _MOST_FUNCTIONS
+            if not told or self._code.lands(target, note.functions, own=False) is not False:
+                return None
         if jump and self._code.related(note.source, target):
             return None
         return self._finding("entry", note, note.step)
