@@ -100,7 +100,8 @@ def test_landing_pads_are_those_that_the_assembler_lists(tmp_path):
 def test_landing_pads_of_a_program_are_found_where_it_is_linked(tmp_path, library):
     program = tmp_path / "fixed"
     words = ["-no-pie", "-fno-pie", "-nostartfiles", "-Wl,-e,0"]
-    subprocess.run(["g++", "-x", "c++", "-O2", *words, PROGRAMS / "exceptions.cpp", "-o", program], check=True)
+    source = PROGRAMS / "exceptions.cpp"
+    subprocess.run(["g++", "-x", "c++", "-O2", *words, source, "-o", program], check=True)
     pads = []
     for file in (library, program):
         image = laid_out(file)
