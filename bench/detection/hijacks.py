@@ -53,6 +53,12 @@ class Program:
         """Pointers."""
         return b"".join((value % (1 << self.bits)).to_bytes(self.word, "little") for value in values)
 
+    @property
+    def linked(self) -> int:
+        """The address that the file is linked to begin at."""
+        lines = (line.split() for line in output("readelf", "-lW", str(self.file)).splitlines())
+        return min(int(words[2], 16) for words in lines if words[:1] == ["LOAD"]) & -4096
+
     def at(self, name: str) -> int:
         """The address of a symbol."""
         return self.symbols[name]

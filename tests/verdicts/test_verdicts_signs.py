@@ -57,8 +57,10 @@ def judged(folder, number=90, **options):
     return found.runs[at], found.verdicts[at]
 
 
-def signs(*evidence, effects=EFFECTS, runs=40, alarming=0, unusual=None):
-    return Signs(runs=runs, alarming=alarming, unusual=unusual, evidence=evidence, effects=effects)
+def signs(*evidence, effects=EFFECTS, runs=40, alarming=0, unusual=None, acting=None):
+    return Signs(
+        runs=runs, alarming=alarming, unusual=unusual, acting=acting, evidence=evidence, effects=effects
+    )
 
 
 @pytest.mark.parametrize("method", ["conformal", "logistic", "svm"])
@@ -99,6 +101,35 @@ def test_evidence_counts_by_what_nominal_runs_show(folder, told, word):
         assert judged(folder, rate=0.05)[1].because == "evidence"
     if told is not None and told.alarming:
         assert judged(folder, rate=0.03)[1].because == "evidence"
+
+
+@pytest.mark.parametrize(
+    ("told", "word"),
+    [
+        (signs(acting=0), "anomalous"),
+        (signs(acting=0, effects=()), "nominal"),
+        (signs(acting=None), "nominal"),
+        (signs(acting=1), "nominal"),
+        (signs(acting=0, runs=2), "nominal"),
+    ],
+)
+def test_an_effect_counts_where_nominal_runs_have_no_such_of_their_own(folder, told, word):
+    write(folder, signs=told)
+    found, verdict = judged(folder, rate=0.0244)
+    assert (verdict.word, verdict.because) == (word, "effect" if word == "anomalous" else None)
+    assert found.signs.effects == told.effects
+    if told.acting == 1:
+        assert judged(folder, rate=0.05)[1].because == "effect"
+
+
+def test_what_is_anomalous_by_its_score_is_not_so_by_its_effects_nor_what_is_cut(folder):
+    write(folder, signs=signs(acting=0), novelty=90.0, cut=300)
+    assert judged(folder)[1].because is None
+    assert line_of(run(folder), "unknown-90.doc").endswith("anomalous")
+    write(folder, signs=signs(acting=0), cut=300)
+    assert line_of(run(folder), "unknown-90.doc").endswith("anomalous by an effect")
+    for cut in ("spawn", "effect"):
+        assert judged(folder, cut=cut)[1].word == "nominal"
 
 
 def test_a_forced_threshold_is_above_all_benign_runs_whatever_they_show(folder):

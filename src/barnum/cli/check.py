@@ -286,8 +286,8 @@ def _line(judged: JudgedRun) -> str:
             words.append(f"p = {judged.p_value:.3g}")
     if judged.incomplete:
         words.append(f"though incomplete: {judged.incomplete}")
-    if judged.because == "evidence":
-        words.insert(1, "by evidence")
+    if judged.because in ("evidence", "effect"):
+        words.insert(1, f"by {'an ' if judged.because == 'effect' else ''}{judged.because}")
     elif judged.where is not None and judged.verdict == "anomalous":
         words.append(f"at {judged.where.text()}")
     return printable(", ".join(words))

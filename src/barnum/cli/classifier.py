@@ -272,7 +272,7 @@ def _print(judgement: Judgement, cut: Cut | None) -> None:
         p = verdicts[i].p_value
         why = f": {verdicts[i].refused}" if verdicts[i].refused else ""
         if verdicts[i].because:
-            why = f" by {verdicts[i].because}"
+            why = " by an effect" if verdicts[i].because == "effect" else f" by {verdicts[i].because}"
         if verdicts[i].incomplete:
             why += f", though incomplete: {verdicts[i].incomplete}"
         click.echo(

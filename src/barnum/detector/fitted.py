@@ -137,8 +137,24 @@ class Fitted:
         rate = alarm_rate(self.about.rate)
         return self.alarms and hints_count(len(self.counts), self.about.notes.unusual, rate)
 
+    @property
+    def acts(self) -> bool:
+        """Whether an effect that no nominal run has makes a run anomalous by itself."""
+        notes, runs = self.about.notes, len(self.counts)
+        return notes.watched == runs and hints_count(runs, notes.acting, alarm_rate(self.about.rate))
+
     def describe(self) -> str:
-        """Two lines for a person: what is judged, by which rules, and what they promise."""
+        """A line each for a person: what is judged, by which rules, and what they promise."""
+        told = self._described()
+        if self.acts:
+            acting = self.about.notes.acting or "none"
+            told += (
+                "\nan effect on files, processes or the network that no nominal run has is anomalous "
+                f"(left out, {acting} would have such)"
+            )
+        return told
+
+    def _described(self) -> str:
         classifier, alarming = self.classifier, self.about.notes.alarming
         runs = f"{len(self.counts):,} nominal run{'s' if len(self.counts) != 1 else ''}"
         novelty = (

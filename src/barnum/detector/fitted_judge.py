@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.detector.fitted import Fitted
-from barnum.detector.judge import opened_trace
+from barnum.detector.judge import opened_trace, where_of
 from barnum.detector.judged import CodePlace, Cut, Judge, JudgedRun, Where
 from barnum.digests import Digest
 from barnum.digests.judged import JudgedDigest
@@ -93,9 +93,9 @@ class FittedJudge(Judge):
         signs = signs_of(self._detector.about.notes, len(self._detector.counts), digest).before(before)
         because = "novelty" if verdict.anomalous else None
         verdict, alarm = by_evidence(verdict, signs, about.source, self._detector.about.rate)
-        if alarm is not None and alarm.step is not None:
-            because = "evidence"
-            where = Where("evidence", alarm.step, CodePlace(alarm.module, alarm.offset))
+        if alarm is not None:
+            because = verdict.because
+            where = where_of(alarm, verdict) or where
         judged = JudgedRun(
             name=name,
             verdict=verdict.word,

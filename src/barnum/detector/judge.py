@@ -17,7 +17,7 @@ from barnum.digests.preprocess import with_digest
 from barnum.digests.signs import signs_beside
 from barnum.errors import EvaluationError, ImageError, OptionsError, SampleError
 from barnum.evaluations import EvaluationWriter, file_name
-from barnum.evaluations.signs import Signs
+from barnum.evaluations.signs import Shown, Signs
 from barnum.evaluations.windows import Surprise, surprisal_window, window_of
 from barnum.models.evaluate import Evaluator
 from barnum.models.source import header_of
@@ -76,10 +76,8 @@ class _Evaluating(Judge):
         step = run.novelty_position if run.novelty else None
         if surprise is not None:
             step = surprise.step
-        where = None
-        if alarm is not None and alarm.step is not None:
-            where = Where("evidence", alarm.step, CodePlace(alarm.module, alarm.offset))
-        elif step is not None:
+        where = None if alarm is None else where_of(alarm, verdict)
+        if where is None and step is not None:
             where = Where("novelty" if surprise is None else "surprisal", step, self._at(path, step))
         return JudgedRun(
             name=sample.name[:LONGEST_NAME],
@@ -124,6 +122,15 @@ class _Evaluating(Judge):
                 return self._place(path, int(chunk.block[step - passed]))
             passed += len(chunk.block)
         return None
+
+
+def where_of(alarm: Shown, verdict: Verdict) -> Where | None:
+    """Where what made a run anomalous beside its score is; None where that is not known. Of an effect the
+    step alone is."""
+    if alarm.step is None or verdict.because is None:
+        return None
+    place = CodePlace(alarm.module, alarm.offset) if verdict.because == "evidence" else None
+    return Where(verdict.because, alarm.step, place)
 
 
 def _because(verdict: Verdict, run: Run, score: str | None) -> str | None:

@@ -67,7 +67,8 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     judged; ``transfers`` were looked at; ``cut`` says that only those count before another process was
     started; ``lost`` is the share that recording or decoding lost. Of a report of calls also the
     ``processes`` whose calls they are, and why these were chosen. Where evidence and effects are known:
-    ``because`` says whether it was ``evidence`` or the score (its name) that made the run anomalous;
+    ``because`` says whether it was ``evidence``, an ``effect`` or the score (its name) that made the run
+    anomalous;
     ``evidence`` and ``effects`` are those that no nominal run shows.
     """
 

@@ -52,6 +52,7 @@ def signs_of(known: Known, runs: int, digest: Digest) -> Signs:
         runs=runs,
         alarming=known.alarming,
         unusual=known.unusual,
+        acting=known.acting if known.watched == runs else None,
         evidence=tuple(_evidence(each) for each in findings),
         effects=effects,
     )

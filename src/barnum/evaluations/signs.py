@@ -24,7 +24,7 @@ _Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 
 
 def hints_count(runs: int, unusual: int, rate: float) -> bool:
-    """Whether evidence that is not strong, but that none of the nominal ``runs`` shows, makes a run
+    """Whether evidence that is not strong, or an effect, that none of the nominal ``runs`` shows makes a run
     anomalous, where ``unusual`` of these, left out, show such.
 
     A run that is like them shows some with a chance of (1 + unusual) / (1 + runs) at most, which is to keep
@@ -58,12 +58,14 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``evidence`` of a hijack, strong one first and otherwise by step, and ``effects`` in their order, are the
     first MOST_SHOWN of each; ``effects`` is None where those of this run, or of nominal ones, were not noted.
     ``alarming`` is in how many of the nominal runs, had they been left out, strong evidence would have been
-    new; ``unusual`` in how many evidence that hints at a hijack, strong or not (None: not known).
+    new; ``unusual`` in how many evidence that hints at a hijack, strong or not, and ``acting`` in how many an
+    effect (None: not known).
     """
 
     runs: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
     alarming: _Count = 0
     unusual: _Count | None = None
+    acting: _Count | None = None
     evidence: Annotated[tuple[Shown, ...], msgspec.Meta(max_length=MOST_SHOWN)] = ()
     effects: Annotated[tuple[Shown, ...], msgspec.Meta(max_length=MOST_SHOWN)] | None = None
 
@@ -73,7 +75,7 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if end is None:
             return self
         evidence = tuple(each for each in self.evidence if each.step is not None and each.step < end)
-        return msgspec.structs.replace(self, evidence=evidence)
+        return msgspec.structs.replace(self, evidence=evidence, acting=None)
 
     def alarm(self, rate: float) -> Shown | None:
         """The evidence that makes a run anomalous: the first strong one, else the first that hints at a
@@ -86,6 +88,13 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.unusual is None or not hints_count(self.runs, self.unusual, rate):
             return None
         return next((each for each in self.evidence if each.hints), None)
+
+    def alarming_effect(self, rate: float) -> Shown | None:
+        """The first effect, where effects make a run anomalous: where hardly any nominal run, left out, has
+        one that no other has; see hints_count()."""
+        if self.acting is None or not hints_count(self.runs, self.acting, rate):
+            return None
+        return next(iter(self.effects or ()), None)
 
     @property
     def first_effect(self) -> int | None:

@@ -70,6 +70,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
         alone = (each for each in self.evidence if each.run is not None)
         return len({each.run for each in alone if each.key.split(" ")[0] in HINTS})
 
+    @property
+    def acting(self) -> int:
+        """In how many runs, left out, an effect would be new."""
+        return len({each.run for each in self.effects if each.run is not None})
+
 
 def known_of(
     findings: Findings | None, effects: Sequence[Keyed] | None, identity: int

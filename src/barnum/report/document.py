@@ -143,7 +143,7 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     is: its score is at least ``score``, its p-value at most ``p_value``. Features as in ``classifier
     --json``; what the evaluation does not hold is None. ``judged`` of the ``transfers`` made the verdict and
     the features: fewer where those after the start of another process, or after the first loss, were left
-    out. ``because`` says whether ``evidence`` or the ``score`` made the run anomalous; ``evidence`` of a
+    out. ``because`` says whether ``evidence``, an ``effect`` or the ``score`` made the run anomalous; ``evidence`` of a
     hijack and ``effects`` are those that no nominal run shows (None: not known). ``distinct_new`` is how many
     distinct transfers of the whole run no nominal run shows, where a digest tells them apart. ``learnt``:
     the detector has learnt this very run, so that nothing in it is new. ``notes`` say what is missing and
@@ -157,7 +157,7 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: str | None = None
     score: float | None
     p_value: float | None
-    because: Literal["evidence", "score"] | None = None
+    because: Literal["evidence", "effect", "score"] | None = None
     evidence: list[Sign] | None = None
     effects: list[Sign] | None = None
     transfers: int

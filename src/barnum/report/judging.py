@@ -134,7 +134,7 @@ def alarm_threshold(judged: Judged, index: int) -> float | None:
         return None
     if abs(verdict.score - run.novelty_window) > _ROUNDING:
         return None
-    if verdict.because == "evidence" and verdict.score <= judged.classifier.threshold:
+    if verdict.because is not None and verdict.score <= judged.classifier.threshold:
         return None
     # a run that was left out was judged by a threshold of its own, which may be lower than that of all
     return min(judged.classifier.threshold, run.novelty_window - _ROUNDING)

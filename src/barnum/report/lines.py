@@ -36,7 +36,7 @@ def _line(report: Report, sample: SampleReport, window: Window | None) -> dict[s
     found: dict[str, Any] = {
         "name": NAME_OF_CALLS if report.calls else NAME,
         "description": _description(report, sample, window),
-        "severity": 3 if sample.because == "evidence" else _severity(report, window),
+        "severity": 3 if sample.because in ("evidence", "effect") else _severity(report, window),
         "weight": 1,
         "confidence": _confidence(sample),
         "categories": ["anomaly"],
@@ -75,6 +75,8 @@ def _description(report: Report, sample: SampleReport, window: Window | None) ->
     alarm = next((sign for sign in sample.evidence or () if sign.kind in HINTS), None)
     if sample.because == "evidence" and alarm is not None:
         return f"Evidence of a hijack: {alarm.text}"
+    if sample.because == "effect" and sample.effects:
+        return f"An effect that no nominal run has: {sample.effects[0].text}"
     if window is None:
         return f"{kind} that nominal runs do not show"
     where = f"{each} {window.begin:,} to {window.end - 1:,}"

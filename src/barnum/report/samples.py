@@ -166,7 +166,7 @@ def sample_of(
     )
 
 
-def because_of(verdict: Verdict | None) -> Literal["evidence", "score"] | None:
+def because_of(verdict: Verdict | None) -> Literal["evidence", "effect", "score"] | None:
     """What made a run anomalous; None where it is not."""
     if verdict is None or not verdict.anomalous:
         return None

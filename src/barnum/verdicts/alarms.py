@@ -1,4 +1,4 @@
-"""Where evidence of a hijack becomes a verdict, whatever the score of the run is."""
+"""Where evidence of a hijack, or an effect, becomes a verdict, whatever the score of the run is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import msgspec
 from barnum.evaluations.header import Source
 from barnum.evaluations.signs import Shown, Signs
 from barnum.verdicts.conformal import RATE
-from barnum.verdicts.method import Verdict
+from barnum.verdicts.method import Because, Verdict
+
+
+_EVIDENCE: Because = "evidence"
+_EFFECT: Because = "effect"
 
 
 def alarm_rate(rate: float | None) -> float:
@@ -22,10 +26,15 @@ def by_evidence(
 
     Evidence that no nominal run shows is enough, strong one always, other from a few nominal runs on (see
     Signs.alarm()), unless more of these would have shown such, left out, than ``rate`` of them (None: RATE).
-    Of a run that is refused because it is not whole only that counts
+    So is an effect that no nominal run has, of a run that its score does not call anomalous. Of a run that is refused because it is not whole only that counts
     which lies before the first loss.
     """
-    alarm = None if signs is None else signs.alarm(alarm_rate(rate))
+    if signs is None:
+        return verdict, None
+    rate = alarm_rate(rate)
+    alarm, because = signs.alarm(rate), _EVIDENCE
+    if alarm is None and not verdict.anomalous:
+        alarm, because = signs.alarming_effect(rate), _EFFECT
     if alarm is None:
         return verdict, None
     if verdict.refused is not None:
@@ -37,5 +46,5 @@ def by_evidence(
         anomalous=True,
         refused=None,
         incomplete=verdict.refused or verdict.incomplete,
-        because="evidence",
+        because=because,
     ), alarm

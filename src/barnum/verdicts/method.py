@@ -14,6 +14,8 @@ from barnum.verdicts.features import Run
 
 # columns of an evaluation, in nats, that show where a run is strange
 Measure = Literal["novelty", "surprisal"]
+# what makes a run anomalous beside its score
+Because = Literal["evidence", "effect"]
 # with more runs than this several are held out together
 _MAX_FOLDS = 50
 
@@ -23,14 +25,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     ``refused`` says why, the run was not judged: it is neither nominal nor anomalous, and the score says
     little. Where ``incomplete`` says why, only the beginning of the run was judged: as it is anomalous, the
     whole is, whose score is at least this one and whose p-value at most this one (see Classifier.grows).
-    ``because`` is ``evidence`` where that made the run anomalous, whatever its score is; else None."""
+    ``because`` is ``evidence``, or an ``effect``, where that made the run anomalous, whatever its score is;
+    else None."""
 
     anomalous: bool
     score: float
     p_value: float | None = None
     refused: str | None = None
     incomplete: str | None = None
-    because: Literal["evidence"] | None = None
+    because: Because | None = None
 
     @property
     def word(self) -> str:

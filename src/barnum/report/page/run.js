@@ -32,7 +32,8 @@ export function verdictTag(sample) {
   if (wrongVerdict(sample)) {
     node.append(" ", el("span", { class: "mark", title: "not what the label says" }, "≠ label"));
   }
-  if (sample.because === "evidence") node.append(" ", el("span", { class: "muted" }, "by evidence"));
+  const by = { evidence: "by evidence", effect: "by an effect" }[sample.because];
+  if (by) node.append(" ", el("span", { class: "muted" }, by));
   if (sample.refused) node.title = sample.refused;
   if (sample.incomplete) node.title = `incomplete: ${sample.incomplete}`;
   return node;

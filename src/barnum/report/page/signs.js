@@ -29,8 +29,9 @@ export function signsOf({ evidence, effects }) {
   ].filter((node) => node !== null);
 }
 
-// the place of the evidence that made a run anomalous
-export function alarmOf({ because, evidence }) {
+// the place of the evidence, or effect, that made a run anomalous
+export function alarmOf({ because, evidence, effects }) {
+  if (because === "effect" && effects && effects.length) return `effect at ${stepOf(effects[0])}`;
   if (because !== "evidence" || !evidence) return null;
   // programs also die of mistakes: that alone makes no run anomalous
   const sign = evidence.find(({ strong }) => strong) ?? evidence.find(({ kind }) => kind !== "death");

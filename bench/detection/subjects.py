@@ -1,0 +1,100 @@
+"""The programs of the benchmark: what each is run on, and which of them may be used to choose scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import hijacks
+from documents import Document
+from hijack_forms import FORMS
+
+# documents of each small program: enough to learn five and to hold as many out as bound a false alarm
+HARMLESS_OF_HIJACKS = 30
+# every other form of attack, so that both halves have all manners
+_CHOOSING_FORMS = {form.name for form in FORMS[::2]}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A program.
+
+    Attributes:
+        name: of its folder and in tables.
+        family: what it is told together with.
+        chooses: whether scores may be chosen by it; others confirm.
+        command: the program and its arguments; ``{}`` is the document.
+        documents: what it opens; made when it is recorded.
+        hijack: of a harmful document by name, where in the program's file its hijack leads to (an offset from
+            the address that the program is linked to); None: to code of the document.
+        timeout: seconds for a recording.
+    """
+
+    name: str
+    family: str
+    chooses: bool
+    command: tuple[str, ...]
+    documents: Callable[[], list[Document]]
+    hijack: int | None = None
+    timeout: int = 300
+
+
+def subjects(folder: Path, families: tuple[str, ...] | None = None) -> Iterator[Subject]:
+    """All programs, or those of some families; what is compiled is put into a folder."""
+    if families is None or "hijacks" in families:
+        yield from _hijacks(folder)
+    if families is None or "ghostscript" in families:
+        yield _ghostscript()
+    if families is None or "pickles" in families:
+        yield _pickles()
+
+
+FAMILIES = ("hijacks", "ghostscript", "pickles")
+
+
+def _hijacks(folder: Path) -> Iterator[Subject]:
+    programs = folder / "programs"
+    programs.mkdir(parents=True, exist_ok=True)
+    for form in FORMS:
+        for bits in form.bits:
+            program = hijacks.compiled(form, bits, programs)
+            made, target = hijacks.hijacking(form, program)
+
+            def documents(
+                form: hijacks.Form = form, program: hijacks.Program = program, made: bytes = made
+            ) -> list[Document]:
+                seeds = range(HARMLESS_OF_HIJACKS)
+                harmless = {hijacks.harmless(form, program, seed): f"harmless-{seed}" for seed in seeds}
+                return [
+                    *(Document(name, form.name, content) for content, name in harmless.items()),
+                    Document("hijack", form.name, made, harmful=True),
+                ]
+
+            yield Subject(
+                name=program.file.name,
+                family="hijacks",
+                chooses=form.name in _CHOOSING_FORMS,
+                command=(str(program.file), "{}"),
+                documents=documents,
+                hijack=None if target is None else program.at(target) - program.linked,
+                timeout=60,
+            )
+
+
+def _ghostscript() -> Subject:
+    import ghostscript
+
+    def documents() -> list[Document]:
+        return [*ghostscript.harmless(), *ghostscript.harmful()]
+
+    return Subject("ghostscript", "ghostscript", True, tuple(ghostscript.command()), documents)
+
+
+def _pickles() -> Subject:
+    import pickles
+
+    def documents() -> list[Document]:
+        return [*pickles.harmless(), *pickles.harmful()]
+
+    return Subject("pickles", "pickles", False, tuple(pickles.command()), documents)
