@@ -26,7 +26,7 @@ _OWN = re.compile(
     r"|/usr/(local/)?lib/"
 )
 _WARNED = re.compile(rb"\*\*\*\*|%%\[ ?\w+:|\b(Warning|Error)\b|Substituting|Can't find|Unrecoverable")
-_CALL = re.compile(r'^(?:\d+ +)?(\w+)\((.*?)(?:\) += (-?\d+)| <unfinished)')
+_CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*?)(?:\) += (-?\d+)| <unfinished)")
 
 
 class GhostscriptError(Exception):
@@ -85,9 +85,10 @@ def checked(document: Document, folder: Path) -> bool:
 
 
 def effects(document: Document, folder: Path, *, safer: bool = False) -> set[str]:
-    """What a document makes Ghostscript do to the rest of the system: ``runs /bin/sh``, ``reads /etc/passwd``,
-    ``writes``, ``lists``, ``removes`` or ``renames`` and a path, ``connects``. Whatever Ghostscript needs
-    itself is left out.
+    """What a document makes Ghostscript do to the rest of the system.
+
+    Such are ``runs /bin/sh``, ``reads /etc/passwd``, ``writes``, ``lists``, ``removes`` or ``renames`` and a
+    path (of the folder, or absolute), ``connects``. Whatever Ghostscript needs itself is left out.
 
     Args:
         folder: an empty one, where Ghostscript runs.
@@ -96,17 +97,18 @@ def effects(document: Document, folder: Path, *, safer: bool = False) -> set[str
     Raises:
         GhostscriptError: Ghostscript or strace cannot be run, or does not end.
     """
+    folder = folder.resolve()
     seen = folder / "calls.strace"
     wanted = "trace=execve,execveat,open,openat,creat,unlink,unlinkat,rename,renameat,renameat2,connect"
     watch = ["strace", "-f", "-qq", "-s", "200", "-e", wanted, "-e", "signal=none", "-o", str(seen)]
     words = ["-dSAFER" if safer and word == "-dNOSAFER" else word for word in command()]
     file = _run([*watch, *words], document, folder)[0]
-    own = {str(file), str(ghostscript_demo.WARM_UP)}
+    own = {f"reads {file.name}", f"reads {ghostscript_demo.WARM_UP}"}
     found: set[str] = set()
     started = False
     for line in seen.read_text(errors="replace").splitlines():
-        effect = _effect(line, str(folder / "tmp"))
-        if effect is None or effect.split(" ", 1)[1] in own:
+        effect = _effect(line, folder)
+        if effect is None or effect in own:
             continue
         if effect.startswith("runs ") and not started:
             started = True
@@ -135,6 +137,7 @@ def warned(document: Document, folder: Path) -> bool:
 
 def _run(words: list[str], document: Document, folder: Path) -> tuple[Path, bytes]:
     """Open a document in a folder; gives its file and what was printed."""
+    folder = folder.resolve()
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     file = folder / document.name
     file.write_bytes(document.content)
@@ -162,10 +165,16 @@ def _run(words: list[str], document: Document, folder: Path) -> tuple[Path, byte
     return file, done.stdout
 
 
-_VERBS = {"unlink": "removes", "unlinkat": "removes", "connect": "connects", "execve": "runs", "execveat": "runs"}
+_VERBS = {
+    "unlink": "removes",
+    "unlinkat": "removes",
+    "connect": "connects",
+    "execve": "runs",
+    "execveat": "runs",
+}
 
 
-def _effect(line: str, temporary: str) -> str | None:
+def _effect(line: str, folder: Path) -> str | None:
     """The effect of a call that strace tells, None: it failed, or any run has it."""
     call = _CALL.match(line)
     if not call or (call[3] or "0").startswith("-"):
@@ -173,8 +182,8 @@ def _effect(line: str, temporary: str) -> str | None:
     paths = re.findall(r'"((?:[^"\\]|\\.)*)"', call[2])
     if call[1] == "connect" or not paths:
         return f"connects {call[2]}" if call[1] == "connect" else None
-    path = os.path.normpath(paths[0])
-    if path.startswith(f"{temporary}/gs_"):
+    path = os.path.normpath(paths[0]).removeprefix(f"{folder}/")
+    if path.startswith("tmp/gs_"):
         return None
     if call[1] in _VERBS:
         return f"{_VERBS[call[1]]} {path}"

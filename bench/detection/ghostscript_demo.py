@@ -32,11 +32,10 @@ def part(name: str) -> ModuleType:
 
 
 def ghostscript() -> list[str]:
-    """The words of the demo's command, without any file. They are read, as importing them imports the rest."""
+    """The words of the demo's command, without any file; read, as importing them imports the rest."""
     for line in ast.parse((DEMO / "run.py").read_text()).body:
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-            if line.targets[0].id == "GHOSTSCRIPT":
-                return list(ast.literal_eval(line.value))
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "GHOSTSCRIPT":
+            return list(ast.literal_eval(line.value))
     raise LookupError(f"{DEMO / 'run.py'} has no GHOSTSCRIPT")
 
 

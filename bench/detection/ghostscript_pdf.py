@@ -18,7 +18,8 @@ class Pdf:
 
     Attributes:
         kids: references to the pages.
-        objects: what stands between ``obj`` and ``endobj``; the first two are the catalogue and the page tree.
+        objects: what stands between ``obj`` and ``endobj``; the first two are the catalogue and the tree
+            of pages.
     """
 
     def __init__(self, chance: random.Random) -> None:
@@ -104,7 +105,7 @@ class Pdf:
 
 
 def encrypted(document: Pdf, identity: bytes) -> bytes:
-    """A document encrypted for the empty password, by RC4 with 40 bits (PDF 1.1, security handler revision 2).
+    """A document encrypted for the empty password, by RC4 with 40 bits (security handler, revision 2).
 
     Only streams are: the document must hold no strings outside of them.
     """
@@ -119,9 +120,7 @@ def encrypted(document: Pdf, identity: bytes) -> bytes:
             secret = _rc4(hashlib.md5(mixed).digest()[:10], found[1])
             document.objects[number - 1] = body[: found.start(1)] + secret + b"\nendstream"
     user = _rc4(key, _PADDING)
-    how = document.add(
-        f"<< /Filter /Standard /V 1 /R 2 /O <{owner.hex()}> /U <{user.hex()}> /P {rights} >>"
-    )
+    how = document.add(f"<< /Filter /Standard /V 1 /R 2 /O <{owner.hex()}> /U <{user.hex()}> /P {rights} >>")
     return document.write(trailer=f"/Encrypt {how} /ID [<{identity.hex()}> <{identity.hex()}>]")
 
 

@@ -1,4 +1,4 @@
-"""PostScript documents with errors, careless or old ones, as many are in ordinary life, and harmless all the same."""
+"""PostScript documents with errors, careless or old ones, as many are in life, and harmless all the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def _whole(chance: random.Random, *parts: str, end: str = "%%EOF\n") -> bytes:
 
 
 def _undefined(chance: random.Random) -> bytes:
-    name = chance.choice(("PageSetup", "bdef", "@beginspecial", "Adobe_Illustrator_AI5", "pr_SetupPage", "LH", "FMBEGIN"))
+    name = chance.choice(
+        ("PageSetup", "bdef", "@beginspecial", "Adobe_Illustrator_AI5", "pr_SetupPage", "LH", "FMBEGIN")
+    )
     return _whole(chance, f"{name}\n", page_of_postscript(chance))
 
 
@@ -36,7 +38,14 @@ def _wrong_operands(chance: random.Random) -> bytes:
 
 
 def _caught(chance: random.Random) -> bytes:
-    lines = ["1 0 div", "[1] 4 get", "no-such-name", "(x) 1 add", "-2 string", "/Nothing /NoCategory findresource"]
+    lines = [
+        "1 0 div",
+        "[1] 4 get",
+        "no-such-name",
+        "(x) 1 add",
+        "-2 string",
+        "/Nothing /NoCategory findresource",
+    ]
     tries = "".join(
         f"{{ {line} }} stopped {{ (Warning: {title(chance)}: ) print $error /errorname get = flush "
         "$error /newerror false put clear } if\n" for line in chance.sample(lines, 3)
@@ -67,7 +76,9 @@ def _comments_wrong(chance: random.Random) -> bytes:
 
 def _preview(chance: random.Random) -> bytes:
     """EPS with a binary heading and a picture for those who cannot draw it; with a font that nobody has."""
-    drawn = _whole(chance, f"/{chance.choice(_MISSING)} 14 selectfont 72 72 moveto ({title(chance)}) show showpage\n")
+    drawn = _whole(
+        chance, f"/{chance.choice(_MISSING)} 14 selectfont 72 72 moveto ({title(chance)}) show showpage\n"
+    )
     drawn = drawn.replace(b"%!PS-Adobe-3.0", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 612 792", 1)
     picture = b"II*\0\x08\0\0\0" + chance.randbytes(chance.randrange(100, 900))
     places = struct.pack("<6IH", 30, len(drawn), 0, 0, 30 + len(drawn), len(picture), 0xFFFF)
@@ -85,39 +96,50 @@ def _font_missing(chance: random.Random) -> bytes:
 def _old_operators(chance: random.Random) -> bytes:
     lines = ["statusdict begin a4 end", "initmatrix initclip", "statusdict begin 1 setjobtimeout end",
              "userdict /note known { note } if", "statusdict /setduplexmode known not { stop } if"]  # fmt: skip
-    gone = chance.choice(("letterR", "statusdict begin 0 setpapertray end", "statusdict begin lettertray end", "setsccbatch",
-                          "statusdict begin true setdefaulttimeouts end", "11x17tray"))  # fmt: skip
+    gone = chance.choice(("letterR", "setsccbatch", "11x17tray", "statusdict begin true setdefaulttimeouts end", "a4tray",
+                          "legal-R", "setscbatch"))  # fmt: skip
     taken = chance.sample(lines, 2)
-    return _whole(chance, "\n".join(taken) + "\n", page_of_postscript(chance), f"{gone}\n", page_of_postscript(chance))
+    return _whole(
+        chance, "\n".join(taken) + "\n", page_of_postscript(chance), f"{gone}\n", page_of_postscript(chance)
+    )
 
 
 def _device_unsuited(chance: random.Random) -> bytes:
-    size = chance.choice(("[-5 10]", "(A4)", "[612]", "[0 0]"))
-    want = chance.choice((f"/PageSize {size}", "/HWResolution 300", "/NumCopies (two)", "/Install 7 /PageSize 9"))
-    return _whole(chance, f"<< {want} /Duplex true /MediaType (Thick) >> setpagedevice\n", page_of_postscript(chance))
+    want = chance.choice(
+        ("/PageSize [-5 10]", "/PageSize (A4)", "/PageSize [0 0]", "/Install 7", "/PageSize 9")
+    )
+    return _whole(
+        chance, f"<< {want} /Duplex true /MediaType (Thick) >> setpagedevice\n", page_of_postscript(chance)
+    )
 
 
-def _image(chance: random.Random, share: float) -> bytes:
+def _image_short(chance: random.Random) -> bytes:
     wide = chance.randrange(8, 40)
-    data = bytes((i * 5 + i // wide) % 256 for i in range(int(wide * wide * share))).hex()
+    data = bytes((i * 5 + i // wide) % 256 for i in range(int(wide * wide * chance.uniform(0.1, 0.9)))).hex()
+    lines = "\n".join(data[i : i + 70] for i in range(0, len(data), 70))
+    code = f"gsave 90 90 translate 200 200 scale /line {wide} string def\n"
+    code += "/data currentfile 0 (%%EndData) /SubFileDecode filter def\n"
+    code += f"{wide} {wide} 8 [{wide} 0 0 {wide} 0 0]\n{{ data line readhexstring not\n"
+    code += "{ (%%[ Warning: image data end early ]%%) = flush } if } image\n"
+    code += f"{lines}\n%%EndData\ngrestore showpage\n"
+    return _whole(chance, code, page_of_postscript(chance))
+
+
+def _image_long(chance: random.Random) -> bytes:
+    wide = chance.randrange(8, 40)
+    data = bytes((i * 5 + i // wide) % 256 for i in range(int(wide * wide * chance.uniform(1.2, 3)))).hex()
     lines = "\n".join(data[i : i + 70] for i in range(0, len(data), 70))
     code = f"gsave 90 90 translate 200 200 scale /line {wide} string def\n{wide} {wide} 8 [{wide} 0 0 {wide} 0 0]\n"
     code += f"{{ currentfile line readhexstring pop }} image\n{lines}\ngrestore showpage\n"
     return _whole(chance, code, page_of_postscript(chance))
 
 
-def _image_short(chance: random.Random) -> bytes:
-    return _image(chance, chance.uniform(0.1, 0.9))
-
-
-def _image_long(chance: random.Random) -> bytes:
-    return _image(chance, chance.uniform(1.2, 3))
-
-
 def _restored_wrongly(chance: random.Random) -> bytes:
     line = chance.choice(("/s save def /t save def s restore t restore", "save /kept 9 string def kept exch restore",
                           "grestoreall restore", "save [1 2 3] exch restore"))  # fmt: skip
-    return _whole(chance, page_of_postscript(chance, shown=False), f"{line}\nshowpage\n", page_of_postscript(chance))
+    return _whole(
+        chance, page_of_postscript(chance, shown=False), f"{line}\nshowpage\n", page_of_postscript(chance)
+    )
 
 
 def _asking(chance: random.Random) -> bytes:
@@ -133,8 +155,8 @@ def _file_missing(chance: random.Random) -> bytes:
 
 def _printer_commands(chance: random.Random) -> bytes:
     before = b"\x1b%-12345X@PJL SET RESOLUTION=600\r\n@PJL ENTER LANGUAGE=POSTSCRIPT\r\n"
-    junk = chance.choice((b"@PJL EOJ\r\n", b"[K]\n", b"\x04\x04PCL\n"))
-    return before + _whole(chance, page_of_postscript(chance)) + b"\x1b%-12345X" + junk
+    junk = chance.choice((b"\x1b&l0O\n", b"\x04\x04PCL\n"))
+    return before + _whole(chance, page_of_postscript(chance)) + b"\x1b%-12345X\n" + junk
 
 
 def _cut_short(chance: random.Random) -> bytes:
@@ -144,7 +166,18 @@ def _cut_short(chance: random.Random) -> bytes:
 
 
 def _brackets_wrong(chance: random.Random) -> bytes:
-    line = chance.choice(("}", "/p { 1 2 add def", ">>", "<< /a 1 /b >> pop", "<4x> pop", "[ 1 2 > pop", "1 2 ]", "/p { ( } def"))
+    line = chance.choice(
+        (
+            "}",
+            "/p { 1 2 add def",
+            ">>",
+            "<< /a 1 /b >> pop",
+            "<4x> pop",
+            "[ 1 2 > pop",
+            "1 2 ]",
+            "/p { ( } def",
+        )
+    )
     return _whole(chance, page_of_postscript(chance, shown=False), f"{line}\nshowpage\n")
 
 
@@ -164,11 +197,10 @@ def _driver_talk(chance: random.Random) -> bytes:
     return _whole(chance, "\n".join(chance.sample(lines, 3)) + "\n", page_of_postscript(chance))
 
 
-_HELPERS = ("_whole", "_image")
 MAKERS: dict[str, Callable[[random.Random], bytes]] = {
     name.removeprefix("_").replace("_", "-"): make
     for name, make in list(globals().items())
-    if callable(make) and getattr(make, "__module__", "") == __name__ and name not in _HELPERS
+    if callable(make) and getattr(make, "__module__", "") == __name__ and name != "_whole"
 }
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 
-_WORDS = (
-    "account address amount annual answer april article balance board bottle bridge budget building calendar "
-    "capital carpet chapter choice city client colour column committee contract corner cost country course "
-    "customer date delivery department detail district document door driver edition effect energy engine "
-    "estimate evening factory field figure floor forest garden harbour history hotel index insurance invoice "
-    "journey kitchen label ladder language letter library machine manager margin market material meeting "
-    "message method minute mirror model morning museum nature notice number office order paper parcel payment "
-    "period picture plan platform price printer profit project quarter question railway reason receipt record "
-    "region repair report result river sample season section service signal station street summary supply "
-    "surface system table ticket total tower traffic tunnel value version village volume weather window winter"
-).split()
+_WORDS = """
+    account address amount annual answer april article balance board bottle bridge budget building
+    calendar capital carpet chapter choice city client colour column committee contract corner cost
+    country course customer date delivery department detail district document door driver edition
+    effect energy engine estimate evening factory field figure floor forest garden harbour history
+    hotel index insurance invoice journey kitchen label ladder language letter library machine manager
+    margin market material meeting message method minute mirror model morning museum nature notice
+    number office order paper parcel payment period picture plan platform price printer profit project
+    quarter question railway reason receipt record region repair report result river sample season
+    section service signal station street summary supply surface system table ticket total tower
+    traffic tunnel value version village volume weather window winter
+""".split()  # noqa: SIM905
 FONTS = ("Times-Roman", "Times-Bold", "Times-Italic", "Helvetica", "Helvetica-Bold", "Courier")
 
 

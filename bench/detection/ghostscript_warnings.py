@@ -35,7 +35,7 @@ def _length_wrong(chance: random.Random) -> bytes:
     made = Pdf(chance)
     for _ in range(chance.randrange(1, 4)):
         drawn = page_of_pdf(chance)
-        made.page(drawn, stream=made.stream(drawn, length=max(1, len(drawn) + chance.randrange(-90, 90))))
+        made.page(drawn, stream=made.stream(drawn, length=chance.choice((len(drawn) // 3, 99_999))))
     return made.write()
 
 
@@ -60,13 +60,15 @@ def _endstream_missing(chance: random.Random) -> bytes:
 
 def _font_substituted(chance: random.Random) -> bytes:
     made = Pdf(chance)
-    name = chance.choice(("Frutiger-Light", "Garamond", "MyriadPro-Regular", "Verdana,Bold", "Univers-55", "Optima"))
-    kind = chance.choice(("Type1", "TrueType"))
+    name = chance.choice(
+        ("MS-Mincho", "STSong-Light", "HeiseiMin-W3", "HYSMyeongJo-Medium", "ArialUnicodeMS")
+    )
     descriptor = made.add(f"<< /Type /FontDescriptor /FontName /{name} /Flags {chance.choice((32, 34))} /StemV 80 "
                           "/ItalicAngle 0 /Ascent 800 /Descent -200 /CapHeight 700 /FontBBox [0 -200 1000 800] >>")  # fmt: skip
-    widths = " ".join(str(chance.randrange(400, 700)) for _ in range(95))
-    made.font(f"/Subtype /{kind} /BaseFont /{name} /FontDescriptor {descriptor} /FirstChar 32 /LastChar 126 "
-              f"/Widths [{widths}]")  # fmt: skip
+    system = f"/CIDSystemInfo << /Registry (Adobe) /Ordering ({chance.choice(('Japan1', 'GB1', 'Korea1'))}) /Supplement 2 >>"
+    below = made.add(f"<< /Type /Font /Subtype /CIDFontType{chance.choice('02')} /BaseFont /{name} {system} "
+                     f"/FontDescriptor {descriptor} /DW {chance.randrange(400, 1000)} >>")  # fmt: skip
+    made.font(f"/Subtype /Type0 /BaseFont /{name} /Encoding /Identity-H /DescendantFonts [{below}]")
     made.page(page_of_pdf(chance))
     return made.write()
 
@@ -74,7 +76,11 @@ def _font_substituted(chance: random.Random) -> bytes:
 def _font_broken(chance: random.Random) -> bytes:
     made = Pdf(chance)
     kind, key = chance.choice((("TrueType", "FontFile2"), ("Type1", "FontFile"), ("Type1", "FontFile3")))
-    start = {"FontFile2": b"\0\1\0\0\0\x0c", "FontFile": b"%!PS-AdobeFont-1.0: Broken\n", "FontFile3": b"\1\0\4\2"}
+    start = {
+        "FontFile2": b"\0\1\0\0\0\x0c",
+        "FontFile": b"%!PS-AdobeFont-1.0: Broken\n",
+        "FontFile3": b"\1\0\4\2",
+    }
     more = "/Subtype /Type1C" if key == "FontFile3" else "/Length1 300 /Length2 0 /Length3 0"
     program = made.stream(start[key] + chance.randbytes(chance.randrange(200, 900)), more)
     descriptor = made.add(f"<< /Type /FontDescriptor /FontName /ABCDEF+Broken /Flags 32 /{key} {program} >>")
@@ -96,7 +102,9 @@ def _annotation_unknown(chance: random.Random) -> bytes:
         f"/Rect [{x} 100 {x + 9} 109] /Contents ({title(chance)})",
     ]
     taken = [several[1], *chance.sample(several, 3)]
-    made.page(page_of_pdf(chance), f"/Annots [{' '.join(made.add(f'<< /Type /Annot /F 4 {a} >>') for a in taken)}]")
+    made.page(
+        page_of_pdf(chance), f"/Annots [{' '.join(made.add(f'<< /Type /Annot /F 4 {a} >>') for a in taken)}]"
+    )
     return made.write()
 
 
@@ -118,22 +126,25 @@ def _profile_bad(chance: random.Random) -> bytes:
     return made.write()
 
 
-def _image(chance: random.Random, share: float) -> bytes:
+def _image_short(chance: random.Random) -> bytes:
     made = Pdf(chance)
     wide, high = chance.randrange(8, 60), chance.randrange(8, 60)
-    data = bytes((i * 7 + i // wide) % 256 for i in range(int(wide * high * share)))
+    data = bytes((i * 7 + i // wide) % 256 for i in range(int(wide * high * chance.uniform(0.1, 0.9))))
     image = made.stream(data, f"/Type /XObject /Subtype /Image /Width {wide} /Height {high} /BitsPerComponent 8 "
                         "/ColorSpace /DeviceGray", compress=chance.random() < 0.7)  # fmt: skip
-    made.page(page_of_pdf(chance) + "q 200 0 0 200 90 90 cm /I Do Q\n", resources=f"/XObject << /I {image} >>")
+    made.page(
+        page_of_pdf(chance) + "q 200 0 0 200 90 90 cm /I Do Q\n", resources=f"/XObject << /I {image} >>"
+    )
     return made.write()
 
 
-def _image_short(chance: random.Random) -> bytes:
-    return _image(chance, chance.uniform(0.1, 0.9))
-
-
 def _image_long(chance: random.Random) -> bytes:
-    return _image(chance, chance.uniform(1.2, 3))
+    made = Pdf(chance)
+    wide = chance.randrange(4, 20)
+    data = "".join(chance.choice("abcdefgh(<[{ /") for _ in range(wide * wide + chance.randrange(20, 400)))
+    drawn = f"q 80 0 0 80 90 90 cm BI /W {wide} /H {wide} /CS /G /BPC 8 ID {data}\nEI Q\n"
+    made.page(page_of_pdf(chance) + drawn + page_of_pdf(chance))
+    return made.write()
 
 
 def _image_inline(chance: random.Random) -> bytes:
@@ -162,7 +173,9 @@ def _objects_twice(chance: random.Random) -> bytes:
 
 
 def _junk_around(chance: random.Random) -> bytes:
-    before = chance.choice((b"HTTP/1.1 200 OK\r\nContent-Type: application/pdf\r\n\r\n", b"\xef\xbb\xbf\r\n", b"\0" * 20))
+    before = chance.choice(
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/pdf\r\n\r\n", b"\xef\xbb\xbf\r\n", b"\0" * 20)
+    )
     after = chance.randbytes(chance.randrange(40, 2000))
     return before + _plain(chance).write(shift=chance.choice((0, -7))) + after
 
@@ -173,10 +186,14 @@ def _page_count_wrong(chance: random.Random) -> bytes:
 
 def _outlines_broken(chance: random.Random) -> bytes:
     made = _plain(chance)
-    item = made.add(f"<< /Title ({title(chance)}) /Next {made.next(0)} /Dest [9{chance.randrange(9)} 0 R /Fit] >>")
+    item = made.add(
+        f"<< /Title ({title(chance)}) /Next {made.next(0)} /Dest [9{chance.randrange(9)} 0 R /Fit] >>"
+    )
     metadata = made.stream(f"<x:xmpmeta><title>{title(chance)}", "/Type /Metadata /Subtype /XML", length=9)
-    catalogue = f"/Outlines << /First {item} /Last 98 0 R >> /Metadata {metadata} /PageMode 3 /OCProperties (none)"
-    return made.write(catalogue=catalogue, trailer=f"/Info << /Title 8 /CreationDate ({sentence(chance)}) >>")
+    catalogue = (
+        f"/Outlines << /First {item} /Last 98 0 R >> /Metadata {metadata} /PageMode 3 /OCProperties (none)"
+    )
+    return made.write(catalogue=catalogue, trailer=f"/Info << /Title ({title(chance)} /Subject 8 >>")
 
 
 def _truncated(chance: random.Random) -> bytes:
@@ -202,7 +219,9 @@ def _operators_bad(chance: random.Random) -> bytes:
     made = Pdf(chance)
     several = ["5 w 3 foo", "/x y z", "1 2 re f", "(a) w", "[1 2 Tj", "endstream", "<< /A >> gs", "1 0 0 cm", "BT (x) Tj Tf ET",
                "{ 1 }", "0 0 0 0 0 0 0 0 0 rg", "true setgray", "> 9", "Tw"]  # fmt: skip
-    made.page(page_of_pdf(chance) + "".join(f"{line}\n" for line in chance.sample(several, 5)) + page_of_pdf(chance))
+    made.page(
+        page_of_pdf(chance) + "".join(f"{line}\n" for line in chance.sample(several, 5)) + page_of_pdf(chance)
+    )
     return made.write()
 
 
@@ -217,7 +236,9 @@ def _saves_unbalanced(chance: random.Random) -> bytes:
 def _numbers_bad(chance: random.Random) -> bytes:
     made = Pdf(chance)
     several = ["--5 w", "1.2.3 w", "5-3 w", "0.0.1 g", "1e3 w", "9999999999999 w", "+-3 w", "12..5 w"]
-    made.page("".join(f"{line}\n" for line in chance.sample(several, 4)) + page_of_pdf(chance), "/Rotate 4.5.1")
+    made.page(
+        "".join(f"{line}\n" for line in chance.sample(several, 4)) + page_of_pdf(chance), "/Rotate 4.5.1"
+    )
     return made.write()
 
 
@@ -234,7 +255,12 @@ def _filter_broken(chance: random.Random) -> bytes:
 def _filter_unknown(chance: random.Random) -> bytes:
     made = Pdf(chance)
     made.page(page_of_pdf(chance))
-    made.page("", stream=made.stream(page_of_pdf(chance), f"/Filter /{chance.choice(('Zip', 'Brotli', 'Deflate'))}Decode"))
+    made.page(
+        "",
+        stream=made.stream(
+            page_of_pdf(chance), f"/Filter /{chance.choice(('Zip', 'Brotli', 'Deflate'))}Decode"
+        ),
+    )
     return made.write()
 
 
@@ -256,7 +282,10 @@ def _text_misplaced(chance: random.Random) -> bytes:
 
 def _media_box_bad(chance: random.Random) -> bytes:
     made = Pdf(chance)
-    made.page(page_of_pdf(chance), media=chance.choice(("[0 0 0 0]", "[0 0 612]", "(A4)", "[612 792 612 792]", "null")))
+    made.page(
+        page_of_pdf(chance),
+        media=chance.choice(("[0 0 0 0]", "[0 0 612]", "(A4)", "[612 792 612 792]", "null")),
+    )
     made.page(page_of_pdf(chance), f"/CropBox [{chance.randrange(700, 900)} 0 10]", media="[0 0 600]")
     return made.write()
 
@@ -264,7 +293,7 @@ def _media_box_bad(chance: random.Random) -> bytes:
 MAKERS: dict[str, Callable[[random.Random], bytes]] = {
     name.removeprefix("_").replace("_", "-"): make
     for name, make in list(globals().items())
-    if callable(make) and getattr(make, "__module__", "") == __name__ and name not in ("_plain", "_image")
+    if callable(make) and getattr(make, "__module__", "") == __name__ and name != "_plain"
 }
 
 
