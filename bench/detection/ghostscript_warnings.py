@@ -191,9 +191,9 @@ def _outlines_broken(chance: random.Random) -> bytes:
     )
     metadata = made.stream(f"<x:xmpmeta><title>{title(chance)}", "/Type /Metadata /Subtype /XML", length=9)
     catalogue = (
-        f"/Outlines << /First {item} /Last 98 0 R >> /Metadata {metadata} /PageMode 3 /OCProperties (none)"
+        f"/Outlines << /First {item} /Last 98 0 R >> /Metadata {metadata} /PageMode 3 /AcroForm 97 0 R"
     )
-    return made.write(catalogue=catalogue, trailer=f"/Info << /Title ({title(chance)} /Subject 8 >>")
+    return made.write(catalogue=catalogue, trailer=f"/Info << /Title ({title(chance)}) /Subject 8 >>")
 
 
 def _truncated(chance: random.Random) -> bytes:
