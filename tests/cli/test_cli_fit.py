@@ -72,7 +72,7 @@ def test_a_tree_and_a_sample_are_judged_alike(made):
     assert bad["score"] > bad["threshold"]
     # the attack begins in the middle of the run
     assert 1490 <= bad["where"]["step"] <= 1510
-    assert bad["where"]["module"] == "/usr/lib/libc.so"
+    assert Path(bad["where"]["module"]).name == "libc.so"
     assert len(whole) == TRAIN + HELD_OUT + 2
 
 
