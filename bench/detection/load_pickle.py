@@ -2,8 +2,8 @@
 
 A file holds pickles, one after the other, or is a ZIP archive: what torch.save writes, or a pickle beside
 the buffers that it leaves out. torch is not needed: its tensors become arrays. Prints one line and ends with
-0, or with 1 and one line about what went wrong. Imports nothing that the file does not ask for, so that what a
-run executes is the file's doing.
+0, or with 1 and one line about what went wrong. Imports nothing that the file does not ask for, so that what
+a run executes is the file's doing.
 """
 
 import os
