@@ -1,9 +1,10 @@
-"""Load a file of pickles, as a program does that trusts it: ``python load_pickle.py FILE``.
+"""Load a file of pickles, as a program does that trusts it: ``python load_pickle.py FILE [MODULE...]``.
 
 A file holds pickles, one after the other, or is a ZIP archive: what torch.save writes, or a pickle beside
 the buffers that it leaves out. torch is not needed: its tensors become arrays. Prints one line and ends with
 0, or with 1 and one line about what went wrong. Imports nothing that the file does not ask for, so that what
-a run executes is the file's doing.
+a run executes is the file's doing; but before it opens the file, the modules that are named behind it, as a
+program does that works with them.
 """
 
 import os
@@ -85,9 +86,11 @@ def _size(value):
         return 1
 
 
-def main(path):
+def main(path, *modules):
     """Load a file and say what was in it; returns the exit code."""
     try:
+        for module in modules:
+            __import__(module)
         # pathlib is nothing that the file asks for
         with open(path, "rb") as file:  # noqa: PTH123
             found = [f"{type(value).__name__} {_size(value)}" for value in _loaded(file)]
@@ -99,4 +102,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -68,10 +68,15 @@ def _run(what: str, *command: str, environment: dict[str, str] | None = None) ->
         raise PickleError(f"cannot {what}: {last[:500]}")
 
 
-def command(python: Path) -> list[str]:
-    """What is recorded: an interpreter that loads the file that stands for ``{}``."""
+def command(python: Path, modules: Sequence[str] = ()) -> list[str]:
+    """What is recorded: an interpreter that loads the file that stands for ``{}``.
+
+    Args:
+        python: the interpreter.
+        modules: are imported before the file is opened; records from then on are shorter by that.
+    """
     # without the user's settings, and without writing what it compiles
-    return [str(python), "-I", "-B", str(HERE / "load_pickle.py"), "{}"]
+    return [str(python), "-I", "-B", str(HERE / "load_pickle.py"), "{}", *modules]
 
 
 # --- documents
