@@ -142,3 +142,13 @@ def _add(
     tally.aucs.append(auc_of(finite[: len(others)], finite[len(others) :]))
     for run, found in zip(harmful, told.tolist(), strict=True):
         tally.missed[run.name] = tally.missed.get(run.name, 0) + (not found)
+
+
+def false_evidence(runs: Sequence[Run], count: int, seed: str) -> tuple[int, int]:
+    """How many of the held-out harmless runs of all draws are flagged for evidence, and how many there are."""
+    wrong = total = 0
+    for nominal, held_out in draws(runs, count, seed):
+        known = added_notes([notes_of(run.digest, run.identity) for run in nominal])
+        found = [signs_of(known, len(nominal), run.digest).alarm(0.01) for run in held_out]
+        wrong, total = wrong + sum(each is not None for each in found), total + len(found)
+    return wrong, total

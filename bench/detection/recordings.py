@@ -79,6 +79,7 @@ def _record(subject: Subject, documents: list[Document], folder: Path, jobs: int
                 (inputs / each.name).write_bytes(each.content)
         _barnum(
             *("trace", f"--{label}", "-o", folder / "traces", "--bin-dir", folder / "images"),
+            *(("--cpu", subject.cpu) if subject.cpu else ()),
             *("--timeout", subject.timeout, "-j", jobs, "-l", 40, inputs, "--", *subject.command),
         )
     _barnum("preprocess", "-j", jobs, "-l", 40, folder / "traces", folder / "images")

@@ -1,6 +1,6 @@
 """Detection: how many harmful documents are found, how early, at what cost in false alarms, by what scores.
 
-.venv/bin/python bench/detection/run.py [--family NAME]… [--folder bench-out/detection] [--json FILE]
+.venv/bin/python bench/detection/run.py [--family NAME]… [--folder bench-out/detection] [--ways]
 """
 
 from __future__ import annotations
@@ -11,9 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parent))
-from recordings import recorded
-from subjects import FAMILIES, subjects
+import judging
+import tables
+from recordings import Run, recorded
+from subjects import FAMILIES, Subject, subjects
+from ways import WAYS
+
+# nominal runs that are learnt, of large and of small programs
+COUNTS = (25, 50, 100, judging.ALL)
+FEW = 5
 
 
 def main() -> None:
@@ -21,15 +30,67 @@ def main() -> None:
     folder: Path = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     families = tuple(options.family) if options.family else FAMILIES
-    runs = {}
+    runs: dict[str, list[Run]] = {}
+    known: dict[str, Subject] = {}
     for subject in subjects(folder, families):
         start = time.monotonic()
         runs[subject.name] = recorded(subject, folder / subject.name, options.jobs)
+        known[subject.name] = subject
         harmful = sum(run.harmful for run in runs[subject.name])
         print(
             f"{subject.name}: {len(runs[subject.name]) - harmful} harmless and {harmful} harmful runs, "
             f"{time.monotonic() - start:.0f} s",
             flush=True,
+        )
+    small = [name for name, subject in known.items() if subject.family == "hijacks"]
+    if small:
+        _hijacks({name: runs[name] for name in small}, known)
+    for name, subject in known.items():
+        if subject.family != "hijacks":
+            _program(subject, runs[name], options.ways)
+
+
+def _program(subject: Subject, runs: list[Run], ways: bool) -> None:
+    """One program: the product by numbers of nominal runs, then other ways of judging."""
+    use = "scores may be chosen by it" if subject.chooses else "it had no part in what was chosen"
+    print(f"\n## {subject.name} ({use})\n\n{tables.HEAD}")
+    product = WAYS[0]
+    tallies = {}
+    for count in COUNTS:
+        tallies = judging.tally(product, runs, count, subject.name)
+        for until, found in tallies.items():
+            print(tables.row(count, until, found), flush=True)
+    for until, found in tallies.items():
+        print(f"\nMissed, {tables.WORDS[until]}: {tables.missed(found, judging.DRAWS) or 'none'}")
+    if not ways:
+        return
+    print(f"\nOther ways of judging, {subject.name}:\n")
+    for way in WAYS[1:]:
+        print(f"{way.name}\n\n{tables.HEAD}")
+        for count in (COUNTS[0], judging.ALL):
+            for until, found in judging.tally(way, runs, count, subject.name).items():
+                print(tables.row(count, until, found), flush=True)
+        print()
+
+
+def _hijacks(runs: dict[str, list[Run]], known: dict[str, Subject]) -> None:
+    """Small programs that are taken over, each learnt from few runs."""
+    print(f"\n## hijacks: {len(runs)} programs, {FEW} nominal runs each\n")
+    product = WAYS[0]
+    tallies = {name: judging.tally(product, each, FEW, name) for name, each in runs.items()}
+    for half in (True, False):
+        names = [name for name in runs if known[name].chooses == half]
+        print(f"{'choosing' if half else 'confirming'}: {len(names)} programs")
+        for until in ("whole", "hijack"):
+            some = [tallies[name].get(until) or tallies[name]["whole"] for name in names]
+            cut = sum(until in tallies[name] for name in names)
+            print(f"- {tables.WORDS[until]} ({cut} cut): {tables.shares(some)}")
+            lacking = [name for name, each in zip(names, some, strict=True) if np.mean(each.told) < 1]
+            if lacking:
+                print(f"  missed in some draw: {', '.join(lacking)}")
+        alarms = [judging.false_evidence(runs[name], FEW, name) for name in names]
+        print(
+            f"- evidence: {sum(a for a, _ in alarms)} of {sum(b for _, b in alarms):,} held-out harmless runs flagged"
         )
 
 
@@ -39,7 +100,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--family", action="append", choices=FAMILIES, help="these programs alone")
     parser.add_argument("--folder", type=Path, default=Path("bench-out/detection"))
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--ways", action="store_true", help="try other ways of judging, too")
     parser.add_argument("-j", "--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="runs at once")
     return parser.parse_args()
 

@@ -29,6 +29,7 @@ class Subject:
         hijack: of a harmful document by name, where in the program's file its hijack leads to (an offset from
             the address that the program is linked to); None: to code of the document.
         timeout: seconds for a recording.
+        cpu: the processor that the emulator shows the program; empty: its own choice.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Subject:
     documents: Callable[[], list[Document]]
     hijack: int | None = None
     timeout: int = 300
+    cpu: str = ""
 
 
 def subjects(folder: Path, families: tuple[str, ...] | None = None) -> Iterator[Subject]:
@@ -95,6 +97,7 @@ def _pickles() -> Subject:
     import pickles
 
     def documents() -> list[Document]:
-        return [*pickles.harmless(), *pickles.harmful()]
+        return [*pickles.harmless(python), *pickles.harmful(python)]
 
-    return Subject("pickles", "pickles", False, tuple(pickles.command()), documents)
+    python = pickles.interpreter()
+    return Subject("pickles", "pickles", False, tuple(pickles.command(python)), documents, cpu=pickles.CPU)

@@ -14,7 +14,9 @@ WORDS: dict[Until, str] = {
     "hijack": "up to the hijack",
 }
 HEAD = (
-    "| learnt | judged | " + " | ".join(f"at {100 * rate:g} %" for rate in RATES) + " | AUC (95 %) | verdicts: "
+    "| learnt | judged | "
+    + " | ".join(f"at {100 * rate:g} %" for rate in RATES)
+    + " | AUC (95 %) | verdicts: "
     "found | false alarms | promised |\n|---|---|" + "---|" * (len(RATES) + 4)
 )
 
@@ -22,7 +24,9 @@ HEAD = (
 def row(count: int, until: Until, tally: Tally) -> str:
     """A row of a table."""
     found = " | ".join(f"{100 * np.mean(tally.found[rate]):.1f}" for rate in RATES)
-    auc, low, high = (np.mean([getattr(each, name) for each in tally.aucs]) for name in ("auc", "low", "high"))
+    auc, low, high = (
+        np.mean([getattr(each, name) for each in tally.aucs]) for name in ("auc", "low", "high")
+    )
     learnt = "all" if count == ALL else f"{count}"
     wrong = f"{sum(tally.wrong):.0f} of {tally.held_out:,}"
     return (

@@ -13,7 +13,8 @@ MOST_SHOWN = 20
 # characters
 LONGEST_TEXT, LONGEST_NAME = 1 << 15, 1 << 13
 
-# kinds of evidence that hint at a hijack where no nominal run shows them: programs also die of mistakes
+# kinds of evidence that hint at a hijack where no nominal run shows them: programs also die of mistakes, or
+# give up what they do by a jump back
 HINTS = ("unknown", "return", "entry", "address", "instruction", "code")
 # nominal runs without which only strong evidence counts
 FEWEST_RUNS = 3

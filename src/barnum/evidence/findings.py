@@ -12,7 +12,7 @@ from barnum.texts import printable
 MOST_FINDINGS = 1000  # distinct ones that are kept
 LONGEST_KEY = 1 << 14  # characters
 
-FindingKind = Literal["unknown", "return", "entry", "address", "instruction", "code", "death"]
+FindingKind = Literal["unknown", "return", "entry", "jump", "address", "instruction", "code", "death"]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -32,7 +32,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: ``unknown``: to where no code is known. ``return``: a return to where no call of this thread
-            waits. ``entry``: an indirect call or jump into the middle of a function. ``address``: to a
+            waits. ``entry``: an indirect call or jump into the middle of a function. ``jump``: back
+            into the middle of a function that waits for a return. ``address``: to a
             function whose address stands nowhere in its image. ``instruction``: into the middle of an
             instruction. ``code``: to code that lies in no file, or was changed. ``death``:
             the last transfer before the program was killed by a signal of its own making.
@@ -76,6 +77,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             return f"returned to {target}, where no call waits"
         if self.kind == "entry":
             return f"{went} into the middle of a function, {target}"
+        if self.kind == "jump":
+            return f"{went} back into the middle of a function that waits, {target}"
         if self.kind == "address":
             return f"{went} to {target}, a function whose address the program takes nowhere"
         if self.kind == "instruction":

@@ -205,7 +205,7 @@ class Judge:
                 return None
         if jump and self._code.related(note.source, target):
             return None
-        return self._finding("entry", note, note.step)
+        return self._finding("jump" if note.kind == Note.JUMPED else "entry", note, note.step)
 
     def _instructions(self) -> list[Finding]:
         blocks, froms, steps = self._watch.reached()

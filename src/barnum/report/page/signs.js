@@ -33,8 +33,9 @@ export function signsOf({ evidence, effects }) {
 export function alarmOf({ because, evidence, effects }) {
   if (because === "effect" && effects && effects.length) return `effect at ${stepOf(effects[0])}`;
   if (because !== "evidence" || !evidence) return null;
-  // programs also die of mistakes: that alone makes no run anomalous
-  const sign = evidence.find(({ strong }) => strong) ?? evidence.find(({ kind }) => kind !== "death");
+  // programs also die of mistakes, and give up by a jump back: that alone makes no run anomalous
+  const sign = evidence.find(({ strong }) => strong) ??
+    evidence.find(({ kind }) => kind !== "death" && kind !== "jump");
   if (!sign) return null;
   const where = sign.module === null || sign.offset === null
     ? "" : `, ${lastPart(sign.module)} ${asOffset(sign.offset)}`;
