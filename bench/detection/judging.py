@@ -1,4 +1,4 @@
-"""How well a way of judging finds the harmful runs of a program, by what it learns from some harmless ones."""
+"""How well a way of judging finds the harmful runs of a program, by what it learns from harmless ones."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ class Tally:
     """What was found over several draws of nominal runs.
 
     ``cut``: how many of the harmful runs have such an end; the others are judged as a whole, and count.
-    ``found``: the share of harmful runs above all but such a share of the held-out harmless ones, by rate and draw; ``told``
-    and ``wrong``: shares of harmful and of held-out harmless runs that are called anomalous at the rate that
-    is promised; ``aucs``: of each draw; ``missed``: how often each harmful run was not found by that.
+    ``found``: the share of harmful runs above all but such a share of the held-out harmless ones, by rate
+    and draw; ``told`` and ``wrong``: shares of harmful and of held-out harmless runs that are called
+    anomalous at the rate that is promised; ``aucs``: of each draw; ``missed``: how often each harmful run
+    was not found by that.
     """
 
     cut: int = 0
@@ -145,7 +146,7 @@ def _add(
 
 
 def false_evidence(runs: Sequence[Run], count: int, seed: str) -> tuple[int, int]:
-    """How many of the held-out harmless runs of all draws are flagged for evidence, and how many there are."""
+    """How many held-out harmless runs of all draws are flagged for evidence, and how many there are."""
     wrong = total = 0
     for nominal, held_out in draws(runs, count, seed):
         known = added_notes([notes_of(run.digest, run.identity) for run in nominal])

@@ -90,7 +90,8 @@ def _hijacks(runs: dict[str, list[Run]], known: dict[str, Subject]) -> None:
                 print(f"  missed in some draw: {', '.join(lacking)}")
         alarms = [judging.false_evidence(runs[name], FEW, name) for name in names]
         print(
-            f"- evidence: {sum(a for a, _ in alarms)} of {sum(b for _, b in alarms):,} held-out harmless runs flagged"
+            f"- evidence: {sum(a for a, _ in alarms)} of {sum(b for _, b in alarms):,} held-out harmless "
+            "runs flagged"
         )
 
 

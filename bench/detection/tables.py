@@ -31,7 +31,8 @@ def row(count: int, until: Until, tally: Tally) -> str:
     wrong = f"{sum(tally.wrong):.0f} of {tally.held_out:,}"
     return (
         f"| {learnt} | {WORDS[until]} ({tally.cut} of {tally.harmful} cut) | {found} | {auc:.3f} "
-        f"({low:.3f}–{high:.3f}) | {100 * np.mean(tally.told):.1f} % | {wrong} | {100 * tally.promised:.2g} % |"
+        f"({low:.3f}–{high:.3f}) | {100 * np.mean(tally.told):.1f} % | {wrong} | "
+        f"{100 * tally.promised:.2g} % |"
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +19,9 @@ from barnum.cli.common import (
     progress,
     set_up_logging,
 )
+
+if TYPE_CHECKING:
+    from barnum.digests.enough import Enough
 
 _log = logging.getLogger(__name__)
 _IMAGES = Path("extract")  # as barnum trace has it
@@ -140,3 +145,24 @@ def command(
         f"{len(fitted.counts.edge_site):,} distinct transfers, {output.stat().st_size:,} bytes"
     )
     click.echo(fitted.describe())
+    if fitted.enough is not None:
+        click.echo(_enough(fitted.enough))
+
+
+def _enough(enough: Enough) -> str:
+    """How new the last runs were, and how much more would help, for a person."""
+    from barnum.verdicts.conformal import RATE
+
+    told = (
+        f"{100 * enough.alone:.0f} % of these runs show transfers that no other shows. A run brought "
+        f"{_number(enough.half)} new ones when half of them were learnt, {_number(enough.last)} when all "
+        f"others were; with twice as many it would bring about {_number(enough.twice)}"
+    )
+    needed = math.ceil(1 / RATE) - 1
+    if enough.runs < needed:
+        return f"{told}. A false alarm rate of {100 * RATE:g} % takes {needed - enough.runs} more"
+    return told
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"

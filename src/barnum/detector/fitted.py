@@ -23,6 +23,7 @@ from barnum import __version__
 from barnum.digests import Digest
 from barnum.digests.columns import column, described, differences, packed, summed, unpacked
 from barnum.digests.counts import Counts, added, counts_of
+from barnum.digests.enough import Enough, enough_of
 from barnum.digests.knowledge import Knowledge
 from barnum.digests.notes import Notes, added_notes, notes_of
 from barnum.errors import EvaluationError, ModelError
@@ -111,6 +112,11 @@ class Fitted:
                 f"here are {len(scores)}: fit more, or with --false-alarm-rate {np.ceil(least * 1e4) / 1e4:g}"
             )
         return ConformalClassifier(scores, rate, Novelty(WINDOW))
+
+    @property
+    def enough(self) -> Enough | None:
+        """How new the last of the learnt runs were; None of too few runs to say."""
+        return enough_of(self.counts)
 
     @property
     def threshold(self) -> float:

@@ -9,7 +9,6 @@ from barnum.evaluations.signs import Shown, Signs
 from barnum.verdicts.conformal import RATE
 from barnum.verdicts.method import Because, Verdict
 
-
 _EVIDENCE: Because = "evidence"
 _EFFECT: Because = "effect"
 
@@ -26,8 +25,8 @@ def by_evidence(
 
     Evidence that no nominal run shows is enough, strong one always, other from a few nominal runs on (see
     Signs.alarm()), unless more of these would have shown such, left out, than ``rate`` of them (None: RATE).
-    So is an effect that no nominal run has, of a run that its score does not call anomalous. Of a run that is refused because it is not whole only that counts
-    which lies before the first loss.
+    So is an effect that no nominal run has, of a run that its score does not call anomalous. Of a run that is
+    refused because it is not whole only that counts which lies before the first loss.
     """
     if signs is None:
         return verdict, None
