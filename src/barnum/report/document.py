@@ -145,9 +145,9 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     the features: fewer where those after the start of another process, or after the first loss, were left
     out. ``because`` says whether ``evidence``, an ``effect`` or the ``score`` made the run anomalous;
     ``evidence`` of a hijack and ``effects`` are those that no nominal run shows (None: not known).
-    ``distinct_new`` is how many distinct transfers of the whole run no nominal run shows, where a digest tells them apart. ``learnt``:
-    the detector has learnt this very run, so that nothing in it is new. ``notes`` say what is missing and
-    why."""
+    ``distinct_new`` is how many distinct transfers of the whole run no nominal run shows, where a digest
+    tells them apart. ``learnt``: the detector has learnt this very run, so that nothing in it is new.
+    ``notes`` say what is missing and why."""
 
     name: str
     label: str
