@@ -24,6 +24,7 @@ from barnum.cli.common import (
     usage_errors,
 )
 from barnum.cli.sandbox_options import SandboxChoice, sandbox_options
+from barnum.cli.together import Together, as_document, fdr_option
 from barnum.errors import SomeFailedError
 from barnum.texts import all_storable, printable, printable_json, shortened, storable
 
@@ -70,6 +71,7 @@ _LONGEST_COMMAND = 2000
 )
 @click.option("-f", "--force", is_flag=True, help="Replace these two where they are there already.")
 @cut_option
+@fdr_option
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at a time."
 )
@@ -109,6 +111,7 @@ def command(
     json_file: Path | None,
     force: bool,
     cut: Cut | None,
+    fdr: float | None,
     jobs: int,
     timeout: float | None,
     max_size: int | None,
@@ -165,13 +168,14 @@ def command(
     samples, files = _recorded_and_others(documents)
     wanted = page_file is not None or json_file is not None
     page = _page_of(detector, fitted, len(files) + len(samples), cut) if wanted else None
-    told = _Told(as_json, page)
     look = None if page is None else page.add
     with usage_errors():
+        told = _Told(as_json, page, Together(fitted, fdr))
         if samples:
             check_samples(fitted, samples, settings, told.add, look)
         if files:
             _check_files(fitted, files, settings, sandbox, told, look)
+    told.end(files)
     if page is not None:
         _write(page, page_file, json_file)
     return told.exit_code(fail_on_anomaly)
@@ -235,18 +239,57 @@ def _holds_samples(place: Path) -> bool:
 class _Told:
     """Prints what became of documents, and counts; tells the page of those that could not be judged."""
 
-    def __init__(self, as_json: bool, page: CheckedReport | None) -> None:
-        self._as_json, self._page = as_json, page
+    def __init__(self, as_json: bool, page: CheckedReport | None, together: Together) -> None:
+        self._as_json, self._page, self._together = as_json, page, together
+        self._waiting: list[Checked] = []
+        self._judged: list[Checked] = []
         self._differs: set[str] = set()
         self._anomalous = self._refused = self._failed = self._total = 0
 
     def add(self, checked: Checked) -> None:
+        """Take in a document, after the page has taken in its run."""
+        if checked.judged is not None and checked.copy_of is None:
+            self._judged.append(checked)
+        if checked.judged is None and self._page is not None:
+            self._page.failed(checked.path.name, checked.error or "")
+        if self._together.fdr is None:
+            self._tell(checked)
+        else:
+            self._waiting.append(checked)
+
+    def end(self, files: Sequence[Path]) -> None:
+        """Print what had to wait for the last run, and what is to be said of all. ``files`` are the documents
+        that were recorded, in their order."""
+        decided = iter(
+            self._together.decide([each.judged for each in self._waiting if each.judged is not None])
+        )
+        chosen = [
+            each if each.judged is None else msgspec.structs.replace(each, judged=next(decided))
+            for each in self._waiting
+        ]
+        for each in chosen:
+            self._tell(each)
+        if self._page is not None and self._together.fdr is not None:
+            own = [each.judged for each in chosen if each.judged is not None and each.copy_of is None]
+            self._page.choose([judged.q for judged in own], self._together.fdr)
+        # runs end in an order that hangs on what they do
+        place = {file: number for number, file in enumerate(files)}
+        for each in sorted(self._judged, key=lambda each: place.get(each.path, -1)):
+            if each.judged is not None:
+                self._together.add(each.judged, None if each.path in place else each.sample)
+        found = self._together.exchangeability()
+        if self._page is not None:
+            self._page.told_of_all(found)
+        if found is not None and found.alarm is not None:
+            text = f"note: {found.text}"
+            click.echo(printable_json(msgspec.json.encode(as_document(found))) if self._as_json else text)
+            sys.stdout.flush()
+
+    def _tell(self, checked: Checked) -> None:
         judged = checked.judged
         self._total += 1
         if judged is None:
             self._failed += 1
-            if self._page is not None:
-                self._page.failed(checked.path.name, checked.error or "")
         else:
             self._anomalous += judged.verdict == "anomalous"
             self._refused += judged.verdict == "refused"
@@ -284,6 +327,8 @@ def _line(judged: JudgedRun) -> str:
         words.append(f"{judged.score:.2f} nats{above}")
         if judged.p_value is not None:
             words.append(f"p = {judged.p_value:.3g}")
+        if judged.q is not None:
+            words.append(f"q = {judged.q:.3g}")
     if judged.incomplete:
         words.append(f"though incomplete: {judged.incomplete}")
     if judged.because in ("evidence", "effect"):

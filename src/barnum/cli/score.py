@@ -19,11 +19,12 @@ from barnum.cli.common import (
     set_up_logging,
     usage_errors,
 )
+from barnum.cli.together import Together, as_document, fdr_option
 from barnum.errors import InputError, SampleError, SomeFailedError
 from barnum.texts import all_storable, printable_json
 
 if TYPE_CHECKING:
-    from barnum.detector import Cut
+    from barnum.detector import Cut, JudgedRun
 
 _ANOMALOUS = 3
 
@@ -54,6 +55,7 @@ class _Place(click.Path):
     "[default: the process that runs the submitted file or was given it]",
 )
 @cut_option
+@fdr_option
 @click.option("--timeout", type=SECONDS, help="Seconds of decoding a sample.")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), help="Default: as many as there are cores.")
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 3 when something is anomalous.")
@@ -71,6 +73,7 @@ def command(
     bin_dir: Path | None,
     process: str | None,
     cut: Cut | None,
+    fdr: float | None,
     timeout: float | None,
     threads: int | None,
     fail_on_anomaly: bool,
@@ -90,6 +93,8 @@ def command(
     from there: then incomplete says why it is not whole. A sample that cannot be judged has an error instead;
     the others are judged all the same, and the exit code is 22. With --fail-on-anomaly it is 3 where any is
     anomalous, else 22 also where a verdict was refused.
+
+    A last object, exchangeability, is printed where runs are no longer like those learnt.
     """
     set_up_logging(logging_level)
     if process is not None and not process.strip():
@@ -99,7 +104,6 @@ def command(
 
     detector = load_any(model, cut is not None)
     places = _each(samples)
-    failed, refused, anomalous = 0, 0, False
     with (
         ended_like_an_interrupt(),
         usage_errors(),
@@ -107,24 +111,71 @@ def command(
             detector, bin_dir=bin_dir, process=process, cut=cut, timeout=timeout, threads=threads
         ) as judge,
     ):
+        told = _Told(Together(detector, fdr))
         for place in places:
             folder = place
             try:
                 folder = folder_named(place)
-                judged = judge.judge(folder).document()
+                told.add(folder, place, judge.judge(folder))
             except (InputError, OSError) as error:
-                failed += 1
-                judged = {"error": str(error)}
-            anomalous = anomalous or judged.get("verdict") == "anomalous"
-            refused += judged.get("verdict") == "refused"
-            _say({"sample": _name(folder), "folder": str(place), **judged})
-    if fail_on_anomaly and anomalous:
-        return _ANOMALOUS
-    if failed or (fail_on_anomaly and refused):
-        raise SomeFailedError(
-            f"{failed + refused} of {len(places)} samples could not be judged; their lines say why"
+                told.add(folder, place, str(error))
+        told.end()
+    return told.exit_code(fail_on_anomaly)
+
+
+class _Told:
+    """Prints what is said of samples, and counts."""
+
+    def __init__(self, together: Together) -> None:
+        self._together = together
+        self._waiting: list[tuple[dict[str, Any], JudgedRun | str]] = []
+        self._folders: set[Path] = set()
+        self._failed = self._refused = self._total = 0
+        self._anomalous = False
+
+    def add(self, folder: Path, place: Path, judged: JudgedRun | str) -> None:
+        """Take in a sample: the verdict, or why there is none."""
+        head = {"sample": _name(folder), "folder": str(place)}
+        # the same run twice is not two runs
+        if not isinstance(judged, str) and folder not in self._folders:
+            self._folders.add(folder)
+            self._together.add(judged, folder)
+        if self._together.fdr is None:
+            self._tell(head, judged)
+        else:
+            self._waiting.append((head, judged))
+
+    def end(self) -> None:
+        """Print what had to wait for the last run, and what is to be said of all."""
+        decided = iter(
+            self._together.decide([judged for _, judged in self._waiting if not isinstance(judged, str)])
         )
-    return 0
+        for head, judged in self._waiting:
+            self._tell(head, judged if isinstance(judged, str) else next(decided))
+        found = self._together.exchangeability()
+        if found is not None and found.alarm is not None:
+            _say(as_document(found))
+
+    def exit_code(self, fail_on_anomaly: bool) -> int:
+        """The command's; raises where something could not be judged."""
+        if fail_on_anomaly and self._anomalous:
+            return _ANOMALOUS
+        if self._failed or (fail_on_anomaly and self._refused):
+            raise SomeFailedError(
+                f"{self._failed + self._refused} of {self._total} samples could not be judged; their lines "
+                "say why"
+            )
+        return 0
+
+    def _tell(self, head: dict[str, Any], judged: JudgedRun | str) -> None:
+        self._total += 1
+        if isinstance(judged, str):
+            self._failed += 1
+            _say({**head, "error": judged})
+            return
+        self._anomalous = self._anomalous or judged.verdict == "anomalous"
+        self._refused += judged.verdict == "refused"
+        _say({**head, **judged.document()})
 
 
 def _each(places: tuple[Path, ...]) -> list[Path]:

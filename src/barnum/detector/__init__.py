@@ -6,6 +6,7 @@ from barnum.detector.folder import Detector, Manifest, Reading, load_detector, p
 from barnum.detector.judge import judge_with, load_any
 from barnum.detector.judged import CallPlace, CodePlace, Cut, Judge, JudgedRun, ProcessName, Shown, Where
 from barnum.detector.learn import FitSettings
+from barnum.detector.many import check_discoveries, discoveries, exchangeability_of, shortage_of
 
 __all__ = [
     "CallPlace",
@@ -23,6 +24,9 @@ __all__ = [
     "Reading",
     "Shown",
     "Where",
+    "check_discoveries",
+    "discoveries",
+    "exchangeability_of",
     "fit",
     "judge_with",
     "load_any",
@@ -31,4 +35,5 @@ __all__ = [
     "merged",
     "pack",
     "save_fitted",
+    "shortage_of",
 ]

@@ -62,13 +62,15 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a document: how it was judged, or why it was not (``error``); ``differs`` says in
     sentences how what ran differs from what the detector has learnt; ``sample`` is the folder of the
-    recording, None where it is not kept."""
+    recording, None where it is not kept; ``copy_of`` is the document with the same content whose run is
+    meant, None where this one was recorded itself."""
 
     path: Path
     judged: JudgedRun | None = None
     error: str | None = None
     differs: tuple[str, ...] = ()
     sample: Path | None = None
+    copy_of: Path | None = None
 
 
 def known_program(fitted: Fitted) -> Program:
@@ -196,7 +198,7 @@ def _of_copy(checked: Checked, copy: Path) -> Checked:
     judged = checked.judged
     if judged is not None:
         judged = msgspec.structs.replace(judged, name=storable(copy.name))
-    return msgspec.structs.replace(checked, path=copy, judged=judged)
+    return msgspec.structs.replace(checked, path=copy, judged=judged, copy_of=checked.path)
 
 
 def check_samples(

@@ -131,6 +131,10 @@ class Fitted:
                 return classifier.without(score)
         return classifier
 
+    def knows(self, identity: int) -> bool:
+        """Whether it has learnt the run of a digest, by its identity, or compares others with that."""
+        return identity in self.counts.runs or any(own == identity for own, _ in self.about.held_out)
+
     @property
     def alarms(self) -> bool:
         """Whether strong evidence that no nominal run shows makes a run anomalous by itself. Not so where

@@ -22,6 +22,7 @@ from barnum.paths.opened import Decoded
 from barnum.samples import Sample
 from barnum.verdicts.alarms import by_evidence
 from barnum.verdicts.conformal import ConformalClassifier
+from barnum.verdicts.discoveries import candidate_of
 from barnum.verdicts.features import Run
 from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
@@ -89,13 +90,17 @@ class FittedJudge(Judge):
             )
         cut, before = self._cut_of(digest)
         run, where = self._run(digest, cut)
-        run, verdict = self._by_novelty(digest, run, cut, self._detector.classifier_of(identity))
+        classifier = self._detector.classifier_of(identity)
+        run, verdict = self._by_novelty(digest, run, cut, classifier)
         signs = signs_of(self._detector.about.notes, len(self._detector.counts), digest).before(before)
         because = "novelty" if verdict.anomalous else None
         verdict, alarm = by_evidence(verdict, signs, about.source, self._detector.about.rate)
         if alarm is not None:
             because = verdict.because
             where = where_of(alarm, verdict) or where
+        candidate = None
+        if classifier is not None:
+            candidate = candidate_of(verdict, classifier, signs, self._detector.about.rate, "novelty")
         judged = JudgedRun(
             name=name,
             verdict=verdict.word,
@@ -113,6 +118,8 @@ class FittedJudge(Judge):
             evidence=signs.evidence,
             effects=signs.effects or (),
             where=where,
+            candidate=candidate,
+            fresh=not (verdict.refused or verdict.incomplete or self._cut or self._detector.knows(identity)),
         )
         made_of = JudgedDigest(
             name=name,

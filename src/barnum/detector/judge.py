@@ -26,6 +26,8 @@ from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.paths.opened import Decoded
 from barnum.samples import Sample
 from barnum.verdicts.alarms import by_evidence
+from barnum.verdicts.conformal import ConformalClassifier
+from barnum.verdicts.discoveries import Candidate, candidate_of
 from barnum.verdicts.features import Run, cut_of, read_run
 from barnum.verdicts.judgement import judge_incomplete, refusal_of
 from barnum.verdicts.method import Verdict
@@ -96,7 +98,21 @@ class _Evaluating(Judge):
             evidence=() if run.signs is None else run.signs.evidence,
             effects=() if run.signs is None else run.signs.effects or (),
             where=where,
+            candidate=self._candidate(run, verdict),
+            fresh=not (
+                verdict.refused
+                or verdict.incomplete
+                or self._cut
+                or (document is not None and sample.folder.name in document.samples)
+            ),
         )
+
+    def _candidate(self, run: Run, verdict: Verdict) -> Candidate | None:
+        classifier = self._detector.classifier
+        if not isinstance(classifier, ConformalClassifier):
+            return None
+        because = None if run.signs is None else classifier.score
+        return candidate_of(verdict, classifier, run.signs, classifier.alarm_rate, because)
 
     def _verdict(self, file: Path) -> tuple[Run, Verdict]:
         """What was judged of a run, by its evaluation, and the verdict on it."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 import msgspec
 
 from barnum.evaluations.signs import Cut, Shown
+from barnum.verdicts.discoveries import Candidate
 
 __all__ = [
     "CallPlace", "CodePlace", "Cut", "Judge", "JudgedRun", "ProcessName", "Shown", "Where",
@@ -68,8 +69,10 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     started; ``lost`` is the share that recording or decoding lost. Of a report of calls also the
     ``processes`` whose calls they are, and why these were chosen. Where evidence and effects are known:
     ``because`` says whether it was ``evidence``, an ``effect`` or the score (its name) that made the run
-    anomalous;
-    ``evidence`` and ``effects`` are those that no nominal run shows.
+    anomalous; ``evidence`` and ``effects`` are those that no nominal run shows. Where runs were chosen among many (see
+    many.py) ``q`` is the least false discovery rate at which this one is anomalous. ``candidate`` and
+    ``fresh`` are what that and the bet on exchangeability take (see there): fresh is a run that was judged
+    as a whole, and that has no part in what the detector knows.
     """
 
     name: str | None
@@ -77,6 +80,7 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     threshold: float
     p_value: float | None
+    q: float | None = None
     method: str
     by: str | None
     transfers: int
@@ -90,10 +94,15 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     where: Where | None = None
     processes: tuple[ProcessName, ...] = ()
     chosen_by: str | None = None
+    candidate: Candidate | None = None
+    fresh: bool = False
 
     def document(self) -> dict[str, Any]:
         """The same as `barnum score` prints it in JSON: what there is nothing to say of is left out."""
         told: dict[str, Any] = msgspec.to_builtins(self)
+        del told["candidate"], told["fresh"]
+        if self.q is None:
+            del told["q"]
         for name in (
             "refused",
             "incomplete",

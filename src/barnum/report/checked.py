@@ -26,6 +26,8 @@ from barnum.report.request import no_progress
 from barnum.report.samples import because_of, signs_in
 from barnum.report.scan import Budget
 from barnum.texts import shortened, storable
+from barnum.verdicts.discoveries import decided
+from barnum.verdicts.exchangeability import Exchangeability
 from barnum.verdicts.features import Run, labelled
 from barnum.verdicts.judgement import summary_of
 from barnum.verdicts.method import Verdict
@@ -72,6 +74,7 @@ class CheckedReport:
         self._samples: list[SampleReport] = []
         self._failed: list[str] = []
         self._unread: list[str] = []
+        self._exchangeability: Exchangeability | None = None
 
     def add(
         self,
@@ -144,6 +147,32 @@ class CheckedReport:
         """Take in a document that could not be judged."""
         self._failed.append(f"{storable(name)}: {shortened(storable(why), _LONGEST)}")
 
+    def choose(self, q_values: Sequence[float | None], rate: float) -> None:
+        """Take other verdicts for the runs that were taken in: those that were chosen for all of them.
+
+        Args:
+            q_values: of each run, in the order in which they were taken in; None where it is refused.
+            rate: the share of nominal runs among the anomalous ones, at most.
+        """
+        self._judged = [
+            (run, decided(verdict, q, rate), learnt)
+            for (run, verdict, learnt), q in zip(self._judged, q_values, strict=True)
+        ]
+        self._samples = [
+            _decided(sample, verdict, q)
+            for sample, (_, verdict, _), q in zip(self._samples, self._judged, q_values, strict=True)
+        ]
+        self._classifier = msgspec.structs.replace(
+            self._classifier,
+            description="the anomalous ones were chosen among all runs, at a false discovery rate of at "
+            f"most {100 * rate:.3g} %, and not as each by itself: {self._classifier.description}",
+            threshold=None,
+        )
+
+    def told_of_all(self, found: Exchangeability | None) -> None:
+        """Take in what a bet says against all runs being like those learnt."""
+        self._exchangeability = found
+
     def done(self) -> Report:
         """The document of all that was taken in."""
         return Report(
@@ -164,6 +193,7 @@ class CheckedReport:
     def _overview(self) -> Overview:
         """Counts of all runs; error rates of those that were not learnt."""
         whole = self._overview_of(self._judged)
+        whole = msgspec.structs.replace(whole, exchangeability=self._exchangeability)
         others = [each for each in self._judged if not each[2]]
         if len(others) == len(self._judged):
             return whole
@@ -234,6 +264,23 @@ class CheckedReport:
                 f"Curves mark the {self._budget.news} most novel transfers of a run; {unmarked:,} others are "
                 "not marked."
             )
+
+
+def _decided(sample: SampleReport, verdict: Verdict, q: float | None) -> SampleReport:
+    """What is said of a run, with another verdict."""
+    word: Any = verdict.word
+    changed = msgspec.structs.replace(
+        sample,
+        verdict=word,
+        refused=None if verdict.refused is None else storable(verdict.refused),
+        incomplete=None if verdict.incomplete is None else storable(verdict.incomplete),
+        q=q,
+        because=because_of(verdict),
+    )
+    if verdict.anomalous:
+        return changed
+    windows = [msgspec.structs.replace(window, above_threshold=False) for window in sample.windows]
+    return msgspec.structs.replace(changed, first_alarm=None, windows=windows)
 
 
 def _of_run(judged: JudgedDigest, images: bool) -> Iterator[str]:

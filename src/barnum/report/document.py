@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from barnum.verdicts.exchangeability import Exchangeability
 from barnum.verdicts.judgement import Trivial
 from barnum.verdicts.statistics import Rate
 
@@ -140,14 +141,15 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
 class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     """One run. ``verdict`` is None where nothing could judge it, and ``refused`` says why it is refused.
     ``incomplete`` says why only the beginning of the run was judged, which is anomalous, so that the whole
-    is: its score is at least ``score``, its p-value at most ``p_value``. Features as in ``classifier
-    --json``; what the evaluation does not hold is None. ``judged`` of the ``transfers`` made the verdict and
-    the features: fewer where those after the start of another process, or after the first loss, were left
-    out. ``because`` says whether ``evidence``, an ``effect`` or the ``score`` made the run anomalous;
-    ``evidence`` of a hijack and ``effects`` are those that no nominal run shows (None: not known).
-    ``distinct_new`` is how many distinct transfers of the whole run no nominal run shows, where a digest
-    tells them apart. ``learnt``: the detector has learnt this very run, so that nothing in it is new.
-    ``notes`` say what is missing and why."""
+    is: its score is at least ``score``, its p-value at most ``p_value``. ``q`` is the least false discovery
+    rate at which the run is anomalous, where the anomalous ones were chosen among all. Features as in
+    ``classifier --json``; what the evaluation does not hold is None. ``judged`` of the ``transfers`` made the
+    verdict and the features: fewer where those after the start of another process, or after the first loss,
+    were left out. ``because`` says whether ``evidence``, an ``effect`` or the ``score`` made the run anomalous;
+    ``evidence`` of a hijack and ``effects`` are those that no nominal run shows (None: not known). ``distinct_new`` is how
+    many distinct transfers of the whole run no nominal run shows, where a digest tells them apart.
+    ``learnt``: the detector has learnt this very run, so that nothing in it is new. ``notes`` say what is
+    missing and why."""
 
     name: str
     label: str
@@ -157,6 +159,7 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: str | None = None
     score: float | None
     p_value: float | None
+    q: float | None = None
     because: Literal["evidence", "effect", "score"] | None = None
     evidence: list[Sign] | None = None
     effects: list[Sign] | None = None
@@ -210,7 +213,9 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True):
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """All runs together; error rates, with their 0.95 intervals, where there are verdicts on runs of that
     label. ``trivial`` is how detectors do that look at how the program ended alone. Runs whose label is
-    ``unknown`` count in ``runs``, ``anomalous`` and ``refused``, and in nothing else."""
+    ``unknown`` count in ``runs``, ``anomalous`` and ``refused``, and in nothing else. ``exchangeability``
+    is what a bet says against runs being like those learnt, in the order of their times or names (None: it
+    was not made)."""
 
     runs: int
     benign: int
@@ -223,6 +228,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     roc: Roc | None
     calibration: CalibrationReport | None
     unknown: int = 0
+    exchangeability: Exchangeability | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
