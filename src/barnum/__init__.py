@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         record,
         write_report,
     )
-    from barnum.detector import Checked, Detector, Fitted, JudgedRun
+    from barnum.detector import Checked, Detector, Fitted, JudgedRun, discoveries
     from barnum.errors import BarnumError, InputError
     from barnum.evaluations import Evaluation
     from barnum.learning.session import Learned
@@ -65,6 +65,7 @@ _FROM = {
     "Detector": "barnum.detector",
     "Evaluation": "barnum.evaluations",
     "JudgedRun": "barnum.detector",
+    "discoveries": "barnum.detector",
     "Judgement": "barnum.verdicts.judgement",
     "Learned": "barnum.learning.session",
     "Model": "barnum.models.model",
@@ -91,6 +92,7 @@ __all__ = [
     "check",
     "classify",
     "decode",
+    "discoveries",
     "evaluate",
     "export",
     "find_samples",

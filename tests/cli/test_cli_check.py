@@ -125,6 +125,55 @@ def test_json_has_what_the_lines_have_and_places(made, kept):
         ) or (line["because"] == "evidence")
 
 
+def test_documents_are_chosen_together(made, kept):
+    folder, alone = kept
+    arguments = ("--bin-dir", "runs-extract", "--json", "--report-json", "page.json", "-f", "runs")
+    ended = check(folder, made, "--fdr", "0.1", *arguments)
+    assert ended.code == 0, ended.err
+    lines = {line["name"]: line for line in map(json.loads, ended.out.splitlines())}
+    page = {each["name"]: each for each in json.loads((folder / "page.json").read_text())["samples"]}
+    assert lines.keys() == page.keys() == alone.keys()
+    for name, line in lines.items():
+        hostile = name != "usual.txt"
+        assert line["verdict"] == page[name]["verdict"] == ("anomalous" if hostile else "nominal")
+        # four of five, at the least p-value that 18 runs allow, by evidence or by score
+        assert line["q"] == page[name]["q"] == pytest.approx(5 / 4 / 19 if hostile else 1.0)
+        assert line.get("because") == alone[name].get("because")
+    assert "at least 3 are called anomalous or none" in ended.err
+    strict = check(folder, made, "--fdr", "0.02", *arguments)
+    assert "so that nothing can be called anomalous" in strict.err
+    assert {json.loads(line)["verdict"] for line in strict.out.splitlines()} == {"nominal"}
+    document = json.loads((folder / "page.json").read_text())
+    assert document["overview"]["anomalous"] == 0
+    assert document["classifier"]["threshold"] is None
+    for each in document["samples"]:
+        assert each["verdict"] == "nominal" and each["first_alarm"] is None and each["because"] is None
+        assert not any(window["above_threshold"] for window in each["windows"])
+    told = check(folder, made, "--fdr", "0.1", "--bin-dir", "runs-extract", "runs").out
+    assert "q = 0.0658" in told and "anomalous above" not in told
+
+
+def test_documents_that_are_unlike_those_learnt_are_told(made, tmp_path):
+    copies = tmp_path / "again"
+    copies.mkdir()
+    for number in range(16):
+        # the same way is new in each of them
+        (copies / f"{number}.txt").write_text(hostile_text("u") + "abcde" * number)
+    ended = check(tmp_path, made, "-j", "2", copies, "--report-json", "page.json")
+    assert ended.code == 0, ended.err
+    *lines, last = ended.out.splitlines()
+    assert len(lines) == 16
+    assert last.startswith("note: the promise of the false-alarm rate does not hold: runs are no longer like")
+    found = json.loads((tmp_path / "page.json").read_text())["overview"]["exchangeability"]
+    assert found["runs"] == 16 and last == f"note: {found['text']}"
+    # a document that has the same content is the same run
+    same = tmp_path / "same"
+    same.mkdir()
+    for number in range(16):
+        (same / f"{number}.txt").write_text(hostile_text("u"))
+    assert "note: " not in check(tmp_path, made, same).out
+
+
 def test_exit_codes(made, tmp_path):
     usual, hostile = made / "usual.txt", made / "hostile" / "unreached.txt"
     assert check(tmp_path, made, usual, "--fail-on-anomaly").code == 0

@@ -164,3 +164,24 @@ def test_all_right_and_all_wrong(wrong):
     assert summary.auc.auc == (0.0 if wrong else 1.0)
     assert judgement.summary_of(runs[:4], verdicts[:4]).auc is None
     assert judgement.summary_of(runs[:4], verdicts[:4]).false_negatives is None
+
+
+def test_runs_that_are_unlike_training_runs_are_told(tmp_path):
+    for i in range(40):
+        write(tmp_path, "benign" if i % 2 else "unknown", i, 1e3 + i % 7)
+    stranger = judgement.judge(tmp_path).exchangeability
+    assert stranger.runs == 40 and stranger.alarm is not None and stranger.stranger is True
+    # what is cut, or judged by a threshold of its own, keeps no promise that could be broken
+    assert judgement.judge(tmp_path, cut=True).exchangeability is None
+    assert judgement.judge(tmp_path, force=True).exchangeability is None
+    assert judgement.judge(tmp_path, score="adjusted").exchangeability is None
+
+
+def test_malicious_and_refused_runs_have_no_part_in_the_bet(folder):
+    found = judgement.judge(folder).exchangeability
+    assert found.runs == 5 and found.alarm is None
+    for i in range(90, 130):
+        write(folder, "malicious", i, 1e6)
+        write(folder, "benign", 100 + i, 1e6, source=Source(steps=1, lost=0.06))
+    assert judgement.judge(folder).exchangeability == found
+    assert judgement.judge(folder, method="svm").exchangeability is None

@@ -5,12 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
 
 from barnum.api.common import File, Progress, cores, listener_of, name_of
-from barnum.detector import Checked, CheckSettings, FitSettings, Fitted, merged, save_fitted
+from barnum.detector import (
+    Checked,
+    CheckSettings,
+    FitSettings,
+    Fitted,
+    JudgedRun,
+    check_discoveries,
+    discoveries,
+    exchangeability_of,
+    merged,
+    save_fitted,
+)
 from barnum.errors import EngineError
 from barnum.samples import Sample
+
+if TYPE_CHECKING:
+    from barnum.report.checked import CheckedReport
 
 
 def fit(
@@ -82,6 +98,7 @@ def check(
     command: Sequence[str] = (),
     timeout: float | Literal["learnt"] | None = "learnt",
     sandbox: bool = True,
+    fdr: float | None = None,
     jobs: int = 1,
     report: File | None = None,
     progress: Progress | None = None,
@@ -97,6 +114,8 @@ def check(
             allowed that the detector has learnt, 600 where that is not known.
         sandbox: whether it runs in a sandbox, with the limits of these runs; without, it runs with your
             rights, on your files.
+        fdr: a false discovery rate: the anomalous ones are chosen among all documents, so that at most this
+            share of them is nominal, on average. None: each is judged by itself.
         jobs: documents that are recorded at a time.
         report: file of a page about what was judged; one that is there is replaced.
 
@@ -106,14 +125,18 @@ def check(
     Raises:
         EngineError: no program can be recorded here, or there can be no sandbox.
         ModelError: the detector does not know its program.
+        OptionsError: the false discovery rate is none, or the detector has no p-values.
         OutputError: the page cannot be written.
     """
     from barnum.detector.check import check as check_documents
     from barnum.detector.limits import TIMEOUT, limits_for, sandbox_with
-    from barnum.files import check_place, write_result
+    from barnum.files import write_result
     from barnum.recording import Sandbox, list_inputs, sandbox_state
+    from barnum.report.build import as_page
 
     opened = detector if isinstance(detector, Fitted) else open_fitted(detector)
+    if fdr is not None:
+        check_discoveries(opened, fdr)
     limits = limits_for(opened)
     state: Sandbox | str | None = sandbox_state() if sandbox else None
     if isinstance(state, str):
@@ -129,14 +152,8 @@ def check(
         sandbox=None if state is None else sandbox_with(state, limits, None, None),
         jobs=jobs,
     )
+    page = None if report is None else _page(detector, opened, len(files), Path(report))
     found: list[Checked] = []
-    page = None
-    if report is not None:
-        from barnum.report.checked import CheckedReport
-
-        check_place(Path(report), force=True)
-        name = repr(detector) if isinstance(detector, Fitted) else os.fspath(detector)
-        page = CheckedReport(name, opened.describe(), opened.threshold, len(files))
     with listener_of(progress).progress("check", len(files)) as advance:
 
         def add(checked: Checked) -> None:
@@ -146,11 +163,35 @@ def check(
             advance(1)
 
         check_documents(opened, files, settings, add, None if page is None else page.add)
+    chosen = found if fdr is None else _chosen(found, fdr)
     if report is not None and page is not None:
-        from barnum.report.build import as_page
-
+        if fdr is not None:
+            page.choose([each.judged.q for each in chosen if each.judged and not each.copy_of], fdr)
+        page.told_of_all(exchangeability_of(opened, _in_order(chosen, files)))
         write_result(Path(report), as_page(page.done()))
-    return found
+    return chosen
+
+
+def _page(detector: Fitted | File, opened: Fitted, count: int, file: Path) -> CheckedReport:
+    from barnum.files import check_place
+    from barnum.report.checked import CheckedReport
+
+    check_place(file, force=True)
+    name = repr(detector) if isinstance(detector, Fitted) else os.fspath(detector)
+    return CheckedReport(name, opened.describe(), opened.threshold, count)
+
+
+def _chosen(found: Sequence[Checked], rate: float) -> list[Checked]:
+    """The same documents with verdicts that are chosen for all of them."""
+    decided = iter(discoveries([each.judged for each in found if each.judged is not None], rate))
+    return [each if each.judged is None else replace(each, judged=next(decided)) for each in found]
+
+
+def _in_order(found: Sequence[Checked], files: Sequence[Path]) -> list[JudgedRun]:
+    """The runs that were recorded, in the order of their documents."""
+    place = {file: number for number, file in enumerate(files)}
+    own = [each for each in found if each.copy_of is None]
+    return [each.judged for each in sorted(own, key=lambda each: place[each.path]) if each.judged is not None]
 
 
 def open_fitted(file: File) -> Fitted:

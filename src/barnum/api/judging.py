@@ -211,6 +211,8 @@ def judge(
     """Judge one run by a detector: the verdict, and where the run went astray.
 
     For many runs open a judge once, which is faster: ``with barnum.detector.judge_with(detector) as judge``.
+    Of runs that were judged so discoveries() chooses the anomalous ones at a false discovery rate, and
+    ``barnum.detector.exchangeability_of`` tells whether they are still like those learnt.
 
     Args:
         detector: the detector, or its file or folder.

@@ -249,6 +249,7 @@ def _as_json(judgement: Judgement) -> bytes:
         "threshold": judgement.classifier.threshold,
         "runs": rows,
         "summary": msgspec.to_builtins(judgement.summary),
+        "exchangeability": msgspec.to_builtins(judgement.exchangeability),
     }
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
@@ -315,6 +316,8 @@ def _print(judgement: Judgement, cut: Cut | None) -> None:
             if rate is not None
         ]
         click.echo(f"for comparison, by whether the program {trivial.name} alone: {', '.join(parts)}")
+    if judgement.exchangeability is not None and judgement.exchangeability.text is not None:
+        click.echo(f"note: {judgement.exchangeability.text}")
     sys.stdout.flush()
 
 

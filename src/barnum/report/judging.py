@@ -11,6 +11,7 @@ from barnum.errors import EvaluationError
 from barnum.report.document import CalibrationReport, Classifier, Overview, Roc, finite
 from barnum.report.request import Request
 from barnum.texts import storable
+from barnum.verdicts.exchangeability import Exchangeability
 from barnum.verdicts.features import Run, labelled
 from barnum.verdicts.judgement import Summary, check_model, evaluation_name, judge, read_runs
 from barnum.verdicts.method import Measure, Verdict
@@ -21,8 +22,9 @@ _ROUNDING = 1e-6
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says
-    what; ``measures`` and ``window_sum`` are those of the classifier (see verdicts/method.py)."""
+    """What a report needs of judging. ``verdicts`` are None where nothing could judge, and ``why`` says what;
+    ``exchangeability`` is that of a judgement; ``measures`` and ``window_sum`` are those of the classifier
+    (see verdicts/method.py)."""
 
     runs: list[Run]
     verdicts: list[Verdict] | None
@@ -31,6 +33,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     window_sum: bool = False
     summary: Summary | None
     why: str | None = None
+    exchangeability: Exchangeability | None = None
 
 
 def judge_folder(request: Request, files: list[Path], advance: Callable[[], None]) -> Judged:
@@ -74,6 +77,7 @@ def judge_folder(request: Request, files: list[Path], advance: Callable[[], None
         measures=classifier.measures,
         window_sum=classifier.window_sum,
         summary=judgement.summary,
+        exchangeability=judgement.exchangeability,
     )
 
 
@@ -119,6 +123,7 @@ def overview(judged: Judged) -> Overview:
         trivial=summary.trivial if summary is not None else [],
         roc=roc,
         calibration=calibration,
+        exchangeability=judged.exchangeability,
     )
 
 

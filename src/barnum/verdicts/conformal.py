@@ -83,6 +83,11 @@ class ConformalClassifier(Classifier):
         return self._by.grows
 
     @property
+    def by(self) -> Score:
+        """What gives the score of a run."""
+        return self._by
+
+    @property
     def exact(self) -> bool:
         """Whether scores of nominal runs are exchangeable with those that calibrate, if the runs are."""
         return self._by.exact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,10 +18,13 @@ from barnum.evaluations.signs import Cut
 from barnum.verdicts import methods
 from barnum.verdicts.alarms import by_evidence
 from barnum.verdicts.cache import RunCache
+from barnum.verdicts.conformal import ConformalClassifier
+from barnum.verdicts.exchangeability import Exchangeability, exchangeability
 from barnum.verdicts.features import Run, labelled, read_run
 from barnum.verdicts.method import Classifier, Verdict
 from barnum.verdicts.statistics import Auc, Rate, auc_of, rate_of
 
+_NUMBERS = re.compile(r"([0-9]{1,18})")
 # a run of which more than this share was lost is not judged
 MAX_LOST = 0.05
 
@@ -48,7 +52,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """``verdicts`` are in the order of ``runs``, which are what was judged: of one that is anomalous though
     incomplete its beginning. ``description`` says in a line how was judged. ``model`` is the identity of the
-    model that scored the runs (empty where their files do not say)."""
+    model that scored the runs (empty where their files do not say). ``exchangeability`` is what a bet says
+    against the runs, but for malicious ones, being like those learnt; None where it is not made."""
 
     method: str
     description: str
@@ -57,6 +62,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict]
     classifier: Classifier
     summary: Summary
+    exchangeability: Exchangeability | None = None
 
 
 def judge(
@@ -137,7 +143,35 @@ def judge(
     verdicts = [verdict if force else _with_evidence(classifier, run, verdict) for run, verdict in answers]
     if all(verdict.refused for verdict in verdicts):
         raise EvaluationError(nothing)
-    return _judgement(classifier, [run for run, _ in answers], verdicts, forced=force)
+    judgement = _judgement(classifier, [run for run, _ in answers], verdicts, forced=force)
+    return judgement if cut or force else _with_exchangeability(judgement)
+
+
+def _with_exchangeability(judgement: Judgement) -> Judgement:
+    """The same with whether runs are like the training runs, whose scores the model tells; in the order of
+    their names, as evaluations do not say when they were recorded."""
+    classifier = judgement.classifier
+    if not isinstance(classifier, ConformalClassifier) or not classifier.exact:
+        return judgement
+    stream = sorted(
+        (_by_numbers(run.name or run.sample), run.sample, verdict.score)
+        for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True)
+        if not (run.malicious or verdict.refused or verdict.incomplete)
+    )
+    training = classifier.by.learn(judgement.runs).training
+    if not training:
+        return judgement
+    found = exchangeability(training, [score for *_, score in stream])
+    return msgspec.structs.replace(judgement, exchangeability=found)
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names by the numbers in them: a9 before a10."""
+    return [
+        (int(part), "") if part.isascii() and part.isdecimal() else (-1, part)
+        for part in _NUMBERS.split(name)
+        if part
+    ]
 
 
 def _check_cut(folder: Path, runs: Sequence[Run], cut: Cut | bool) -> None:

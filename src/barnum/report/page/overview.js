@@ -62,6 +62,10 @@ export function drawOverview(report) {
   if (known && (overview.benign || overview.malicious)) charts.append(distributionChart(report));
   if (overview.roc) charts.append(rocChart(overview));
   if (overview.calibration) charts.append(calibrationChart(overview.calibration));
+  if (overview.exchangeability && overview.exchangeability.text) {
+    const { text } = overview.exchangeability;
+    byId("tiles").after(el("p", { class: "warn alike" }, `${text[0].toUpperCase()}${text.slice(1)}.`));
+  }
   if (overview.trivial.length) {
     charts.after(el("p", { class: "muted trivial" }, trivialText(overview.trivial)));
   }

@@ -34,6 +34,7 @@ function factsOf({ classifier, window, cut }, sample) {
     ["Sample", el("span", { class: "mono" }, sample.sample)],
     ["Score", known(sample.score, (score) => (sample.incomplete ? "at least " : "") + score.toFixed(2) + by)],
     ["p-value", known(sample.p_value, (p) => (sample.incomplete ? "at most " : "") + p.toFixed(3))],
+    ["Anomalous from a false discovery rate of", known(sample.q, (q) => percent(q))],
     ["First alarm", alarmText(sample)],
     ["Wrong predictions", known(sample.wrong, (share) => `${percent(share)} of ${count(judged)}`)],
     ["Judged", judged < transfers
