@@ -1,6 +1,6 @@
 """Detection: how many harmful documents are found, how early, at what cost in false alarms, by what scores.
 
-.venv/bin/python bench/detection/run.py [--family NAME]… [--folder bench-out/detection] [--ways]
+.venv/bin/python bench/detection/run.py [--family NAME]… [--folder bench-out/detection] [--ways] [--record]
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def main() -> None:
             f"{time.monotonic() - start:.0f} s",
             flush=True,
         )
+    if options.record:
+        return
     small = [name for name, subject in known.items() if subject.family == "hijacks"]
     if small:
         _hijacks({name: runs[name] for name in small}, known)
@@ -102,6 +104,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--family", action="append", choices=FAMILIES, help="these programs alone")
     parser.add_argument("--folder", type=Path, default=Path("bench-out/detection"))
     parser.add_argument("--ways", action="store_true", help="try other ways of judging, too")
+    parser.add_argument("--record", action="store_true", help="record what is not yet, and stop")
     parser.add_argument("-j", "--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="runs at once")
     return parser.parse_args()
 

@@ -3,11 +3,13 @@
 import json
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 
 import page_documents as documents
 from barnum.report.build import as_json, as_page
+from barnum.verdicts.exchangeability import Exchangeability
 from browsing import all_by, chromium, needs_browser, one, open_address, open_page
 from page_site import LOOK, MARKUP, STRANGE, look_at, numbers, page_site, runner, some, texts
 
@@ -90,6 +92,18 @@ def test_a_run_of_which_little_is_known(browser, site):
         "100",
         "predictions",
     ]
+
+
+def test_it_is_told_that_runs_are_no_longer_like_those_learnt(browser, site):
+    report = documents.report([documents.sample(q=0.25)])
+    for alarm, text in ((None, None), (12, "the promise does <b>not</b> hold (after 12 runs)")):
+        bet = Exchangeability(runs=20, evidence=30.0, alarm=alarm, stranger=None, text=text)
+        overview = msgspec.structs.replace(report.overview, exchangeability=bet)
+        look_at(browser, site, msgspec.structs.replace(report, overview=overview))
+        told = [each.text for each in all_by(browser, "#overview p.alike")]
+        assert told == ([] if text is None else ["The promise does <b>not</b> hold (after 12 runs)."])
+    facts = [fact.text for fact in all_by(browser, "dl.facts div")]
+    assert "Anomalous from a false discovery rate of\n25.0 %" in facts
 
 
 def test_a_run_of_a_single_prediction(browser, site):

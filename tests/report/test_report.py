@@ -80,7 +80,12 @@ def test_runs_of_unknown_label_are_shown_and_count_in_nothing(folder):
     write(folder, "unknown", 8, {100: 50.0})
     write(folder, "unknown", 9, {})
     report = build(Request(folder=folder))
-    assert report.overview == msgspec.structs.replace(before.overview, runs=10, anomalous=2, unknown=2)
+    # whether runs are like those learnt is asked of all that may be
+    bet = report.overview.exchangeability
+    assert (bet.runs, before.overview.exchangeability.runs) == (8, 6)
+    assert report.overview == msgspec.structs.replace(
+        before.overview, runs=10, anomalous=2, unknown=2, exchangeability=bet
+    )
     verdicts = {sample.name: sample.verdict for sample in report.samples if sample.label == "unknown"}
     assert verdicts == {"unknown-8.doc": "anomalous", "unknown-9.doc": "nominal"}
     assert any(note.startswith("The label of 2 of 10 runs is unknown") for note in report.notes)

@@ -89,6 +89,51 @@ def test_evidence_comes_before_every_score():
     assert candidate(classifier, 1e3, signs(99, 1 - 1)).p < candidate(classifier, 1e3, signs(99, 1)).p
 
 
+def test_weak_evidence_and_effects_come_before_every_score_too():
+    classifier = ConformalClassifier([float(i) for i in range(99)], RATE, Novelty())
+    hint = Shown("entry", "called into the middle of a function", 7)
+    opened = Shown("openat", "opened /tmp/x for writing", 9)
+    weak = Signs(runs=99, unusual=0, acting=0, evidence=(hint,))
+    acts = Signs(runs=99, unusual=0, acting=0, effects=(opened,))
+    for told, because in ((weak, "evidence"), (acts, "effect")):
+        found = candidate(classifier, 0.0, told)
+        assert (found.p, found.because) == (1 / 100, because)
+    # nominal runs that show such themselves count as stranger than any other
+    quiet = Signs(runs=99, unusual=0, acting=0)
+    assert candidate(classifier, 50.0, quiet).p == classifier.verdict(50.0).p_value
+    for changes, more in (({"unusual": 1}, 1), ({"acting": 1}, 1), ({"unusual": 1, "acting": 1}, 2)):
+        told = msgspec.structs.replace(quiet, **changes)
+        p = classifier.verdict(50.0).p_value + more / 100
+        assert candidate(classifier, 50.0, told).p == pytest.approx(p)
+    # or, where many do, decide nothing
+    loud = msgspec.structs.replace(acts, acting=40)
+    assert candidate(classifier, 50.0, loud).p == classifier.verdict(50.0).p_value
+    assert candidate(classifier, 50.0, loud).because == "novelty"
+
+
+def test_with_hints_and_effects_the_p_value_of_a_nominal_run_is_not_too_small_too_often():
+    draw = np.random.default_rng(23)
+    hint, opened = Shown("entry", "into the middle", 7), Shown("openat", "opened a file", 9)
+    for runs, often in ((30, 0.005), (60, 0.02), (60, 0.1)):
+        below = dict.fromkeys((0.02, 0.05, 0.1, 0.3), 0)
+        for _ in range(TRIALS):
+            known, _ = nominal(draw, runs + 1)
+            weak, acts = draw.random(runs + 1) < often, draw.random(runs + 1) < often
+            classifier = ConformalClassifier(known[:-1].tolist(), 0.05, Novelty())
+            told = Signs(
+                runs=runs,
+                unusual=int(weak[:-1].sum()),
+                acting=int(acts[:-1].sum()),
+                evidence=(hint,) if weak[-1] else (),
+                effects=(opened,) if acts[-1] else (),
+            )
+            p = candidate(classifier, float(known[-1]), told).p
+            for t in below:
+                below[t] += p <= t
+        for t, count in below.items():
+            assert count <= TRIALS * t + 5 * (TRIALS * t * (1 - t)) ** 0.5, (runs, often, t)
+
+
 def test_evidence_that_many_nominal_runs_show_decides_nothing():
     classifier = ConformalClassifier([float(i) for i in range(99)], RATE, Novelty())
     for shown in (False, True):

@@ -69,10 +69,10 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     started; ``lost`` is the share that recording or decoding lost. Of a report of calls also the
     ``processes`` whose calls they are, and why these were chosen. Where evidence and effects are known:
     ``because`` says whether it was ``evidence``, an ``effect`` or the score (its name) that made the run
-    anomalous; ``evidence`` and ``effects`` are those that no nominal run shows. Where runs were chosen among many (see
-    many.py) ``q`` is the least false discovery rate at which this one is anomalous. ``candidate`` and
-    ``fresh`` are what that and the bet on exchangeability take (see there): fresh is a run that was judged
-    as a whole, and that has no part in what the detector knows.
+    anomalous; ``evidence`` and ``effects`` are those that no nominal run shows. Where runs were chosen among
+    many (see many.py) ``q`` is the least false discovery rate at which this one is anomalous. ``candidate``
+    and ``fresh`` are what that and the bet on exchangeability take (see there): fresh is a run that was
+    judged as a whole, and that has no part in what the detector knows.
     """
 
     name: str | None

@@ -97,6 +97,25 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return None
         return next(iter(self.effects or ()), None)
 
+    def strange(self, rate: float) -> int:
+        """Number of nominal runs that, left out, show at most what decides beside the score: evidence, and
+        effects. What more of them show than may be called anomalous decides nothing, and does not count.
+
+        The bound is the same for these runs and the one that is judged: one more than for it alone.
+        """
+        most = rate * self.runs + 1
+        # strong evidence is among that which hints
+        hinting = [] if self.unusual is None or self.runs < FEWEST_RUNS else [self.unusual]
+        counted = next((count for count in (*hinting, self.alarming) if count <= most), 0)
+        if self.acting is not None and self.runs >= FEWEST_RUNS and self.acting <= most:
+            counted += self.acting
+        return counted
+
+    def may_decide(self, rate: float) -> bool:
+        """Whether a run could be anomalous by what it shows beside its score."""
+        few = (each for each in (self.unusual, self.acting) if each is not None)
+        return self.alarming <= rate * self.runs or any(hints_count(self.runs, each, rate) for each in few)
+
     @property
     def first_effect(self) -> int | None:
         """The step of the first effect whose step is known; None where there is none."""

@@ -145,11 +145,11 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     rate at which the run is anomalous, where the anomalous ones were chosen among all. Features as in
     ``classifier --json``; what the evaluation does not hold is None. ``judged`` of the ``transfers`` made the
     verdict and the features: fewer where those after the start of another process, or after the first loss,
-    were left out. ``because`` says whether ``evidence``, an ``effect`` or the ``score`` made the run anomalous;
-    ``evidence`` of a hijack and ``effects`` are those that no nominal run shows (None: not known). ``distinct_new`` is how
-    many distinct transfers of the whole run no nominal run shows, where a digest tells them apart.
-    ``learnt``: the detector has learnt this very run, so that nothing in it is new. ``notes`` say what is
-    missing and why."""
+    were left out. ``because`` says whether ``evidence``, an ``effect`` or the ``score`` made the run
+    anomalous; ``evidence`` of a hijack and ``effects`` are those that no nominal run shows (None: not known).
+    ``distinct_new`` is how many distinct transfers of the whole run no nominal run shows, where a digest
+    tells them apart. ``learnt``: the detector has learnt this very run, so that nothing in it is new.
+    ``notes`` say what is missing and why."""
 
     name: str
     label: str
@@ -213,9 +213,9 @@ class CalibrationReport(msgspec.Struct, frozen=True, kw_only=True):
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """All runs together; error rates, with their 0.95 intervals, where there are verdicts on runs of that
     label. ``trivial`` is how detectors do that look at how the program ended alone. Runs whose label is
-    ``unknown`` count in ``runs``, ``anomalous`` and ``refused``, and in nothing else. ``exchangeability``
-    is what a bet says against runs being like those learnt, in the order of their times or names (None: it
-    was not made)."""
+    ``unknown`` count in ``runs``, ``anomalous`` and ``refused``, and in no rate. ``exchangeability`` is what
+    a bet says against runs that are not malicious being like those learnt, in the order of their times or
+    names (None: it was not made)."""
 
     runs: int
     benign: int

@@ -7,7 +7,7 @@ that are called anomalous, on average (0 where none is). The procedure of Benjam
 (Y. Benjamini, D. Yekutieli, 2001), as those of runs do that are compared with the same calibration scores
 (S. Bates, E. Candès, L. Lei, Y. Romano, M. Sesia, Testing for outliers with conformal p-values, 2023).
 
-A run is anomalous by its score or by evidence, so its p-value has to count both: see p_of().
+A run is anomalous by its score, by evidence or by an effect, so its p-value has to count all: see p_of().
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _ROUNDING = 1e-9
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that may be called anomalous: its p-value ``p``, of score and evidence together; the ``least``
-    that any run could have, with ``nominal`` runs to compare with; and ``because`` of what it would be
-    anomalous, as a verdict says it. A run that is refused has a ``p`` of 1: it is not called anomalous by
-    this, but it could have been, had it begun strangely enough."""
+    """A run that may be called anomalous: its p-value ``p``, of its score and of what it shows beside; the
+    ``least`` that any run could have, with ``nominal`` runs to compare with; and ``because`` of what it
+    would be anomalous, as a verdict says it. A run that is refused has a ``p`` of 1: it is not called
+    anomalous by this, but it could have been, had it begun strangely enough."""
 
     p: float
     least: float
@@ -49,46 +49,44 @@ def candidate_of(
     """A run as one of many, by the verdict on it alone (see alarms.py for ``signs`` and ``rate``)."""
     nominal = len(classifier.scores)
     alone = signs is not None and classifier.score == "novelty" and nominal == signs.runs
-    shown = verdict.because == "evidence"
+    shown = verdict.because is not None
 
     def p_by(p: float, evident: bool) -> float:
         return p_of(p, signs, evident, alarm_rate(rate), together=alone)
 
     least = min(p_by(1 / (1 + nominal), False), 1.0)
-    if signs is not None and signs.alarming <= alarm_rate(rate) * signs.runs:
+    if signs is not None and signs.may_decide(alarm_rate(rate)):
         least = min(least, p_by(1.0, True))
     novel = 1.0 if verdict.p_value is None else verdict.p_value
     p = 1.0 if verdict.refused is not None else p_by(novel, shown)
-    return Candidate(p=p, least=least, nominal=nominal, because="evidence" if shown else because)
+    return Candidate(p=p, least=least, nominal=nominal, because=verdict.because or because)
 
 
 def p_of(p: float, signs: Signs | None, shown: bool, rate: float, together: bool) -> float:
-    """The p-value of a run by its score and its evidence.
+    """The p-value of a run by its score, its evidence and its effects.
 
-    Where the score is compared with the very runs of which it is known how many show strong evidence
-    (``together``), all are ranked at once: those with such evidence first, and otherwise by score. Which of
-    the nominal runs show it is not asked: all that do count as stranger. Where more show it than may be
-    called anomalous, evidence decides nothing and the score alone counts. Where the two are compared with
-    different runs they are two tests, and the smaller p-value is doubled (Bonferroni).
+    Where the score is compared with the very runs of which it is known how many show such evidence or effects
+    (``together``), all are ranked at once: those that do first, and otherwise by score. Which of the nominal
+    runs do is not asked: all of them count as stranger. Where more do than may be called anomalous, these
+    signs decide nothing and the score alone counts. Where the two are compared with different runs they are
+    two tests, and the smaller p-value is doubled (Bonferroni).
 
     Args:
         p: by the score.
-        signs: what the run shows beside, and how many nominal runs show strong evidence; None: not known.
-        shown: whether strong evidence makes the run anomalous.
+        signs: what the run shows beside, and how many nominal runs show such; None: not known.
+        shown: whether that makes the run anomalous.
         rate: share of nominal runs that may be called anomalous.
         together: see above.
     """
     if signs is None:
         return p
-    evident = (1 + signs.alarming) / (1 + signs.runs)
+    strange = signs.strange(rate)
+    evident = (1 + strange) / (1 + signs.runs)
     if not together:
         return min(1.0, 2 * min(p, evident if shown else 1.0))
     if shown:
         return evident
-    # the same bound for all n + 1 runs, so that none of them is treated differently from the others
-    if signs.alarming > rate * signs.runs + 1:
-        return p
-    return min(1.0, p + signs.alarming / (1 + signs.runs))
+    return min(1.0, p + strange / (1 + signs.runs))
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
