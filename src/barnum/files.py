@@ -19,6 +19,14 @@ from barnum.errors import InputError, OptionsError, OutputError, OutputExistsErr
 _PIECE = 1 << 24
 
 
+def absolute(path: Path) -> Path:
+    """A path from the root on. The last link of it stays one; ``..`` goes where the kernel would go."""
+    if ".." not in path.parts:
+        return path.absolute()
+    whole = path.absolute()
+    return whole.resolve() if whole.name == ".." else whole.parent.resolve() / whole.name
+
+
 @contextmanager
 def open_regular(file: Path, follow: bool = False) -> Iterator[int]:
     """Open a regular file for reading, as a descriptor: no pipe is waited for, no link followed unless asked.

@@ -527,7 +527,7 @@ def test_programs_by_relative_path_link_and_script(tmp_path):
     script = tmp_path / "script"
     script.write_text('#!/bin/sh\ncat "$1" >/dev/null\necho scripted >&2\n')
     script.chmod(0o755)
-    for number, name in enumerate(("./program", "bin/reader", "./script")):
+    for number, name in enumerate(("./program", "bin/reader", "bin/../program", "./script")):
         root = tmp_path / f"run{number}"
         file = document(tmp_path)
         places = ("-o", root / "traces", "--bin-dir", root / "extract")
@@ -538,7 +538,7 @@ def test_programs_by_relative_path_link_and_script(tmp_path):
         assert sample.meta.lost == ()
         programs = [process.program for process in sample.meta.processes]
         assert programs == (
-            [str(program)] if number < 2 else [os.path.realpath("/bin/sh")] * 2 + ["/usr/bin/cat"]
+            [str(program)] if number < 3 else [os.path.realpath("/bin/sh")] * 2 + ["/usr/bin/cat"]
         )
 
 

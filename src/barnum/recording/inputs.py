@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from barnum.errors import InputError
+from barnum.files import absolute
 from barnum.texts import printable
 
 # characters of a path that a message shows
@@ -29,10 +30,10 @@ def list_inputs(paths: list[Path]) -> list[Path]:
         except OSError:
             is_folder = False  # the name is too long, or a folder above it may not be entered
         if not is_folder:
-            inputs[path.absolute()] = None
+            inputs[absolute(path)] = None
             continue
         try:
-            files = sorted(entry for entry in path.absolute().iterdir() if entry.is_file())
+            files = sorted(entry for entry in absolute(path).iterdir() if entry.is_file())
         except OSError as error:
             raise InputError(f"{printable(str(path))}: cannot be read ({error.strerror})") from None
         if not files:

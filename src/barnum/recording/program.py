@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from barnum.errors import ProgramError
+from barnum.files import absolute
 from barnum.recording.elf import EXECUTABLE, SHARED, X86, X86_64, Elf, read_elf
 from barnum.texts import printable
 
@@ -46,12 +47,12 @@ def find_program(name: str) -> Program:
     if not name or "\0" in name:
         raise ProgramError("the program's name is empty")
     if "/" in name:
-        path = Path(name).absolute()
+        path = absolute(Path(name))
     else:
         executable = shutil.which(name)
         if executable is None:
             raise ProgramError(f"{printable(name)}: no such program in PATH: install it or give its path")
-        path = Path(executable).absolute()
+        path = absolute(Path(executable))
     return _resolve(path, (), name, _MAX_NESTING)
 
 
@@ -95,7 +96,7 @@ def _script(path: Path, head: bytes, arguments: tuple[str, ...], nesting: int) -
         )
     # the kernel passes the rest of the line as one argument
     option = tuple(word.rstrip(" \t") for word in words[1:])
-    return _resolve(interpreter.absolute(), (*option, str(path), *arguments), words[0], nesting - 1)
+    return _resolve(absolute(interpreter), (*option, str(path), *arguments), words[0], nesting - 1)
 
 
 def _check_privileges(descriptor: int, mode: int, shown: str) -> None:
