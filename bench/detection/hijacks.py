@@ -77,6 +77,7 @@ class Form:
         special: makes a harmless record of the program's own.
         hijack: makes records one of which takes the program over, likely ones first; and the symbol that the
             hijacking transfer leads to, None: code of the document.
+        attacked: the function that goes astray, whose frame or pointer is overwritten, and its callers.
         flags: what the program is compiled with beside FLAGS.
         bits: for which widths there is an attack.
     """
@@ -84,6 +85,7 @@ class Form:
     name: str
     special: Callable[[random.Random, Program], bytes]
     hijack: Callable[[Program], Iterator[tuple[bytes, str | None]]]
+    attacked: tuple[str, ...] = ("special", "read_records")
     flags: tuple[str, ...] = ("-no-pie", "-fno-pie")
     bits: tuple[int, ...] = BITS
     suffix: str = ".c"

@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
+import deviations
 import judging
+import streams
 import tables
 from recordings import Run, recorded
 from subjects import FAMILIES, Subject, subjects
 from ways import WAYS
 
 # nominal runs that are learnt, of large and of small programs
-COUNTS = (25, 50, 100, judging.ALL)
+COUNTS = (10, 25, 50, 100, 200, judging.ALL)
 FEW = 5
 
 
@@ -64,15 +66,53 @@ def _program(subject: Subject, runs: list[Run], ways: bool) -> None:
             print(tables.row(count, until, found), flush=True)
     for until, found in tallies.items():
         print(f"\nMissed, {tables.WORDS[until]}: {tables.missed(found, judging.DRAWS) or 'none'}")
+    _many(subject, runs)
+    _deviations([(subject, runs)], judging.ALL)
     if not ways:
         return
     print(f"\nOther ways of judging, {subject.name}:\n")
     for way in WAYS[1:]:
         print(f"{way.name}\n\n{tables.HEAD}")
-        for count in (COUNTS[0], judging.ALL):
+        for count in (50, judging.ALL):
             for until, found in judging.tally(way, runs, count, subject.name).items():
                 print(tables.row(count, until, found), flush=True)
         print()
+
+
+def _many(subject: Subject, runs: list[Run]) -> None:
+    """Many runs of a program together."""
+    print(
+        f"\nFalse discovery rate, {streams.TOGETHER:,} runs drawn, half of the harmless ones learnt:\n\n"
+        "| asked | share harmful | nominal runs | harmless among those called anomalous | found |\n"
+        "|---|---|---|---|---|"
+    )
+    for each in streams.discoveries(runs, subject.name):
+        wrong = f"{100 * each.wrong:.1f} % (standard error {100 * each.error:.1f})"
+        found = f"{100 * each.found:.1f} %" if each.harmful else "–"
+        print(f"| {100 * each.asked:g} % | {100 * each.harmful:g} % | {each.nominal} | {wrong} | {found} |")
+    raised, many, length = streams.false_alarms(runs, subject.name)
+    print(f"\nStreams of {length} runs like those learnt: {raised} of {many} raise the alarm", flush=True)
+    print("\nKinds that were never learnt, the alarm after:")
+    for name, (alarm, most) in streams.changes(runs, subject.name, subject.group).items():
+        print(f"- {name}: {f'{alarm} runs' if alarm is not None else f'not within {most} runs'}", flush=True)
+
+
+def _deviations(programs: list[tuple[Subject, list[Run]]], count: int) -> None:
+    """Whether what is listed first of a harmful run is in what was attacked, by the first draw."""
+    found = total = 0
+    elsewhere = []
+    for subject, runs in programs:
+        nominal, _ = judging.draws(runs, count, subject.name)[0]
+        detector = streams.fitted(nominal)
+        for run in (each for each in runs if each.harmful):
+            first = deviations.first_deviation(detector, run, deviations.here)
+            inside = deviations.within([first], subject.attacked)
+            found, total = found + inside, total + 1
+            if not inside:
+                elsewhere.append(f"{subject.name} {run.name}: {first or 'nothing'}")
+    print(f"\nListed first is the attacked function or its caller: {found} of {total}; others:")
+    for line in elsewhere:
+        print(f"- {line}")
 
 
 def _hijacks(runs: dict[str, list[Run]], known: dict[str, Subject]) -> None:
@@ -95,6 +135,8 @@ def _hijacks(runs: dict[str, list[Run]], known: dict[str, Subject]) -> None:
             f"- evidence: {sum(a for a, _ in alarms)} of {sum(b for _, b in alarms):,} held-out harmless "
             "runs flagged"
         )
+
+    _deviations([(known[name], each) for name, each in runs.items()], FEW)
 
 
 def _options() -> argparse.Namespace:

@@ -28,6 +28,8 @@ class Subject:
         documents: what it opens; made when it is recorded.
         hijack: of a harmful document by name, where in the program's file its hijack leads to (an offset from
             the address that the program is linked to); None: to code of the document.
+        group: of a kind of harmless documents, what it is left out together with.
+        attacked: functions that harmful documents attack, and their callers.
         timeout: seconds for a recording.
         cpu: the processor that the emulator shows the program; empty: its own choice.
     """
@@ -38,6 +40,8 @@ class Subject:
     command: tuple[str, ...]
     documents: Callable[[], list[Document]]
     hijack: int | None = None
+    group: Callable[[str], str] = str
+    attacked: frozenset[str] = frozenset()
     timeout: int = 300
     cpu: str = ""
 
@@ -80,6 +84,7 @@ def _hijacks(folder: Path) -> Iterator[Subject]:
                 command=(str(program.file), "{}"),
                 documents=documents,
                 hijack=None if target is None else program.at(target) - program.linked,
+                attacked=frozenset(form.attacked),
                 timeout=60,
             )
 
@@ -90,7 +95,15 @@ def _ghostscript() -> Subject:
     def documents() -> list[Document]:
         return [*ghostscript.harmless(), *ghostscript.harmful()]
 
-    return Subject("ghostscript", "ghostscript", True, tuple(ghostscript.command()), documents)
+    warning = set(ghostscript.warning_kinds())
+    return Subject(
+        name="ghostscript",
+        family="ghostscript",
+        chooses=True,
+        command=tuple(ghostscript.command()),
+        documents=documents,
+        group=lambda kind: "documents with warnings" if kind in warning else kind,
+    )
 
 
 def _pickles() -> Subject:
