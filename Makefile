@@ -1,7 +1,7 @@
 # Each target does all the set-up it needs; see README.md. Networks need torch: `make setup WITH=network` takes
 # it, `make demo WITHOUT=network` leaves it out, and TORCH_INDEX=… says where it is to come from. make hands on
 # what stands on its command line.
-.PHONY: setup demo test test-processors lint format docs bench bench-sequences clean
+.PHONY: setup demo test test-processors lint format docs bench bench-sequences bench-detection clean
 
 PYTEST_WORKERS ?= auto
 ARGS ?=
@@ -53,6 +53,11 @@ bench:
 bench-sequences:
 	@sh scripts/setup.sh run
 	@.venv/bin/python bench/sequences.py $(ARGS)
+
+# how many attacks are found, how early and at what cost in false alarms; records for an hour the first time
+bench-detection:
+	@sh scripts/setup.sh detection
+	@.venv/bin/python bench/detection/run.py $(ARGS)
 
 clean:
 	rm -rf build demo-out bench-out .mypy_cache .pytest_cache .ruff_cache

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what a part of this project needs on Debian 12 or 13, and the package itself, into .venv.
 #
-#     [WITH=network] [WITHOUT=network] [TORCH_INDEX=…] scripts/setup.sh run|demo|test|bench|lint|docs
+#     [WITH=network] [WITHOUT=network] [TORCH_INDEX=…] scripts/setup.sh run|demo|test|bench|detection|lint|docs
 #
 # Asks for nothing, may be run again at any time, and does nothing the second time.
 # Networks need torch, which is large: `run` leaves it out unless WITH=network, `demo` takes it unless
@@ -45,10 +45,12 @@ bench)
     packages="$packages ghostscript groff enscript qpdf poppler-utils"
     extra="[network]"
     ;;
+# programs that are attacked, 32-bit ones too, and what says which system calls they make
+detection) packages="$packages ghostscript groff enscript qpdf poppler-utils gcc-multilib strace" ;;
 # pages and reference; what the program itself needs is imported
 docs) extra="[docs]" ;;
 *)
-    echo "usage: $0 run|demo|test|bench|lint|docs" >&2
+    echo "usage: $0 run|demo|test|bench|detection|lint|docs" >&2
     exit 2
     ;;
 esac

@@ -72,6 +72,8 @@ def _state(subject: Subject, documents: list[Document]) -> str:
 
 def _record(subject: Subject, documents: list[Document], folder: Path, jobs: int) -> None:
     for harmful, label in ((False, "benign"), (True, "malicious")):
+        if not any(each.harmful == harmful for each in documents):
+            continue
         inputs = folder / label
         inputs.mkdir(parents=True)
         for each in documents:

@@ -9,12 +9,14 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import deviations
+import evasion
 import judging
 import streams
 import tables
@@ -51,10 +53,10 @@ def main() -> None:
         _hijacks({name: runs[name] for name in small}, known)
     for name, subject in known.items():
         if subject.family != "hijacks":
-            _program(subject, runs[name], options.ways)
+            _program(subject, runs[name], folder, options)
 
 
-def _program(subject: Subject, runs: list[Run], ways: bool) -> None:
+def _program(subject: Subject, runs: list[Run], folder: Path, options: argparse.Namespace) -> None:
     """One program: the product by numbers of nominal runs, then other ways of judging."""
     use = "scores may be chosen by it" if subject.chooses else "it had no part in what was chosen"
     print(f"\n## {subject.name} ({use})\n\n{tables.HEAD}")
@@ -67,8 +69,9 @@ def _program(subject: Subject, runs: list[Run], ways: bool) -> None:
     for until, found in tallies.items():
         print(f"\nMissed, {tables.WORDS[until]}: {tables.missed(found, judging.DRAWS) or 'none'}")
     _many(subject, runs)
+    _evasions(subject, runs, folder, options.jobs)
     _deviations([(subject, runs)], judging.ALL)
-    if not ways:
+    if not options.ways:
         return
     print(f"\nOther ways of judging, {subject.name}:\n")
     for way in WAYS[1:]:
@@ -95,6 +98,19 @@ def _many(subject: Subject, runs: list[Run]) -> None:
     print("\nKinds that were never learnt, the alarm after:")
     for name, (alarm, most) in streams.changes(runs, subject.name, subject.group).items():
         print(f"- {name}: {f'{alarm} runs' if alarm is not None else f'not within {most} runs'}", flush=True)
+
+
+def _evasions(subject: Subject, runs: list[Run], folder: Path, jobs: int) -> None:
+    """Attacks that try to pass, judged by detectors of all harmless runs."""
+    made = evasion.of_program(subject.name)
+    hiding = replace(
+        subject, name=f"{subject.name}-evasion", documents=lambda: [each.document for each in made]
+    )
+    hidden = recorded(hiding, folder / hiding.name, jobs)
+    harmless = [run for run in runs if not run.harmful]
+    print("\nAttacks that try to pass; scores of the whole run, and before its first effect; bold: found\n")
+    for line in evasion.table(made, hidden, harmless):
+        print(line, flush=True)
 
 
 def _deviations(programs: list[tuple[Subject, list[Run]]], count: int) -> None:
