@@ -18,6 +18,9 @@ from barnum.digests import Digest
 from barnum.digests.file import read_digest
 from barnum.samples import find_samples
 
+HERE = Path(__file__).parent
+# endings of files that make documents
+_CODE = (".py", ".c", ".cpp", ".h", ".ps", ".txt")
 BARNUM = Path(sys.executable).with_name("barnum")
 ENVIRONMENT = {
     # as many threads as cores make a run of each library that computes, which says nothing of the document
@@ -52,22 +55,29 @@ def recorded(subject: Subject, folder: Path, jobs: int) -> list[Run]:
     Raises:
         RecordingError: the program cannot be recorded.
     """
-    documents = subject.documents()
-    told = _state(subject, documents)
+    told = _state(subject)
     state = folder / "state.json"
     if not state.is_file() or state.read_text() != told:
         shutil.rmtree(folder, ignore_errors=True)
+        documents = subject.documents()
         _record(subject, documents, folder, jobs)
+        made = [(_hash(each.content), each.name, each.kind, each.harmful) for each in documents]
+        (folder / "documents.json").write_text(json.dumps(made))
         state.write_text(told)
-    return _read(subject, documents, folder)
+    return _read(subject, folder)
 
 
-def _state(subject: Subject, documents: list[Document]) -> str:
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _state(subject: Subject) -> str:
     """What a recording depends on: programs that are compiled anew may be others."""
     program = Path(subject.command[0])
-    parts = [*subject.command, hashlib.sha256(program.read_bytes()).hexdigest() if program.is_file() else ""]
-    parts += [f"{each.name} {hashlib.sha256(each.content).hexdigest()}" for each in documents]
-    return json.dumps({"documents": hashlib.sha256("\n".join(parts).encode()).hexdigest()})
+    parts = [*subject.command, _hash(program.read_bytes()) if program.is_file() else ""]
+    files = {file for pattern in subject.sources for file in HERE.glob(pattern) if file.suffix in _CODE}
+    parts += [f"{file.name} {_hash(file.read_bytes())}" for file in sorted(files)]
+    return json.dumps({"made by": _hash("\n".join(parts).encode())})
 
 
 def _record(subject: Subject, documents: list[Document], folder: Path, jobs: int) -> None:
@@ -100,16 +110,17 @@ def _barnum(*words: object) -> None:
         raise RecordingError(f"{' '.join(command)[:300]}: {done.stderr.strip()[-500:]}")
 
 
-def _read(subject: Subject, documents: list[Document], folder: Path) -> list[Run]:
-    of = {hashlib.sha256(each.content).hexdigest(): each for each in documents}
+def _read(subject: Subject, folder: Path) -> list[Run]:
+    made = json.loads((folder / "documents.json").read_text())
+    of = {sample: (name, kind, harmful) for sample, name, kind, harmful in made}
     runs = []
     for sample in find_samples(folder / "traces"):
-        document = of.get(sample.folder.name)
-        if document is None or sample.digest is None:
+        if sample.folder.name not in of or sample.digest is None:
             continue
+        name, kind, harmful = of[sample.folder.name]
         digest, identity = read_digest(sample.digest)
-        hijack = _hijack(subject, digest) if document.harmful else None
-        runs.append(Run(document.name, document.kind, document.harmful, digest, identity, hijack))
+        hijack = _hijack(subject, digest) if harmful else None
+        runs.append(Run(name, kind, harmful, digest, identity, hijack))
     return sorted(runs, key=lambda run: run.name)
 
 

@@ -104,7 +104,10 @@ def _evasions(subject: Subject, runs: list[Run], folder: Path, jobs: int) -> Non
     """Attacks that try to pass, judged by detectors of all harmless runs."""
     made = evasion.of_program(subject.name)
     hiding = replace(
-        subject, name=f"{subject.name}-evasion", documents=lambda: [each.document for each in made]
+        subject,
+        name=f"{subject.name}-evasion",
+        documents=lambda: [each.document for each in made],
+        sources=(*subject.sources, "evasion.py"),
     )
     hidden = recorded(hiding, folder / hiding.name, jobs)
     harmless = [run for run in runs if not run.harmful]

@@ -25,7 +25,9 @@ class Subject:
         family: what it is told together with.
         chooses: whether scores may be chosen by it; others confirm.
         command: the program and its arguments; ``{}`` is the document.
-        documents: what it opens; made when it is recorded.
+        documents: what it opens; made when it is recorded. Tools that help to make them write the date into
+            them, so that they are not made again.
+        sources: patterns of files, beside this one, that make them: of what a recording depends on.
         hijack: of a harmful document by name, where in the program's file its hijack leads to (an offset from
             the address that the program is linked to); None: to code of the document.
         group: of a kind of harmless documents, what it is left out together with.
@@ -39,6 +41,7 @@ class Subject:
     chooses: bool
     command: tuple[str, ...]
     documents: Callable[[], list[Document]]
+    sources: tuple[str, ...]
     hijack: int | None = None
     group: Callable[[str], str] = str
     attacked: frozenset[str] = frozenset()
@@ -83,6 +86,7 @@ def _hijacks(folder: Path) -> Iterator[Subject]:
                 chooses=form.name in _CHOOSING_FORMS,
                 command=(str(program.file), "{}"),
                 documents=documents,
+                sources=("documents.py", "hijack*.py", f"hijacks/{form.name}.*", "hijacks/*.h"),
                 hijack=None if target is None else program.at(target) - program.linked,
                 attacked=frozenset(form.attacked),
                 timeout=60,
@@ -102,6 +106,7 @@ def _ghostscript() -> Subject:
         chooses=True,
         command=tuple(ghostscript.command()),
         documents=documents,
+        sources=("documents.py", "ghostscript*.py", "../../demo/documents/**/*"),
         group=lambda kind: "documents with warnings" if kind in warning else kind,
     )
 
@@ -113,4 +118,12 @@ def _pickles() -> Subject:
         return [*pickles.harmless(python), *pickles.harmful(python)]
 
     python = pickles.interpreter()
-    return Subject("pickles", "pickles", False, tuple(pickles.command(python)), documents, cpu=pickles.CPU)
+    return Subject(
+        name="pickles",
+        family="pickles",
+        chooses=False,
+        command=tuple(pickles.command(python)),
+        documents=documents,
+        sources=("documents.py", "*pickle*.py"),
+        cpu=pickles.CPU,
+    )
