@@ -14,6 +14,7 @@ from ways import Learnt, Way
 
 from barnum.digests.notes import Notes, added_notes, notes_of
 from barnum.digests.signs import signs_of
+from barnum.evaluations.signs import APPROACH
 from barnum.verdicts.statistics import Auc, auc_of
 
 F64 = NDArray[np.float64]
@@ -23,6 +24,7 @@ Until = Literal["whole", "spawn", "effect", "hijack"]
 UNTIL: tuple[Until, ...] = ("whole", "spawn", "effect", "hijack")
 # false alarms among held-out harmless runs at which is told what is found
 RATES = (0.0, 0.005, 0.01, 0.02, 0.05)
+ABOVE = 1e6  # nats, above all scores
 ALL = 0  # instead of a number of nominal runs
 DRAWS = 10
 
@@ -60,7 +62,8 @@ class Tally:
     ``cut``: how many of the harmful runs have such an end; the others are judged as a whole, and count.
     ``found``: the share of harmful runs above all but such a share of the held-out harmless ones, by rate
     and draw; ``told`` and ``wrong``: shares of harmful and of held-out harmless runs that are called
-    anomalous at the rate that is promised; ``aucs``: of each draw; ``missed``: how often each harmful run
+    anomalous at the rate that is promised, ``told_cut`` of those that have such an end;
+    ``aucs``: of each draw; ``missed``: how often each harmful run
     was not found by that.
     """
 
@@ -70,6 +73,7 @@ class Tally:
     promised: float = 0.0
     found: dict[float, list[float]] = field(default_factory=lambda: {rate: [] for rate in RATES})
     told: list[float] = field(default_factory=list)
+    told_cut: list[float] = field(default_factory=list)
     wrong: list[float] = field(default_factory=list)
     aucs: list[Auc] = field(default_factory=list)
     missed: dict[str, int] = field(default_factory=dict)
@@ -113,10 +117,18 @@ def tally(way: Way, runs: Sequence[Run], count: int, seed: str) -> dict[Until, T
     return tallies
 
 
-def signs(known: Notes, nominal: Sequence[Run], run: Run, end: End) -> bool:
-    """Whether evidence or effects make a run anomalous, as the product judges them."""
+def signs(known: Notes, nominal: Sequence[Run], run: Run, end: End) -> float:
+    """What makes a run anomalous beside its score, as the product judges it: above all scores, evidence
+    first, then effects, then new ways to system calls by their weight; 0 where nothing does."""
     found = signs_of(known, len(nominal), run.digest).before(end.step)
-    return found.alarm(0.01) is not None or found.alarming_effect(0.01) is not None
+    alarm, effect = found.alarm(0.01), found.alarming_effect(0.01)
+    if alarm is not None and alarm.kind != APPROACH:
+        return 3 * ABOVE
+    if effect is not None:
+        return 2 * ABOVE
+    if alarm is None:
+        return 0.0
+    return ABOVE + sum(each.weight for each in found.evidence if each.kind == APPROACH)
 
 
 def _add(
@@ -137,10 +149,9 @@ def _add(
         tally.found[rate].append(float((scores > threshold).mean()))
     told = scores > learnt.threshold
     tally.told.append(float(told.mean()))
+    tally.told_cut.append(float(told[[end is not None for end in ends]].mean()))
     tally.wrong.append(float((others > learnt.threshold).mean()) * len(others))
-    # an alarm beside the score is above all scores
-    finite = np.nan_to_num(np.concatenate([others, scores]), posinf=1e9)
-    tally.aucs.append(auc_of(finite[: len(others)], finite[len(others) :]))
+    tally.aucs.append(auc_of(others, scores))
     for run, found in zip(harmful, told.tolist(), strict=True):
         tally.missed[run.name] = tally.missed.get(run.name, 0) + (not found)
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from documents import Document
 from subjects import Subject
 
 from barnum.digests import Digest
-from barnum.digests.file import read_digest
+from barnum.digests.make import digests_of
+from barnum.errors import BarnumError
 from barnum.samples import find_samples
 
 HERE = Path(__file__).parent
@@ -64,7 +66,7 @@ def recorded(subject: Subject, folder: Path, jobs: int) -> list[Run]:
         made = [(_hash(each.content), each.name, each.kind, each.harmful) for each in documents]
         (folder / "documents.json").write_text(json.dumps(made))
         state.write_text(told)
-    return _read(subject, folder)
+    return _read(subject, folder, jobs)
 
 
 def _hash(content: bytes) -> str:
@@ -94,11 +96,6 @@ def _record(subject: Subject, documents: list[Document], folder: Path, jobs: int
             *(("--cpu", subject.cpu) if subject.cpu else ()),
             *("--timeout", subject.timeout, "-j", jobs, "-l", 40, inputs, "--", *subject.command),
         )
-    _barnum("preprocess", "-j", jobs, "-l", 40, folder / "traces", folder / "images")
-    for sample in find_samples(folder / "traces"):
-        # what is judged is the digest; paths are a thousand times as large
-        if sample.parsed is not None:
-            sample.parsed.unlink()
 
 
 def _barnum(*words: object) -> None:
@@ -110,15 +107,19 @@ def _barnum(*words: object) -> None:
         raise RecordingError(f"{' '.join(command)[:300]}: {done.stderr.strip()[-500:]}")
 
 
-def _read(subject: Subject, folder: Path) -> list[Run]:
-    made = json.loads((folder / "documents.json").read_text())
-    of = {sample: (name, kind, harmful) for sample, name, kind, harmful in made}
+def _read(subject: Subject, folder: Path, jobs: int) -> list[Run]:
+    documents = json.loads((folder / "documents.json").read_text())
+    of = {sample: (name, kind, harmful) for sample, name, kind, harmful in documents}
     runs = []
-    for sample in find_samples(folder / "traces"):
-        if sample.folder.name not in of or sample.digest is None:
-            continue
+    samples = [each for each in find_samples(folder / "traces") if each.folder.name in of]
+    with tempfile.TemporaryDirectory() as scratch:
+        # what is judged is the digest, which is made once; paths are a thousand times as large
+        made = list(digests_of(samples, Path(scratch), bin_dir=folder / "images", jobs=jobs))
+    for sample, outcome in made:
         name, kind, harmful = of[sample.folder.name]
-        digest, identity = read_digest(sample.digest)
+        if isinstance(outcome, BarnumError):
+            raise RecordingError(f"{subject.name}, {name}: {outcome}")
+        digest, identity = outcome
         hijack = _hijack(subject, digest) if harmful else None
         runs.append(Run(name, kind, harmful, digest, identity, hijack))
     return sorted(runs, key=lambda run: run.name)

@@ -16,8 +16,8 @@ WORDS: dict[Until, str] = {
 HEAD = (
     "| learnt | judged | "
     + " | ".join(f"at {100 * rate:g} %" for rate in RATES)
-    + " | AUC (95 %) | verdicts: "
-    "found | false alarms | promised |\n|---|---|" + "---|" * (len(RATES) + 4)
+    + " | AUC (95 %) | verdicts: found | of those cut | false alarms | promised |\n|---|---|"
+    + "---|" * (len(RATES) + 5)
 )
 
 
@@ -31,8 +31,8 @@ def row(count: int, until: Until, tally: Tally) -> str:
     wrong = f"{sum(tally.wrong):.0f} of {tally.held_out:,}"
     return (
         f"| {learnt} | {WORDS[until]} ({tally.cut} of {tally.harmful} cut) | {found} | {auc:.3f} "
-        f"({low:.3f}–{high:.3f}) | {100 * np.mean(tally.told):.1f} % | {wrong} | "
-        f"{100 * tally.promised:.2g} % |"
+        f"({low:.3f}–{high:.3f}) | {100 * np.mean(tally.told):.1f} % | {100 * np.mean(tally.told_cut):.1f} % "
+        f"| {wrong} | {100 * tally.promised:.2g} % |"
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.detector.fitted import fit
+from barnum.evaluations.signs import FEWEST_OF_APPROACHES
 from barnum.evaluations.windows import worst_window
 from barnum.sequences.rates import flags_of, module_pair
 
@@ -29,8 +30,8 @@ class Learnt(Protocol):
     rate: float
     threshold: float
 
-    def score(self, run: Run, end: End, signs: bool) -> float:
-        """The score of a run until an end; ``signs``: evidence or effects make it anomalous."""
+    def score(self, run: Run, end: End, signs: float) -> float:
+        """The score of a run until an end; ``signs``: see judging.signs()."""
 
 
 class Way(Protocol):
@@ -71,11 +72,13 @@ class _Product:
         classifier = fitted.classifier
         self.threshold = math.inf if classifier is None else classifier.threshold
         self.rate = 0.0 if classifier is None else classifier.rate
+        if signs and len(nominal) >= FEWEST_OF_APPROACHES:
+            # beside that of novelty
+            self.rate += max(1, int(0.01 * (1 + len(nominal)) + 1e-9)) / (1 + len(nominal))
 
-    def score(self, run: Run, end: End, signs: bool) -> float:
-        if signs and self._signs:
-            return math.inf
-        return self._knowledge.new(run.digest, end.transfers).score
+    def score(self, run: Run, end: End, signs: float) -> float:
+        score = self._knowledge.new(run.digest, end.transfers).score
+        return max(score, signs) if self._signs else score
 
 
 @dataclass
@@ -153,8 +156,8 @@ class _News:
                 self._units[number].update(set(keys))
         self.threshold, self.rate = threshold_of([self._sum(each, 1) for each in events])
 
-    def score(self, run: Run, end: End, signs: bool) -> float:
-        return math.inf if signs else self._sum(self._events(run, end.transfers, 0), 0)
+    def score(self, run: Run, end: End, signs: float) -> float:
+        return max(signs, self._sum(self._events(run, end.transfers, 0), 0))
 
     def _events(self, run: Run, limit: int | None, own: int) -> list[tuple[list[object], list[int]]]:
         """Keys of what is new, and when it came, of each manner; ``own``: 1 for a run that was learnt."""

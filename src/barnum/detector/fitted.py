@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 
 from barnum import __version__
 from barnum.digests import Digest
+from barnum.digests.approached import known_approaches
 from barnum.digests.columns import column, described, differences, packed, summed, unpacked
 from barnum.digests.counts import Counts, added, counts_of
 from barnum.digests.enough import Enough, enough_of
@@ -28,7 +29,7 @@ from barnum.digests.knowledge import Knowledge
 from barnum.digests.notes import Notes, added_notes, notes_of
 from barnum.errors import EvaluationError, ModelError
 from barnum.evaluations.header import Calibration
-from barnum.evaluations.signs import hints_count
+from barnum.evaluations.signs import FEWEST_OF_APPROACHES, hints_count
 from barnum.evaluations.windows import WINDOW
 from barnum.files import read_bounded, write_whole
 from barnum.paths import KINDS, Learn
@@ -162,7 +163,20 @@ class Fitted:
                 "\nan effect on files, processes or the network that no nominal run has is anomalous "
                 f"(left out, {acting} would have such)"
             )
-        return told
+        return told + self._of_approaches()
+
+    def _of_approaches(self) -> str:
+        runs, keys = len(self.counts), self.about.notes.approaches
+        if keys is None or runs < FEWEST_OF_APPROACHES:
+            return ""
+        most = max(1, int(alarm_rate(self.about.rate) * (1 + runs) + 1e-9))
+        others = "any" if most == 1 else f"all but {most - 1}"
+        such = len(known_approaches(keys, runs).scores) or "none"
+        return (
+            "\nways to system calls that no nominal run goes are anomalous where they weigh more than those "
+            f"of {others} of these runs, left out ({such} would have "
+            f"such); at most {100 * most / (1 + runs):.3g} % more false alarms"
+        )
 
     def _described(self) -> str:
         classifier, alarming = self.classifier, self.about.notes.alarming

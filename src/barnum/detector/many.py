@@ -100,10 +100,11 @@ def exchangeability_of(detector: Detector | Fitted, judged: Sequence[JudgedRun])
     Returns:
         None where no run takes part, or the scores do not allow it.
     """
-    classifier = _classifier(detector)
+    fresh = [run.score for run in judged if run.fresh]
+    classifier = _classifier(detector) if fresh else None
     if classifier is None or not classifier.exact:
         return None
-    return exchangeability(classifier.scores, [run.score for run in judged if run.fresh])
+    return exchangeability(classifier.scores, fresh)
 
 
 def _classifier(detector: Detector | Fitted) -> ConformalClassifier | None:

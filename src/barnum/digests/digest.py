@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from barnum.digests.approaches import Approaches
 from barnum.digests.effects import MOST_KINDS, EffectKind
 from barnum.evaluations.header import Source
 from barnum.evidence import Findings
@@ -206,11 +207,13 @@ class Ways:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Digest:
-    """What a verdict needs to know of a run."""
+    """What a verdict needs to know of a run; ``approaches`` is None where nobody looked, or there are too
+    many."""
 
     about: About
     taken: Taken
     ways: Ways
+    approaches: Approaches | None = None
 
     def __repr__(self) -> str:
         return (

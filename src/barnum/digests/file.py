@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from barnum.digests.approaches import MOST_APPROACHES, Approaches
 from barnum.digests.columns import changes, column, described, differences, packed, summed, unpacked
 from barnum.digests.digest import SCHEMA, About, Digest, Taken, Ways
 from barnum.errors import DigestError
@@ -53,9 +54,24 @@ def encoded(digest: Digest) -> bytes:
         "way.entry": packed(entry),
         "way.first": differences(ways.first),
         "way.stretches": packed(ways.stretches),
+        **_approaches(digest.approaches, modules),
         _ABOUT: np.frombuffer(msgspec.json.encode(digest.about), np.uint8),
     }
     return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
+
+
+def _approaches(approaches: Approaches | None, modules: NDArray[np.uint64]) -> Arrays:
+    if approaches is None:
+        return {}
+    # by the way into the kernel, and from there: neighbours are near each other in the program as well
+    order = np.lexsort((approaches.block, approaches.entry))
+    entries, entry = np.unique(approaches.entry[order], return_inverse=True)
+    return {
+        **_tokens("approach.entries", entries, modules),
+        "approach.entry": differences(entry),
+        **_tokens("approach.block", approaches.block[order], modules),
+        "approach.step": differences(approaches.step[order]),
+    }
 
 
 def _tokens(name: str, tokens: NDArray[np.uint64], modules: NDArray[np.uint64], before: Any = None) -> Arrays:
@@ -132,7 +148,25 @@ def decoded(content: bytes) -> Digest:
         stretches=_small(arrays, "way.stretches", way_rows, 1 << 32).astype(np.uint32),
     )
     _check(about, taken, ways)
-    return Digest(about, taken, ways)
+    return Digest(about, taken, ways, _approaches_in(arrays, modules, about.source.steps))
+
+
+def _approaches_in(arrays: Arrays, modules: NDArray[np.uint64], steps: int) -> Approaches | None:
+    if "approach.entry" not in arrays:
+        return None
+    rows, entry_rows = _rows(arrays, "approach.entry"), _rows(arrays, "approach.entries.module")
+    if rows > MOST_APPROACHES or entry_rows > rows:
+        raise ValueError("it has too many ways to the kernel")
+    offset = summed(column(arrays, "approach.entries.offset", entry_rows))
+    entries = _joined(arrays, "approach.entries", modules, offset)
+    entry = _in_range(summed(column(arrays, "approach.entry", rows)), len(entries))
+    block = _joined(arrays, "approach.block", modules, summed(column(arrays, "approach.block.offset", rows)))
+    step = _in_range(summed(column(arrays, "approach.step", rows)), max(1, steps))
+    site = entries[entry]
+    if _twice(site, block):
+        raise ValueError("a way to the kernel comes twice")
+    order = np.lexsort((block, site, step))
+    return Approaches(site[order], block[order], step[order])
 
 
 def _rows(arrays: Arrays, name: str) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from barnum import __version__
 from barnum._sequences import TransferCounter
+from barnum.digests.approaches import ApproachFinder
 from barnum.digests.digest import SCHEMA, About, Digest, Limits, Program, Taken, Ways
 from barnum.digests.effects import EffectKinds
 from barnum.errors import SampleError, TraceError
@@ -53,6 +54,7 @@ class DigestMaker:
         self._more = None if noted is None else sum(noted.more.values())
         self._effects = EffectKinds(() if noted is None else noted.effects)
         self._evidence = EvidenceFinder(sample, bin_dir)
+        self._approaches = ApproachFinder()
         restart = np.zeros(256, np.bool_)
         restart[list(RESTARTS)] = True
         self._counter = TransferCounter(restart)
@@ -91,6 +93,7 @@ class DigestMaker:
         )
         self._note(chunk, position)
         self._effects.add(chunk, table.kind, position, self._transfers)
+        self._approaches.add(chunk, table.kind)
         if self._blocks is not None:
             self._evidence.add(self._blocks, chunk)
         end = self._steps + len(chunk.block)
@@ -156,7 +159,12 @@ class DigestMaker:
             program=None if meta is None else Program.of(meta),
             limits=None if meta is None else Limits.of(meta),
         )
-        return Digest(about, taken, _ways_of(rows, place, ways, entries, per_way))
+        return Digest(
+            about,
+            taken,
+            _ways_of(rows, place, ways, entries, per_way),
+            self._approaches.done(self._blocks),
+        )
 
     def _cut_of(self, source: Source, path: WholePath) -> int | None:
         if source.cut is None:

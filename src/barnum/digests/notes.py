@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from barnum.digests.approached import approach_keys
 from barnum.digests.digest import Digest, Limits, Program, most_generous
 from barnum.errors import ModelError
 from barnum.evidence.known import Known, KnownKey, Runs, added_known, known_of
@@ -38,7 +39,7 @@ class Notes(Known, frozen=True, kw_only=True):
 
     ``programs`` and ``images`` are what was recorded; ``modules`` maps hashes to paths of modules (None: what
     lies in none), ascending. ``evidence`` and ``effects`` are the keys of what nominal runs show; of
-    ``watched`` runs effects were noted.
+    ``watched`` runs effects were noted; ``approaches`` are those of all runs.
     """
 
     programs: Annotated[tuple[KnownProgram, ...], msgspec.Meta(max_length=MOST_PROGRAMS)] = ()
@@ -55,6 +56,7 @@ class Notes(Known, frozen=True, kw_only=True):
             *self.images,
             *self.evidence,
             *self.effects,
+            *(self.approaches or ()),
         )
         if max(self.watched, max((each.runs for each in counted), default=0)) > runs:
             raise ValueError("it counts more runs than it has learnt")
@@ -68,6 +70,7 @@ def notes_of(digest: Digest, identity: int) -> Notes:
         modules=about.modules,
         evidence=evidence,
         effects=effects,
+        approaches=approach_keys(digest.approaches, identity),
         watched=about.effects is not None,
     )
     program = about.program
@@ -112,5 +115,6 @@ def added_notes(parts: Sequence[Notes]) -> Notes:
         modules=tuple((upper, min(paths, default=None)) for upper, paths in sorted(modules.items())),
         evidence=known.evidence,
         effects=known.effects,
+        approaches=known.approaches,
         watched=known.watched,
     )

@@ -6,17 +6,29 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from barnum.digests.approached import Approach, approach_keys, known_approaches
 from barnum.digests.digest import Digest
 from barnum.digests.effects import EffectKind
 from barnum.digests.file import read_digest
 from barnum.errors import DigestError
-from barnum.evaluations.signs import LONGEST_NAME, LONGEST_TEXT, MOST_SHOWN, Shown, Signs
+from barnum.evaluations.signs import (
+    APPROACH,
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    MOST_SCORES,
+    MOST_SHOWN,
+    Shown,
+    Signs,
+)
 from barnum.evidence import Finding
 from barnum.evidence.known import Known, added_known, known_of
 from barnum.paths.blocks import OFFSET_LIMIT
 from barnum.samples import Sample
+from barnum.texts import printable
 
 _log = logging.getLogger(__name__)
+# new ways to system calls that are shown, and weigh
+_MOST_APPROACHES = 10
 # runs whose keys are added up at a time
 _TOGETHER = 64
 
@@ -27,14 +39,21 @@ def known_from(samples: Iterable[Sample]) -> Known | None:
     Raises:
         ModelError: they show too many kinds.
     """
-    total, parts = Known(), list[Known]()
+    total, parts = Known(approaches=()), list[Known]()
     for sample in samples:
         digest = _beside(sample)
         if digest is None or digest[0].about.evidence is None:
             return None
         about = digest[0].about
         evidence, effects = known_of(about.evidence, about.effects, digest[1])
-        parts.append(Known(evidence=evidence, effects=effects, watched=about.effects is not None))
+        parts.append(
+            Known(
+                evidence=evidence,
+                effects=effects,
+                approaches=approach_keys(digest[0].approaches, digest[1]),
+                watched=about.effects is not None,
+            )
+        )
         if len(parts) == _TOGETHER:
             total, parts = added_known([total, *parts]), []
     return added_known([total, *parts])
@@ -47,13 +66,21 @@ def signs_of(known: Known, runs: int, digest: Digest) -> Signs:
     if about.effects is not None and known.watched:
         effects = tuple(_effect(each) for each in known.new_effects(about.effects)[:MOST_SHOWN])
     # they are in the order of their steps
-    findings = sorted(known.new_evidence(about.evidence), key=lambda each: not each.strong)[:MOST_SHOWN]
+    findings = sorted(known.new_evidence(about.evidence), key=lambda each: not each.strong)
+    evidence = [_evidence(each) for each in findings]
+    approaching = None
+    if known.approaches is not None and digest.approaches is not None:
+        learnt = known_approaches(known.approaches, runs)
+        approaching = learnt.scores[:MOST_SCORES]
+        new = learnt.new(digest.approaches)[:_MOST_APPROACHES]
+        evidence = evidence[: MOST_SHOWN - len(new)] + [_approach(each, digest) for each in new]
     return Signs(
         runs=runs,
         alarming=known.alarming,
         unusual=known.unusual,
         acting=known.acting if known.watched == runs else None,
-        evidence=tuple(_evidence(each) for each in findings),
+        approaching=approaching,
+        evidence=tuple(evidence[:MOST_SHOWN]),
         effects=effects,
     )
 
@@ -89,6 +116,30 @@ def _evidence(finding: Finding) -> Shown:
     # a hostile map may name modules at any length
     text, module = str(finding)[:LONGEST_TEXT], place.module[:LONGEST_NAME]
     return Shown(finding.kind, text, finding.step, finding.strong, module, offset)
+
+
+def _approach(approach: Approach, digest: Digest) -> Shown:
+    (entry_path, entry), (path, offset) = (
+        digest.module_of(token) for token in (approach.entry, approach.block)
+    )
+    called, block = _place(entry_path, entry), _place(path, offset)
+    # the token of the entry is behind its branch
+    way = "" if approach.entry - approach.block in range(64) else f" through {block}"
+    text = f"step {approach.step:,}: the system call before {called} is reached by a new way{way}"
+    module = None if path is None else path.rpartition("/")[2][:LONGEST_NAME]
+    return Shown(
+        APPROACH,
+        text[:LONGEST_TEXT],
+        approach.step,
+        module=module,
+        offset=None if module is None else offset,
+        weight=approach.weight,
+    )
+
+
+def _place(path: str | None, offset: int) -> str:
+    module = "code in no module" if path is None else printable(path.rpartition("/")[2])
+    return f"{module}+0x{offset:x}"
 
 
 def _effect(effect: EffectKind) -> Shown:

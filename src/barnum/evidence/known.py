@@ -13,6 +13,8 @@ from barnum.evidence.findings import LONGEST_KEY, Finding, Findings
 
 # keys of which count is kept; more are refused
 MOST_KEYS = 1 << 16
+# of approaches; of a program with more none are kept
+MOST_APPROACHES = 1 << 18
 
 Runs = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
@@ -39,14 +41,17 @@ class KnownKey(msgspec.Struct, frozen=True, array_like=True):
 
 
 _Keys = Annotated[tuple[KnownKey, ...], msgspec.Meta(max_length=MOST_KEYS)]
+_Approaches = Annotated[tuple[KnownKey, ...], msgspec.Meta(max_length=MOST_APPROACHES)]
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The keys of ``evidence`` and of ``effects`` that nominal runs show; of ``watched`` runs effects were
-    noted."""
+    noted. ``approaches`` are the keys of blocks that lead to system calls (see digests/approaches.py); None
+    where those of a run are not known, or there are too many."""
 
     evidence: _Keys = ()
     effects: _Keys = ()
+    approaches: _Approaches | None = None
     watched: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] = 0
 
     def new_evidence(self, findings: Findings | None) -> tuple[Finding, ...]:
@@ -96,11 +101,24 @@ def added_known(parts: Sequence[Known]) -> Known:
     Raises:
         ModelError: they show too many kinds.
     """
+    approaches: tuple[KnownKey, ...] | None = None
+    told = [part.approaches for part in parts if part.approaches is not None]
+    if len(told) == len(parts):
+        approaches = _added([key for each in told for key in each])
+        if len(approaches) > MOST_APPROACHES:
+            approaches = None
     return Known(
-        evidence=_added([key for part in parts for key in part.evidence]),
-        effects=_added([key for part in parts for key in part.effects]),
+        evidence=_bounded(_added([key for part in parts for key in part.evidence])),
+        effects=_bounded(_added([key for part in parts for key in part.effects])),
+        approaches=approaches,
         watched=sum(part.watched for part in parts),
     )
+
+
+def _bounded(keys: tuple[KnownKey, ...]) -> tuple[KnownKey, ...]:
+    if len(keys) > MOST_KEYS:
+        raise ModelError("these runs show more kinds of evidence or effects than a detector is for")
+    return keys
 
 
 def _added(keys: Sequence[KnownKey]) -> tuple[KnownKey, ...]:
@@ -110,6 +128,4 @@ def _added(keys: Sequence[KnownKey]) -> tuple[KnownKey, ...]:
         if other is not None and (key.run is None or key.run != other.run):
             key = KnownKey(key.key, key.runs + other.runs, None, key.strong or other.strong)
         added[key.key] = key
-    if len(added) > MOST_KEYS:
-        raise ModelError("these runs show more kinds of evidence or effects than a detector is for")
     return tuple(added[key] for key in sorted(added))
