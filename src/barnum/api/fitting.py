@@ -23,7 +23,7 @@ from barnum.detector import (
     save_fitted,
 )
 from barnum.errors import EngineError
-from barnum.samples import Sample
+from barnum.samples import Sample, checked_kind
 
 if TYPE_CHECKING:
     from barnum.report.checked import CheckedReport
@@ -98,6 +98,7 @@ def check(
     command: Sequence[str] = (),
     timeout: float | Literal["learnt"] | None = "learnt",
     sandbox: bool = True,
+    kind: str | None = None,
     fdr: float | None = None,
     jobs: int = 1,
     report: File | None = None,
@@ -114,6 +115,7 @@ def check(
             allowed that the detector has learnt, 600 where that is not known.
         sandbox: whether it runs in a sandbox, with the limits of these runs; without, it runs with your
             rights, on your files.
+        kind: of the documents, such as ``pdf``, with whose runs alone they are compared; None: not told.
         fdr: a false discovery rate: the anomalous ones are chosen among all documents, so that at most this
             share of them is nominal, on average. None: each is judged by itself.
         jobs: documents that are recorded at a time.
@@ -125,14 +127,12 @@ def check(
     Raises:
         EngineError: no program can be recorded here, or there can be no sandbox.
         ModelError: the detector does not know its program.
-        OptionsError: the false discovery rate is none, or the detector has no p-values.
+        OptionsError: the false discovery rate is none, or the detector has no p-values; ``kind`` is no name.
         OutputError: the page cannot be written.
     """
     from barnum.detector.check import check as check_documents
     from barnum.detector.limits import TIMEOUT, limits_for, sandbox_with
-    from barnum.files import write_result
     from barnum.recording import Sandbox, list_inputs, sandbox_state
-    from barnum.report.build import as_page
 
     opened = detector if isinstance(detector, Fitted) else open_fitted(detector)
     if fdr is not None:
@@ -151,6 +151,7 @@ def check(
         max_bytes=limits.max_size,
         sandbox=None if state is None else sandbox_with(state, limits, None, None),
         jobs=jobs,
+        kind=None if kind is None else checked_kind(kind),
     )
     page = None if report is None else _page(detector, opened, len(files), Path(report))
     found: list[Checked] = []
@@ -165,10 +166,8 @@ def check(
         check_documents(opened, files, settings, add, None if page is None else page.add)
     chosen = found if fdr is None else _chosen(found, fdr)
     if report is not None and page is not None:
-        if fdr is not None:
-            page.choose([each.judged.q for each in chosen if each.judged and not each.copy_of], fdr)
         page.told_of_all(exchangeability_of(opened, _in_order(chosen, files)))
-        write_result(Path(report), as_page(page.done()))
+        _write(page, Path(report), chosen, fdr)
     return chosen
 
 
@@ -179,6 +178,15 @@ def _page(detector: Fitted | File, opened: Fitted, count: int, file: Path) -> Ch
     check_place(file, force=True)
     name = repr(detector) if isinstance(detector, Fitted) else os.fspath(detector)
     return CheckedReport(name, opened.describe(), opened.threshold, count)
+
+
+def _write(page: CheckedReport, file: Path, chosen: Sequence[Checked], fdr: float | None) -> None:
+    from barnum.files import write_result
+    from barnum.report.build import as_page
+
+    if fdr is not None:
+        page.choose([each.judged.q for each in chosen if each.judged and not each.copy_of], fdr)
+    write_result(file, as_page(page.done()))
 
 
 def _chosen(found: Sequence[Checked], rate: float) -> list[Checked]:

@@ -12,7 +12,7 @@ from barnum.api.common import File, Progress, cores, listener_of, name_of
 from barnum.api.opening import find_samples, open_sample
 from barnum.errors import BarnumError, EngineError, OptionsError, SomeFailedError
 from barnum.paths import Path as WholePath
-from barnum.samples import LABELS, Sample
+from barnum.samples import LABELS, Sample, checked_kind
 from barnum.texts import quoted
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def record(
     output: File = "traces",
     *,
     label: Literal["benign", "malicious", "unknown"] = "unknown",
+    kind: str | None = None,
     bin_dir: File = "extract",
     jobs: int = 1,
     timeout: float | None = None,
@@ -39,7 +40,8 @@ def record(
     ``command`` are the program and its arguments, in which ``{}`` stands for the path of the input; a folder
     among the ``inputs`` stands for the files in it. Samples are made in ``output``, images of the programs in
     ``bin_dir``; an input that is recorded already is not recorded again. ``label`` is what is known of the
-    inputs: nothing is learnt from runs whose label is unknown, and no error rate counts them. ``timeout`` in
+    inputs: nothing is learnt from runs whose label is unknown, and no error rate counts them; ``kind`` is
+    that of the documents, such as ``pdf``, with whose runs alone others of it are compared. ``timeout`` in
     seconds ends a run. The program runs with your rights, on your files, unless it is in a ``sandbox`` of
     bubblewrap (with the limits that ``barnum trace --sandbox`` has by default).
 
@@ -51,7 +53,8 @@ def record(
 
     Raises:
         EngineError: the source cannot record on this machine, or it can have no sandbox.
-        OptionsError: there is no such source, option of it or label, or no word of the command holds ``{}``.
+        OptionsError: there is no such source, option of it or label, the kind can be no name, or no
+            word of the command holds ``{}``.
         ProgramError: the program cannot be run.
         SomeFailedError: some inputs could not be recorded; the others are.
     """
@@ -62,11 +65,14 @@ def record(
         raise OptionsError("no argument of the program holds {}, which stands for the input")
     if label not in LABELS:
         raise OptionsError(f"label {quoted(str(label))} is none of {', '.join(map(repr, LABELS))}")
+    if kind is not None:
+        checked_kind(kind)
     named = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     files = list_inputs([Path(file) for file in named])
     settings = Settings(
         command=tuple(command),
         label=label,
+        kind=kind,
         output=Path(output).absolute(),
         bin_dir=Path(bin_dir).absolute(),
         timeout=timeout,

@@ -19,6 +19,7 @@ from barnum.cli.common import (
     SIZE,
     ProgramCommand,
     cut_option,
+    kind_option,
     program_of,
     set_up_logging,
     usage_errors,
@@ -70,6 +71,7 @@ _LONGEST_COMMAND = 2000
     help="Write the same content as JSON.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace these two where they are there already.")
+@kind_option
 @cut_option
 @fdr_option
 @click.option(
@@ -110,6 +112,7 @@ def command(
     page_file: Path | None,
     json_file: Path | None,
     force: bool,
+    kind: str | None,
     cut: Cut | None,
     fdr: float | None,
     jobs: int,
@@ -162,15 +165,15 @@ def command(
         max_bytes=max_size or limits.max_size,
         cut=cut,
         jobs=jobs,
+        kind=kind,
     )
     # a polite kill is like Ctrl-C: the runs must not go on without us
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     samples, files = _recorded_and_others(documents)
     wanted = page_file is not None or json_file is not None
     page = _page_of(detector, fitted, len(files) + len(samples), cut) if wanted else None
-    look = None if page is None else page.add
     with usage_errors():
-        told = _Told(as_json, page, Together(fitted, fdr))
+        told, look = _Told(as_json, page, Together(fitted, fdr)), None if page is None else page.add
         if samples:
             check_samples(fitted, samples, settings, told.add, look)
         if files:
@@ -329,6 +332,10 @@ def _line(judged: JudgedRun) -> str:
             words.append(f"p = {judged.p_value:.3g}")
         if judged.q is not None:
             words.append(f"q = {judged.q:.3g}")
+    if judged.kind is not None:
+        words.append(f"kind {judged.kind}")
+    if judged.among_all:
+        words.append(f"compared with all kinds: {judged.among_all}")
     if judged.incomplete:
         words.append(f"though incomplete: {judged.incomplete}")
     if judged.because in ("evidence", "effect"):

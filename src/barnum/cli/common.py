@@ -47,6 +47,29 @@ class Real(click.FloatRange):
         return number
 
 
+class _Kind(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from barnum.samples import checked_kind
+
+        try:
+            return checked_kind(str(value))
+        except OptionsError as error:
+            self.fail(str(error), param, ctx)
+
+
+def kind_option(function: Any) -> Any:
+    """Add ``--kind``: the name of a kind of documents, or None."""
+    return click.option(
+        "--kind",
+        type=_Kind(),
+        metavar="NAME",
+        help="Of which kind the documents are, such as pdf: where enough harmless runs of it were learnt, "
+        "runs are compared with those of their kind alone.  [default: not told]",
+    )(function)
+
+
 class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "size"
 

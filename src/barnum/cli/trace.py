@@ -14,6 +14,7 @@ from barnum.cli.common import (
     SIZE,
     Named,
     ProgramCommand,
+    kind_option,
     logging_option,
     program_of,
     progress,
@@ -64,6 +65,7 @@ def _own_options() -> list[click.Parameter]:
     help="Label the runs as attacks. Without either their label is unknown: they can be judged, but nothing "
     "is learnt from them, and no error rate counts them.",
 )
+@kind_option
 @click.option("-e", "--extra-label", "extra_labels", multiple=True, help="A further line for info.txt.")
 @click.option(
     "-o",
@@ -130,6 +132,7 @@ def command(
     /,
     benign: bool,
     malicious: bool,
+    kind: str | None,
     extra_labels: tuple[str, ...],
     output: Path,
     bin_dir: Path,
@@ -173,6 +176,7 @@ def command(
         command=program,
         label="malicious" if malicious else "benign" if benign else "unknown",
         extra_labels=extra_labels,
+        kind=kind,
         output=output.absolute(),
         bin_dir=bin_dir.absolute(),
         start=start,

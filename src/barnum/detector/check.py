@@ -46,6 +46,7 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
         cut: judge only what came before another process was started.
         jobs: documents that are recorded at a time.
         sandbox: where the program runs; None: with the rights of the user, on the user's files.
+        kind: of the documents, and of recordings that tell none; None: not told.
     """
 
     output: Path | None = None
@@ -57,6 +58,7 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
     cut: Cut | None = None
     jobs: int = 1
     sandbox: Sandbox | None = None
+    kind: str | None = None
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,11 +164,12 @@ def check(
                 timeout=settings.timeout,
                 max_bytes=settings.max_bytes,
                 sandbox=settings.sandbox,
+                kind=settings.kind,
             ),
             {"cpu": program.cpu or None} if program else {},
         )
         kept = settings.output is not None
-        with FittedJudge(fitted, settings.cut, bin_dir, settings.decoding) as judge:
+        with FittedJudge(fitted, settings.cut, bin_dir, settings.decoding, settings.kind) as judge:
             copies = _with_copies(documents)
 
             def judged(result: Outcome | Failure) -> None:
@@ -209,7 +212,7 @@ def check_samples(
     look: Look | None = None,
 ) -> None:
     """Judge runs that are recorded already; see check()."""
-    with FittedJudge(fitted, settings.cut, settings.bin_dir, settings.decoding) as judge:
+    with FittedJudge(fitted, settings.cut, settings.bin_dir, settings.decoding, settings.kind) as judge:
         for sample in samples:
             found = Outcome(path=Path(sample.name), state="recorded", folder=sample.folder)
             bin_dir = settings.bin_dir or _images_beside(sample.folder)

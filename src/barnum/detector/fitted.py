@@ -20,8 +20,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from barnum import __version__
+from barnum.detector.mondrian import (
+    Groups,
+    Identity,
+    Kinds,
+    Peers,
+    check_kinds,
+    conformal,
+    kind_of_runs,
+    kinds_in,
+)
 from barnum.digests import Digest
-from barnum.digests.approached import known_approaches
+from barnum.digests.approached import promise_of
 from barnum.digests.columns import column, described, differences, packed, summed, unpacked
 from barnum.digests.counts import Counts, added, counts_of
 from barnum.digests.enough import Enough, enough_of
@@ -29,7 +39,7 @@ from barnum.digests.knowledge import Knowledge
 from barnum.digests.notes import Notes, added_notes, notes_of
 from barnum.errors import EvaluationError, ModelError
 from barnum.evaluations.header import Calibration
-from barnum.evaluations.signs import FEWEST_OF_APPROACHES, hints_count
+from barnum.evaluations.signs import hints_count
 from barnum.evaluations.windows import WINDOW
 from barnum.files import read_bounded, write_whole
 from barnum.paths import KINDS, Learn
@@ -38,7 +48,6 @@ from barnum.texts import shortened
 from barnum.verdicts.alarms import alarm_rate
 from barnum.verdicts.conformal import RATE, ConformalClassifier
 from barnum.verdicts.judgement import MAX_LOST
-from barnum.verdicts.scores.novelty import Novelty
 
 SCHEMA = 1
 # bytes of a detector once unpacked, and rows of a column: some ten million distinct transfers
@@ -57,7 +66,7 @@ class FittedAbout(msgspec.Struct, frozen=True, kw_only=True):
     ``learn``: kinds of transfers that it knows; ``rate``: share of nominal runs that may be called anomalous
     (None: 1 %, or with fewer than 99 runs the least that they allow); ``max_lost``: runs of which more was
     lost are not judged as a whole; ``held_out``: identities and scores of nominal runs that were not learnt,
-    with which others are compared as well.
+    with which others are compared as well; ``kinds``: kinds of documents, where runs tell them.
     """
 
     schema: int
@@ -66,13 +75,8 @@ class FittedAbout(msgspec.Struct, frozen=True, kw_only=True):
     rate: Share | None
     max_lost: Annotated[float, msgspec.Meta(ge=0, le=1)]
     notes: Notes
-    held_out: tuple[
-        tuple[
-            Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)],
-            Annotated[float, msgspec.Meta(ge=0, le=1e12)],
-        ],
-        ...,
-    ] = ()
+    held_out: tuple[tuple[Identity, Annotated[float, msgspec.Meta(ge=0, le=1e12)]], ...] = ()
+    kinds: Kinds = msgspec.UNSET
 
 
 # made once, before several threads read: see evaluations/parquet.py
@@ -101,7 +105,7 @@ class Fitted:
         Raises:
             EvaluationError: the rate takes more runs.
         """
-        scores = [*self.knowledge.left_out().tolist(), *(score for _, score in self.about.held_out)]
+        scores = [score for _, score in self._scores]
         if not scores:
             return None
         least = 1 / (len(scores) + 1)
@@ -112,7 +116,20 @@ class Fitted:
                 f"a false alarm rate of {rate:g} takes at least {needed} nominal runs, "
                 f"here are {len(scores)}: fit more, or with --false-alarm-rate {np.ceil(least * 1e4) / 1e4:g}"
             )
-        return ConformalClassifier(scores, rate, Novelty(WINDOW))
+        return conformal(scores, rate)
+
+    @cached_property
+    def _scores(self) -> list[tuple[int, float]]:
+        """Identities and scores of the runs with which others are compared."""
+        # a single run that was learnt has no score
+        learnt = zip(self.counts.runs.tolist(), self.knowledge.left_out().tolist(), strict=False)
+        return [*learnt, *self.about.held_out]
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The runs by the kinds of their documents."""
+        about, learnt = self.about, self.counts.runs.tolist()
+        return Groups(kind_of_runs(about.kinds), self._scores, learnt, about.notes, about.rate)
 
     @property
     def enough(self) -> Enough | None:
@@ -121,16 +138,14 @@ class Fitted:
 
     @property
     def threshold(self) -> float:
-        """Scores above it, in nats, are anomalous; infinite where a single run was learnt."""
-        return math.inf if self.classifier is None else self.classifier.threshold
+        """Scores above it, in nats, are anomalous; infinite for a single run, and where kinds differ."""
+        kinds = self.groups.scores_apart
+        return math.inf if kinds or self.classifier is None else self.classifier.threshold
 
-    def classifier_of(self, identity: int) -> ConformalClassifier | None:
-        """What judges the run of a digest, by its identity: without its own score, where it has one."""
-        classifier = self.classifier
-        for own, score in self.about.held_out:
-            if own == identity and classifier is not None and len(classifier.scores) > 1:
-                return classifier.without(score)
-        return classifier
+    def peers(self, identity: int, kind: str | None) -> Peers:
+        """With what the run of a digest is compared, by its identity and the kind of its document."""
+        own = next((score for other, score in self.about.held_out if other == identity), None)
+        return self.groups.peers(self.classifier, kind, identity, own)
 
     def knows(self, identity: int) -> bool:
         """Whether it has learnt the run of a digest, by its identity, or compares others with that."""
@@ -163,20 +178,9 @@ class Fitted:
                 "\nan effect on files, processes or the network that no nominal run has is anomalous "
                 f"(left out, {acting} would have such)"
             )
-        return told + self._of_approaches()
-
-    def _of_approaches(self) -> str:
-        runs, keys = len(self.counts), self.about.notes.approaches
-        if keys is None or runs < FEWEST_OF_APPROACHES:
-            return ""
-        most = max(1, int(alarm_rate(self.about.rate) * (1 + runs) + 1e-9))
-        others = "any" if most == 1 else f"all but {most - 1}"
-        such = len(known_approaches(keys, runs).scores) or "none"
-        return (
-            "\nways to system calls that no nominal run goes are anomalous where they weigh more than those "
-            f"of {others} of these runs, left out ({such} would have "
-            f"such); at most {100 * most / (1 + runs):.3g} % more false alarms"
-        )
+        promised = promise_of(self.about.notes.approaches, len(self.counts), alarm_rate(self.about.rate))
+        told = told if promised is None else f"{told}\n{promised}"
+        return "\n".join([told, *self.groups.describe(self.acts)])
 
     def _described(self) -> str:
         classifier, alarming = self.classifier, self.about.notes.alarming
@@ -222,11 +226,17 @@ def fit(
     """
     notes: list[Notes] = []
     learns: set[Learn] = set()
+    kind_of: dict[int, str] = {}
+
+    def note_kind(digest: Digest, identity: int) -> None:
+        if digest.about.kind is not None:
+            kind_of[identity] = digest.about.kind
 
     def noted() -> Iterable[tuple[Digest, int]]:
         for digest, identity in digests:
             notes.append(notes_of(digest, identity))
             learns.add(digest.about.learn)
+            note_kind(digest, identity)
             if len(notes) >= FEW_RUNS:
                 notes[:] = [added_notes(notes)]
             yield digest, identity
@@ -236,6 +246,8 @@ def fit(
         counts = added([beside.counts, counts])
         learns.add(beside.about.learn)
         notes.append(beside.about.notes)
+        held = {run for run, _ in beside.about.held_out}
+        kind_of |= {run: kind for run, kind in kind_of_runs(beside.about.kinds).items() if run not in held}
     if not len(counts) or not len(counts.edge_site):
         raise ModelError("there is nothing to learn: no nominal run has a transfer")
     if len(learns) > 1:
@@ -258,7 +270,9 @@ def fit(
         if digest.about.learn != about.learn:
             raise ModelError("the digests hold different kinds of transfers: make them anew")
         scores[identity] = fitted.knowledge.new(digest).score
-    return Fitted(msgspec.structs.replace(about, held_out=tuple(sorted(scores.items()))), counts)
+        note_kind(digest, identity)
+    about = msgspec.structs.replace(about, held_out=tuple(sorted(scores.items())), kinds=kinds_in(kind_of))
+    return Fitted(about, counts)
 
 
 def merged(parts: Sequence[Fitted]) -> Fitted:
@@ -279,7 +293,8 @@ def merged(parts: Sequence[Fitted]) -> Fitted:
                 "alone: merge detectors that were fitted without, and calibrate by `barnum fit --add-to`"
             )
     notes = added_notes([part.about.notes for part in parts])
-    about = msgspec.structs.replace(first, version=__version__, notes=notes)
+    kinds = kinds_in({run: kind for part in parts for run, kind in kind_of_runs(part.about.kinds).items()})
+    about = msgspec.structs.replace(first, version=__version__, notes=notes, kinds=kinds)
     return Fitted(about, added([part.counts for part in parts]))
 
 
@@ -385,6 +400,7 @@ def _decoded(content: bytes) -> Fitted:
     counts = Counts(**columns)
     _check(counts)
     about.notes.check(len(counts))
+    check_kinds(about.kinds, np.append(counts.runs, np.array([run for run, _ in about.held_out], np.uint64)))
     return Fitted(about, counts)
 
 

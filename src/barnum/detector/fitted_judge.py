@@ -34,13 +34,19 @@ class FittedJudge(Judge):
     """See judge_with() for the options."""
 
     def __init__(
-        self, detector: Fitted, cut: Cut | None, bin_dir: Path | None, timeout: float | None
+        self,
+        detector: Fitted,
+        cut: Cut | None,
+        bin_dir: Path | None,
+        timeout: float | None,
+        kind: str | None = None,
     ) -> None:
+        """``kind``: that of documents whose recordings tell none."""
         super().__init__()
         if cut == "effect" and not detector.about.notes.watched:
             raise OptionsError("--cut effect: the detector was learnt from runs whose effects nobody noted")
         self._detector = detector
-        self._cut, self._bin_dir, self._timeout = cut, bin_dir, timeout
+        self._cut, self._bin_dir, self._timeout, self._kind = cut, bin_dir, timeout, kind
 
     def judge(self, place: str | os.PathLike[str]) -> JudgedRun:
         return self.judge_with_digest(Path(place))[0]
@@ -90,9 +96,13 @@ class FittedJudge(Judge):
             )
         cut, before = self._cut_of(digest)
         run, where = self._run(digest, cut)
-        classifier = self._detector.classifier_of(identity)
+        kind = about.kind or self._kind
+        peers = self._detector.peers(identity, kind)
+        classifier = peers.classifier
         run, verdict = self._by_novelty(digest, run, cut, classifier)
         signs = signs_of(self._detector.about.notes, len(self._detector.counts), digest).before(before)
+        if peers.group is not None:
+            signs = peers.group.counted(signs)
         because = "novelty" if verdict.anomalous else None
         verdict, alarm = by_evidence(verdict, signs, about.source, self._detector.about.rate)
         if alarm is not None:
@@ -100,12 +110,15 @@ class FittedJudge(Judge):
             where = where_of(alarm, verdict) or where
         candidate = None
         if classifier is not None:
-            candidate = candidate_of(verdict, classifier, signs, self._detector.about.rate, "novelty")
+            rate = self._detector.about.rate
+            candidate = candidate_of(verdict, classifier, signs, rate, "novelty", peers.scale)
         judged = JudgedRun(
             name=name,
             verdict=verdict.word,
             score=verdict.score,
-            threshold=self._detector.threshold,
+            threshold=peers.threshold,
+            kind=kind,
+            among_all=peers.among_all,
             p_value=verdict.p_value,
             method="fit",
             by="novelty",
@@ -130,6 +143,9 @@ class FittedJudge(Judge):
             new=self._detector.knowledge.new(digest),
             verdict=verdict,
             signs=signs,
+            threshold=peers.threshold,
+            kind=kind,
+            among_all=peers.among_all,
         )
         return judged, made_of
 

@@ -70,9 +70,11 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     ``processes`` whose calls they are, and why these were chosen. Where evidence and effects are known:
     ``because`` says whether it was ``evidence``, an ``effect`` or the score (its name) that made the run
     anomalous; ``evidence`` and ``effects`` are those that no nominal run shows. Where runs were chosen among
-    many (see many.py) ``q`` is the least false discovery rate at which this one is anomalous. ``candidate``
-    and ``fresh`` are what that and the bet on exchangeability take (see there): fresh is a run that was
-    judged as a whole, and that has no part in what the detector knows.
+    many (see many.py) ``q`` is the least false discovery rate at which this one is anomalous. ``kind`` is
+    that of the document (None: not told), with whose nominal runs alone the run was compared, unless
+    ``among_all`` says why it was compared with those of all kinds. ``candidate`` and ``fresh`` are what the
+    choice among many and the bet on exchangeability take (see there): fresh is a run that was judged as a
+    whole, and that has no part in what the detector knows.
     """
 
     name: str | None
@@ -94,6 +96,8 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     where: Where | None = None
     processes: tuple[ProcessName, ...] = ()
     chosen_by: str | None = None
+    kind: str | None = None
+    among_all: str | None = None
     candidate: Candidate | None = None
     fresh: bool = False
 
@@ -112,6 +116,8 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
             "where",
             "processes",
             "chosen_by",
+            "kind",
+            "among_all",
         ):
             if not told[name]:
                 del told[name]

@@ -100,11 +100,15 @@ def exchangeability_of(detector: Detector | Fitted, judged: Sequence[JudgedRun])
     Returns:
         None where no run takes part, or the scores do not allow it.
     """
-    fresh = [run.score for run in judged if run.fresh]
-    classifier = _classifier(detector) if fresh else None
+    stream = [run for run in judged if run.fresh]
+    classifier = _classifier(detector) if stream else None
     if classifier is None or not classifier.exact:
         return None
-    return exchangeability(classifier.scores, fresh)
+    scores, kind_of = [run.score for run in stream], [run.kind for run in stream]
+    if isinstance(detector, Fitted) and any(map(detector.groups.apart, kind_of)):
+        return exchangeability(detector.groups.rest, scores, detector.groups.scores_apart, kind_of)
+    # runs that are compared with all kinds are to be like all
+    return exchangeability(classifier.scores, scores)
 
 
 def _classifier(detector: Detector | Fitted) -> ConformalClassifier | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from barnum.digests.approaches import Approaches
+from barnum.evaluations.signs import FEWEST_OF_APPROACHES
 from barnum.evidence.known import KnownKey
 
 # instead of a system call that no other run makes
@@ -113,3 +114,18 @@ class _Same:
 def known_approaches(keys: tuple[KnownKey, ...], runs: int) -> KnownApproaches:
     """The same, kept for those that are asked for again."""
     return _known(_Same(keys), runs)
+
+
+def promise_of(keys: tuple[KnownKey, ...] | None, runs: int, rate: float) -> str | None:
+    """A line on when ways to system calls make a run anomalous, and what that costs; None where they do
+    not."""
+    if keys is None or runs < FEWEST_OF_APPROACHES:
+        return None
+    most = max(1, int(rate * (1 + runs) + 1e-9))
+    others = "any" if most == 1 else f"all but {most - 1}"
+    such = len(known_approaches(keys, runs).scores) or "none"
+    return (
+        "ways to system calls that no nominal run goes are anomalous where they weigh more than those of "
+        f"{others} of these runs, left out ({such} would have such); at most "
+        f"{100 * most / (1 + runs):.3g} % more false alarms"
+    )

@@ -15,7 +15,7 @@ from barnum.digests.effects import MOST_KINDS, EffectKind
 from barnum.evaluations.header import Source
 from barnum.evidence import Findings
 from barnum.paths import Learn
-from barnum.samples import Meta
+from barnum.samples import KindName, Meta
 
 U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
@@ -143,6 +143,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         further_effects: how many more there were, of other kinds or counted only.
         program: what was recorded; None where the sample does not say.
         limits: what the run was allowed; None where the sample does not say.
+        kind: of the document; None where the sample does not say.
     """
 
     schema: int
@@ -164,6 +165,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     further_effects: _Count = 0
     program: Program | None = None
     limits: Limits | None = None
+    kind: KindName | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,10 @@ class JudgedDigest:
         new: what is new in the whole run.
         verdict: the verdict.
         signs: evidence in what was judged, and all effects, that no nominal run shows.
+        threshold: scores above it are anomalous, in nats; infinite where none is.
+        kind: of the document; None: not told.
+        among_all: why the run was compared with nominal runs of all kinds; None where with its own, or where
+            no kind is known.
     """
 
     name: str | None
@@ -35,3 +39,6 @@ class JudgedDigest:
     new: New
     verdict: Verdict
     signs: Signs
+    threshold: float
+    kind: str | None
+    among_all: str | None

@@ -158,6 +158,7 @@ class DigestMaker:
             further_effects=self._effects.further + (self._more or 0),
             program=None if meta is None else Program.of(meta),
             limits=None if meta is None else Limits.of(meta),
+            kind=None if meta is None else meta.kind,
         )
         return Digest(
             about,

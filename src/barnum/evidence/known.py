@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Protocol, TypeVar
 
 import msgspec
@@ -63,6 +63,17 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
         """Those effects that no nominal run has; none where those of no nominal run are known."""
         known = {each.key for each in self.effects}
         return tuple(each for each in effects or () if each.key not in known) if self.watched else ()
+
+    def alone_in(self, runs: Collection[int]) -> Known:
+        """The same, of which what counts as a single run's is only that of one of these ``runs``."""
+
+        def kept(keys: _Keys) -> _Keys:
+            return tuple(
+                key if key.run is None or key.run in runs else KnownKey(key.key, key.runs, None, key.strong)
+                for key in keys
+            )
+
+        return Known(evidence=kept(self.evidence), effects=kept(self.effects), watched=self.watched)
 
     @property
     def alarming(self) -> int:

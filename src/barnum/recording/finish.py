@@ -72,6 +72,7 @@ class RunDetails:
         command: the program and its arguments, with the placeholder for the input.
         start: ``open`` where recording began when the input was opened, else ``exec``.
         limits: what the run was allowed at most; None: not known.
+        kind: of the document; None: not told.
         lost: sentences on what is known to be missing.
         view: what the program saw in a sandbox; None where it was in none.
     """
@@ -82,6 +83,7 @@ class RunDetails:
     command: tuple[str, ...]
     start: str
     limits: LimitsMeta | None = None
+    kind: str | None = None
     lost: tuple[str, ...] = ()
     view: View | None = None
 
@@ -277,6 +279,7 @@ def _meta_of(work: _Work, run: RunDetails, spawn: SpawnMeta | None, effects: int
         effects=effects,
         sandbox=_sandbox_meta(run.view.sandbox) if run.view else None,
         limits=run.limits,
+        kind=run.kind,
         children=len(work.processes) - 1,
         lost=(*run.lost, *work.cut, *no_image, *_first(work.complaints)),
         stderr=run.ended.stderr[-_STDERR_KEPT:].decode("utf-8", errors="replace"),

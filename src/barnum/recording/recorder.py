@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         command: program and arguments; in each of them ``{}`` stands for the path of the input.
         label: ``benign``, ``malicious`` or ``unknown``.
         extra_labels: further lines for info.txt.
+        kind: of the documents, for meta.json; None: not told.
         output: folder of the samples.
         bin_dir: folder of the images.
         start: ``open`` records from when the program opens its input, ``exec`` from its first instruction.
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     label: str
     extra_labels: tuple[str, ...] = ()
+    kind: str | None = None
     output: Path
     bin_dir: Path
     start: str = "open"
@@ -211,6 +213,7 @@ class Recorder:
                     command=settings.command,
                     start=settings.start,
                     limits=LimitsMeta(timeout=settings.timeout, max_size=settings.max_bytes),
+                    kind=settings.kind,
                     lost=tuple(self._losses(ended, path, status)),
                     view=view,
                 ),

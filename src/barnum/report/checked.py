@@ -55,7 +55,8 @@ class CheckedReport:
         Args:
             detector: its file, or other words for it.
             description: lines that say how it judges.
-            threshold: scores above it, in nats, are anomalous; infinite where none is.
+            threshold: scores above it, in nats, are anomalous; infinite where none is, or where it depends on
+                the kind of the document.
             count: how many runs are to come: of more, less is shown of each.
             cut: up to where runs are judged; None: to their ends.
             windows: most novel windows that are shown of each run.
@@ -92,9 +93,8 @@ class CheckedReport:
             differs: sentences that say how what ran differs from what was learnt.
         """
         run, verdict, budget = judged.run, judged.verdict, self._budget
-        alone = Judged(
-            runs=[run], verdicts=[verdict], classifier=self._classifier, window_sum=True, summary=None
-        )
+        classifier = msgspec.structs.replace(self._classifier, threshold=finite(judged.threshold))
+        alone = Judged(runs=[run], verdicts=[verdict], classifier=classifier, window_sum=True, summary=None)
         threshold = alarm_threshold(alone, 0)
         news = NewsOfRun(judged.digest, judged.new)
         windows = news.windows(budget.windows, run.transfers)
@@ -134,6 +134,8 @@ class CheckedReport:
                 novelty_window=run.novelty_window,
                 distinct_new=len(judged.new.row),
                 learnt=judged.learnt,
+                kind=judged.kind,
+                among_all=judged.among_all,
                 first_alarm=news.alarm(threshold, run.transfers),
                 curve=news.curve(budget),
                 windows=shown,
@@ -286,6 +288,14 @@ def _decided(sample: SampleReport, verdict: Verdict, q: float | None) -> SampleR
 def _of_run(judged: JudgedDigest, images: bool) -> Iterator[str]:
     if judged.learnt:
         yield "The detector has learnt this very run, so that nothing in it is new."
+    if judged.among_all is not None:
+        of = "" if judged.kind is None else f"It is of kind {judged.kind}, and "
+        yield f"{of}{'was' if of else 'It was'} compared with nominal runs of all kinds: {judged.among_all}."
+    elif judged.kind is not None:
+        yield (
+            f"It is of kind {judged.kind}, and was compared with nominal runs of that kind alone: anomalous "
+            f"above {judged.threshold:.2f} nats."
+        )
     if judged.signs.effects is None:
         yield "Effects are unknown: of this run, or of the nominal ones, nobody noted them."
     if not images:

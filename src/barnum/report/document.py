@@ -149,6 +149,8 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     anomalous; ``evidence`` of a hijack and ``effects`` are those that no nominal run shows (None: not known).
     ``distinct_new`` is how many distinct transfers of the whole run no nominal run shows, where a digest
     tells them apart. ``learnt``: the detector has learnt this very run, so that nothing in it is new.
+    ``kind`` is that of the document (None: not told), with whose nominal runs alone the run was compared,
+    unless ``among_all`` says why it was compared with those of all kinds.
     ``notes`` say what is missing and why."""
 
     name: str
@@ -175,6 +177,8 @@ class SampleReport(msgspec.Struct, frozen=True, kw_only=True):
     novelty_window: float | None
     distinct_new: int | None = None
     learnt: bool = False
+    kind: str | None = None
+    among_all: str | None = None
     first_alarm: Alarm | None
     curve: Curve
     windows: list[Window]

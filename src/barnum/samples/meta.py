@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from barnum.errors import SampleError
+from barnum.errors import OptionsError, SampleError
 from barnum.files import read_bounded, write_whole
+from barnum.texts import quoted
 
 _LIMIT = 64 << 20
 _SCHEMA = 1
@@ -16,6 +18,9 @@ MAX_PROCESSES = MAX_STREAMS = (1 << 16) - 1
 
 _Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_PROCESSES)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_KIND = r"^[A-Za-z0-9._+-]{1,64}\Z"
+# the name of a kind of documents
+KindName = Annotated[str, msgspec.Meta(pattern=_KIND)]
 _FileName = Annotated[str, msgspec.Meta(max_length=255)]
 
 
@@ -111,6 +116,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     effects: _Count | None = None
     sandbox: SandboxMeta | None = None
     limits: LimitsMeta | None = None
+    kind: KindName | None = None
     children: _Count = 0
     lost: tuple[str, ...] = ()
     stderr: str = ""
@@ -118,6 +124,20 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
 # made once, before several threads read: see evaluations/parquet.py
 _META = msgspec.json.Decoder(Meta)
+
+
+def checked_kind(name: str) -> str:
+    """The name of a kind of documents.
+
+    Raises:
+        OptionsError: it can be none.
+    """
+    if not re.search(_KIND, name):
+        raise OptionsError(
+            f"{quoted(name, 80)} is no kind of documents: give 1 to 64 letters, digits or . _ + -, "
+            "such as pdf"
+        )
+    return name
 
 
 def read_meta(file: Path) -> Meta:

@@ -45,14 +45,16 @@ def candidate_of(
     signs: Signs | None,
     rate: float | None,
     because: str | None = None,
+    scale: float = 1.0,
 ) -> Candidate:
-    """A run as one of many, by the verdict on it alone (see alarms.py for ``signs`` and ``rate``)."""
+    """A run as one of many, by the verdict on it alone (see alarms.py for ``signs`` and ``rate``). ``scale``:
+    what p-values are multiplied by that hold for runs of all kinds, to hold for runs of its kind."""
     nominal = len(classifier.scores)
     alone = signs is not None and classifier.score == "novelty" and nominal == signs.runs
     shown = verdict.because is not None
 
     def p_by(p: float, evident: bool) -> float:
-        return p_of(p, signs, evident, alarm_rate(rate), together=alone)
+        return min(1.0, scale * p_of(p, signs, evident, alarm_rate(rate), together=alone))
 
     least = min(p_by(1 / (1 + nominal), False), 1.0)
     if signs is not None and signs.may_decide(alarm_rate(rate)):
