@@ -92,7 +92,9 @@ class NewsOfRun:
         inside = np.flatnonzero((self._when >= window.begin) & (self._when < window.end))
         # ways to one system call are told once, when the first of them is gone; each transfer by itself
         way = self._way[inside]
-        entry = np.where(way < 0, inside.astype(np.uint64), self._digest.ways.entry[np.maximum(way, 0)])
+        # there may be no way at all
+        entries = np.append(self._digest.ways.entry, np.uint64(0))
+        entry = np.where(way < 0, inside.astype(np.uint64), entries[way])
         _, first, which = np.unique(
             np.stack([(way >= 0).astype(np.uint64), entry]), axis=1, return_index=True, return_inverse=True
         )
