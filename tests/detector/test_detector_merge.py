@@ -69,6 +69,7 @@ def with_notes(digest: Digest, seed: int) -> Digest:
         effects=rng.choice([None, effects]),
         program=rng.choice([None, program, program]),
         modules=modules,
+        kind=rng.choice([None, "pdf", "ps"]),
     )
     return Digest(about, digest.taken, digest.ways)
 
