@@ -153,8 +153,7 @@ class Fitted:
 
     @property
     def alarms(self) -> bool:
-        """Whether strong evidence that no nominal run shows makes a run anomalous by itself. Not so where
-        more nominal runs show such, left out, than may be called anomalous."""
+        """Whether strong evidence that no nominal run shows makes a run anomalous by itself."""
         return self.about.notes.alarming <= alarm_rate(self.about.rate) * len(self.counts)
 
     @property
@@ -173,14 +172,12 @@ class Fitted:
         """A line each for a person: what is judged, by which rules, and what they promise."""
         told = self._described()
         if self.acts:
-            acting = self.about.notes.acting or "none"
             told += (
                 "\nan effect on files, processes or the network that no nominal run has is anomalous "
-                f"(left out, {acting} would have such)"
+                f"(left out, {self.about.notes.acting or 'none'} would have such)"
             )
         promised = promise_of(self.about.notes.approaches, len(self.counts), alarm_rate(self.about.rate))
-        told = told if promised is None else f"{told}\n{promised}"
-        return "\n".join([told, *self.groups.describe(self.acts)])
+        return "\n".join(filter(None, [told, promised, *self.groups.describe(self.acts)]))
 
     def _described(self) -> str:
         classifier, alarming = self.classifier, self.about.notes.alarming
