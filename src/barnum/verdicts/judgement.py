@@ -158,7 +158,11 @@ def _with_exchangeability(judgement: Judgement) -> Judgement:
         for run, verdict in zip(judgement.runs, judgement.verdicts, strict=True)
         if not (run.malicious or verdict.refused or verdict.incomplete)
     )
-    training = classifier.by.learn(judgement.runs).training
+    try:
+        training = classifier.by.learn(judgement.runs).training
+    except EvaluationError:
+        # of these runs alone the score, which a loaded classifier brings, could not be learnt
+        training = []
     if not training:
         return judgement
     found = exchangeability(training, [score for *_, score in stream])
