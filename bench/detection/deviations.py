@@ -44,8 +44,9 @@ def first_deviation(fitted: Fitted, run: Run, images: Callable[[str], Path | Non
     digest = run.digest
     signs = signs_of(fitted.about.notes, len(fitted.counts), digest)
     alarm = signs.alarm(0.01)
-    if alarm is not None and digest.about.evidence is not None:
-        found = next(each for each in digest.about.evidence.findings if str(each) == alarm.text)
+    findings = () if digest.about.evidence is None else digest.about.evidence.findings
+    found = next((each for each in findings if alarm is not None and str(each) == alarm.text), None)
+    if found is not None:
         return _deviation("evidence", run, found.site, found.target, images)
     news = NewsOfRun(digest, fitted.knowledge.new(digest))
     windows = news.windows(1, news.count)
@@ -71,7 +72,8 @@ def _deviation(by: str, run: Run, site: int, target: int, images: Callable[[str]
 
 @lru_cache(maxsize=64)
 def _symbols(file: Path) -> Symbols:
-    return Symbols(functions_of(file.read_bytes()))
+    content = file.read_bytes()
+    return Symbols(functions_of(content, content))
 
 
 def here(path: str) -> Path | None:
