@@ -100,6 +100,12 @@ def _ghostscript() -> Subject:
         return [*ghostscript.harmless(), *ghostscript.harmful()]
 
     warning = set(ghostscript.warning_kinds())
+
+    def group(kind: str) -> str:
+        if kind in warning:
+            return "documents with warnings"
+        return "PDF" if kind.startswith("demo-pdf") else "PostScript"
+
     return Subject(
         name="ghostscript",
         family="ghostscript",
@@ -107,7 +113,7 @@ def _ghostscript() -> Subject:
         command=tuple(ghostscript.command()),
         documents=documents,
         sources=("documents.py", "ghostscript*.py", "../../demo/documents/**/*"),
-        group=lambda kind: "documents with warnings" if kind in warning else kind,
+        group=group,
     )
 
 

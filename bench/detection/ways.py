@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from barnum.detector.fitted import fit
-from barnum.evaluations.signs import FEWEST_OF_APPROACHES
+from barnum.digests.notes import Notes
+from barnum.evaluations.signs import FEWEST_OF_APPROACHES, hints_count
 from barnum.evaluations.windows import worst_window
 from barnum.sequences.rates import flags_of, module_pair
 
@@ -72,13 +73,26 @@ class _Product:
         classifier = fitted.classifier
         self.threshold = math.inf if classifier is None else classifier.threshold
         self.rate = 0.0 if classifier is None else classifier.rate
-        if signs and len(nominal) >= FEWEST_OF_APPROACHES:
-            # beside that of novelty
-            self.rate += max(1, int(0.01 * (1 + len(nominal)) + 1e-9)) / (1 + len(nominal))
+        if signs:
+            self.rate += _beside(fitted.about.notes, len(nominal))
 
     def score(self, run: Run, end: End, signs: float) -> float:
         score = self._knowledge.new(run.digest, end.transfers).score
         return max(score, signs) if self._signs else score
+
+
+def _beside(notes: Notes, runs: int) -> float:
+    """The share of nominal runs that evidence, effects and new ways to system calls may add."""
+    rate, more = 0.01, 0
+    if hints_count(runs, notes.unusual, rate):
+        more += 1 + notes.unusual
+    elif notes.alarming <= rate * runs:
+        more += 1 + notes.alarming
+    if notes.watched == runs and hints_count(runs, notes.acting, rate):
+        more += 1 + notes.acting
+    if notes.approaches is not None and runs >= FEWEST_OF_APPROACHES:
+        more += max(1, int(rate * (1 + runs) + 1e-9))
+    return more / (1 + runs)
 
 
 @dataclass
