@@ -52,8 +52,9 @@ def halves(runs: Sequence[Run], seed: str, count: int) -> Iterator[tuple[list[Ru
 
 
 def fitted(runs: Sequence[Run]) -> Fitted:
-    """A detector of some runs."""
-    return fit(((run.digest, run.identity) for run in runs), rate=RATE)
+    """A detector of some runs, which keeps to RATE or the least that they allow."""
+    rate = RATE if RATE * (1 + len(runs)) >= 1 else None
+    return fit(((run.digest, run.identity) for run in runs), rate=rate)
 
 
 def score(detector: Fitted, run: Run) -> float:

@@ -123,6 +123,11 @@ def _pickles() -> Subject:
     def documents() -> list[Document]:
         return [*pickles.harmless(python), *pickles.harmful(python)]
 
+    def group(kind: str) -> str:
+        if kind in pickles.BARE_KINDS:
+            return "objects of the standard library"
+        return "arrays" if kind in pickles.ARRAY_KINDS else "frames and models"
+
     python = pickles.interpreter()
     return Subject(
         name="pickles",
@@ -131,5 +136,6 @@ def _pickles() -> Subject:
         command=tuple(pickles.command(python)),
         documents=documents,
         sources=("documents.py", "*pickle*.py"),
+        group=group,
         cpu=pickles.CPU,
     )
