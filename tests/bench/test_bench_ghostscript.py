@@ -18,6 +18,7 @@ def reached():
     before = sys.modules.pop("documents", None)
     sys.path.insert(0, str(BENCH))
     try:
+        import evasion
         import ghostscript
         import ghostscript_tricks
         from documents import Document
@@ -26,10 +27,10 @@ def reached():
         del sys.modules["documents"]
         if before is not None:
             sys.modules["documents"] = before
-    return ghostscript, ghostscript_tricks, Document
+    return evasion, ghostscript, ghostscript_tricks, Document
 
 
-ghostscript, tricks, Document = reached()
+evasion, ghostscript, tricks, Document = reached()
 
 needs_ghostscript = pytest.mark.skipif(
     shutil.which("gs") is None or not can_strace(),
@@ -137,3 +138,27 @@ def test_what_is_harmful_is_not_taken_for_harmless(tmp_path):
 def test_the_safer_mode_keeps_commands_out_of_reach(tmp_path):
     assert "runs /bin/sh" in ghostscript.effects(HARMFUL["in-spot-function.ps"], tmp_path)
     assert not ghostscript.effects(HARMFUL["in-spot-function.ps"], tmp_path, safer=True)
+
+
+ACTS = {
+    "runs a command": "runs /bin/sh",
+    "reads a file": "reads /etc/passwd",
+    "writes a file": "writes evades.out",
+    "lists a folder": "lists /etc",
+    "asks for a file": None,
+}
+
+
+@needs_ghostscript
+@pytest.mark.parametrize("act", ACTS)
+def test_what_tries_to_pass_does_what_it_does_plainly(tmp_path, act):
+    made = [each for each in evasion.of_program("ghostscript") if each.act == act]
+    assert len({each.document.name for each in made}) == len(made) == 12
+    assert {each.manner for each in made} == {"plain", "pages around", "pages between", "sums between"}
+    done = []
+    for number, each in enumerate((made[0], made[1], made[2], made[-3])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        done.append(ghostscript.effects(each.document, folder))
+    assert all(effects == done[0] for effects in done)
+    assert (ACTS[act] in done[0]) if ACTS[act] else not done[0]
