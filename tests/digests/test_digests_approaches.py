@@ -16,12 +16,15 @@ from barnum.digests import DigestMaker
 from barnum.digests.approached import KnownApproaches, approach_keys
 from barnum.digests.approaches import REACH, Approaches, ApproachFinder
 from barnum.digests.file import decoded, encoded
-from barnum.evaluations.signs import APPROACH, Shown, Signs
+from barnum.evaluations.header import Source
+from barnum.evaluations.signs import APPROACH, MOST_SCORES, Shown, Signs
 from barnum.evidence.known import Known, added_known
 from barnum.paths import Gap, GapDetails, Kind
 from barnum.paths.preprocess import Ended
 from barnum.samples import Sample
 from barnum.sequences.tokens import WHOLE
+from barnum.verdicts.alarms import by_evidence
+from barnum.verdicts.method import Verdict
 from learning import attack_path, blocks_of, path_of, write_sample
 
 BLOCKS = blocks_of(30, (Kind.RETURN, Kind.CONDITIONAL, Kind.FAR, Kind.INDIRECT_FAR, Kind.CALL), in_libc=10)
@@ -104,45 +107,75 @@ def known_of_runs(runs):
 
 @settings(max_examples=200, deadline=None)
 @given(runs_of_pairs)
-def test_a_run_that_is_left_out_is_judged_as_if_it_had_not_been_learnt(runs):
-    learnt = KnownApproaches(known_of_runs(runs), len(runs))
-    alone = []
+def test_no_run_of_the_bag_is_treated_otherwise(runs):
+    bags = []
     for at, run in enumerate(runs):
         others = runs[:at] + runs[at + 1 :]
-        made = {entry for other in others for entry, _ in other}
-        before = set().union(*others)
-        new = {entry if entry in made else 0 for entry, block in run if (entry, block) not in before}
-        # how many of the others would bring news of the same call, had each been left out of all runs
-        score = 0.0
-        for entry in new:
-            bringing = sum(
-                any(
-                    (e if any(e == made_entry for o in others_of(runs, i) for made_entry, _ in o) else 0)
-                    == entry
-                    and not any((e, b) in o for o in others_of(runs, i))
-                    for e, b in other
-                )
-                for i, other in enumerate(runs)
-                if i != at
-            )
-            score -= math.log((bringing + 0.5) / len(runs))
-        if new:
-            alone.append(score)
-    assert learnt.scores == pytest.approx(tuple(sorted(alone, reverse=True)))
+        learnt = KnownApproaches(known_of_runs(others), len(others))
+        found = learnt.of(ways(sorted(run)))
+        score = sum(each.weight for each in found.new)
+        bags.append(sorted(each for each in (score, *found.scores.values()) if each))
+    assert all(bag == pytest.approx(bags[0]) for bag in bags)
 
 
-def others_of(runs, at):
-    return runs[:at] + runs[at + 1 :]
+@settings(max_examples=100, deadline=None)
+@given(runs_of_pairs)
+def test_weights_are_those_of_the_formula(runs):
+    *others, run = runs
+    found = KnownApproaches(known_of_runs(others), len(others)).of(ways(sorted(run)))
+
+    def news(at):
+        rest = runs[:at] + runs[at + 1 :]
+        made = {entry for other in rest for entry, _ in other}
+        return {
+            entry if entry in made else 0
+            for entry, block in runs[at]
+            if not any((entry, block) in o for o in rest)
+        }
+
+    units = [call for at in range(len(runs)) for call in news(at)]
+    wanted = [-math.log((units.count(call) - 0.5) / len(runs)) for call in news(len(runs) - 1)]
+    assert sorted(each.weight for each in found.new) == pytest.approx(sorted(max(0, each) for each in wanted))
 
 
 def test_what_is_new_is_told_once_a_system_call_with_its_step():
     runs = [{(1, 10), (1, 11)}] * 9 + [{(1, 10), (2, 20)}]
     learnt = KnownApproaches(known_of_runs(runs), 10)
-    new = learnt.new(ways([(1, 10), (1, 12), (1, 13), (3, 30), (4, 30)]))
+    new = learnt.of(ways([(1, 10), (1, 12), (1, 13), (3, 30), (4, 30)])).new
     assert [(each.entry, each.block, each.step) for each in new] == [(1, 12, 1), (3, 30, 3)]
-    # no run brought news of the first call, one brought a call of its own
+    # no other run has news of the first call, one makes a call of its own
     assert [each.weight for each in new] == [pytest.approx(-math.log(u / 11)) for u in (0.5, 1.5)]
-    assert learnt.new(ways([(1, 11), (2, 20)])) == []
+    # what another run alone had is no news, and no more news of that run
+    found = learnt.of(ways([(1, 11), (2, 20)]))
+    assert (found.new, found.scores) == ((), {})
+    assert list(learnt.of().scores) == [9]
+
+
+def rare_branches(draw, run):
+    """Half the runs reach one of many calls, which all make, by a block of their own."""
+    pairs = {(call, 0) for call in range(1, 60)}
+    return pairs | ({(int(draw.integers(1, 60)), 1000 + run)} if draw.random() < 0.5 else set())
+
+
+def rare_calls(draw, run):
+    """Each run makes one of many rare calls, by a block of its own."""
+    call = int(draw.integers(100, 160))
+    return {(1, 0), (call, 0), (call, 1000 + run)}
+
+
+@pytest.mark.parametrize("model", [rare_branches, rare_calls])
+@pytest.mark.parametrize("count", [20, 99])
+def test_nominal_runs_are_called_anomalous_no_more_often_than_promised(model, count):
+    draw = np.random.default_rng(count)
+    trials, alarms = 300, 0
+    for _ in range(trials):
+        runs = [model(draw, at) for at in range(count + 1)]
+        found = KnownApproaches(known_of_runs(runs[:-1]), count).of(ways(sorted(runs[-1])))
+        scores = tuple(sorted(found.scores.values(), reverse=True))
+        evidence = tuple(Shown(APPROACH, "new", each.step, weight=each.weight) for each in found.new)
+        alarms += Signs(runs=count, approaching=scores, evidence=evidence).alarm(0.01) is not None
+    promised = 1 / (count + 1)
+    assert alarms <= trials * promised + 4 * (trials * promised) ** 0.5
 
 
 def test_parts_add_up_and_what_is_not_known_stays_so():
@@ -210,6 +243,20 @@ def test_more_than_nominal_runs_left_out_is_an_alarm():
     assert msgspec.structs.replace(signs, runs=19).alarm(0.01) is None
     # as many as may be called so count before all others
     assert (signs.strange(0.01), signs.strange(0.0001)) == (2, 2)
+
+
+def test_where_too_many_are_kept_to_count_nothing_is_an_alarm():
+    signs = Signs(runs=10**6, approaching=(5.0,) * MOST_SCORES, evidence=(shown(7),))
+    assert signs.alarm(0.01) is None
+    assert msgspec.structs.replace(signs, evidence=(shown(7, 5.5),)).alarm(0.01) is not None
+
+
+def test_of_a_run_that_is_not_whole_only_its_intact_part_counts():
+    signs = Signs(runs=99, approaching=(6.0,), evidence=(shown(7), shown(900)))
+    refused = Verdict(anomalous=False, score=0.0, refused="too much was lost")
+    for intact, anomalous in ((8, False), (901, True), (None, False)):
+        verdict, _ = by_evidence(refused, signs, Source(steps=1000, lost=0.5, intact=intact), 0.01)
+        assert verdict.anomalous == anomalous
 
 
 def test_before_an_effect_its_system_call_is_reached():

@@ -118,7 +118,10 @@ class Group:
         return conformal(self.scores, max(RATE if self.rate is None else self.rate, least))
 
     def counted(self, signs: Signs) -> Signs:
-        """What a run of this kind shows, with counts of these runs in place of those of all."""
+        """What a run of this kind shows, with counts of these runs in place of those of all. New ways to
+        system calls stay compared with those of all runs, which calls less anomalous."""
+        if not self.learnt:
+            return signs
         return msgspec.structs.replace(
             signs,
             runs=self.learnt,

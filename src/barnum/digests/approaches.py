@@ -58,7 +58,7 @@ class ApproachFinder:
         self._tail = np.zeros(0, np.uint32)
         self._stream = -1
         self._read = 0
-        # pairs of numbers of blocks, ascending, and the steps of the first
+        # pairs of numbers of blocks, and the step of each that came first
         self._pairs = np.zeros(0, np.uint64)
         self._steps = np.zeros(0, np.int64)
         self._crowded = False
@@ -79,7 +79,7 @@ class ApproachFinder:
         starts = self._starts(chunk)
         tail = len(self._tail)
         block = np.concatenate([self._tail, chunk.block])
-        if len(far) and not self._crowded:
+        if len(far):
             # the first step, from the tail's first on, that may belong to what led there
             begin = np.zeros(len(far), np.int64)
             if len(starts):
@@ -104,6 +104,8 @@ class ApproachFinder:
 
     def _take(self, block: U32, far: I64, begin: I64) -> None:
         """The blocks before the steps ``far``, and those themselves, from ``begin`` on."""
+        if self._crowded:
+            return
         back = far[:, None] - np.arange(REACH)
         inside = back >= begin[:, None]
         entry = np.broadcast_to(block[far].astype(np.uint64)[:, None], back.shape)[inside]

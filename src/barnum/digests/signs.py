@@ -27,7 +27,7 @@ from barnum.samples import Sample
 from barnum.texts import printable
 
 _log = logging.getLogger(__name__)
-# new ways to system calls that are shown, and weigh
+# new ways to system calls that are shown, and weigh: the heaviest
 _MOST_APPROACHES = 10
 # runs whose keys are added up at a time
 _TOGETHER = 64
@@ -70,9 +70,10 @@ def signs_of(known: Known, runs: int, digest: Digest) -> Signs:
     evidence = [_evidence(each) for each in findings]
     approaching = None
     if known.approaches is not None and digest.approaches is not None:
-        learnt = known_approaches(known.approaches, runs)
-        approaching = learnt.scores[:MOST_SCORES]
-        new = learnt.new(digest.approaches)[:_MOST_APPROACHES]
+        bag = known_approaches(known.approaches, runs).of(digest.approaches)
+        approaching = tuple(sorted(bag.scores.values(), reverse=True)[:MOST_SCORES])
+        new = sorted(bag.new, key=lambda each: -each.weight)[:_MOST_APPROACHES]
+        new.sort(key=lambda each: each.step)
         evidence = evidence[: MOST_SHOWN - len(new)] + [_approach(each, digest) for each in new]
     return Signs(
         runs=runs,
@@ -123,9 +124,7 @@ def _approach(approach: Approach, digest: Digest) -> Shown:
         digest.module_of(token) for token in (approach.entry, approach.block)
     )
     called, block = _place(entry_path, entry), _place(path, offset)
-    # the token of the entry is behind its branch
-    way = "" if approach.entry - approach.block in range(64) else f" through {block}"
-    text = f"step {approach.step:,}: the system call before {called} is reached by a new way{way}"
+    text = f"step {approach.step:,}: the system call before {called} is reached by a new way through {block}"
     module = None if path is None else path.rpartition("/")[2][:LONGEST_NAME]
     return Shown(
         APPROACH,

@@ -40,7 +40,7 @@ def hints_count(runs: int, unusual: int, rate: float) -> bool:
     A run that is like them shows some with a chance of (1 + unusual) / (1 + runs) at most, which is to keep
     to the rate, or be the least that so many runs allow: that to which novelty is held, too.
     """
-    return runs >= FEWEST_RUNS and (unusual == 0 or 1 + unusual <= rate * (1 + runs))
+    return runs >= FEWEST_RUNS and (unusual == 0 or 1 + unusual <= rate * (1 + runs) + _ROUNDING)
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -71,9 +71,10 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first MOST_SHOWN of each; ``effects`` is None where those of this run, or of nominal ones, were not noted.
     ``alarming`` is in how many of the nominal runs, had they been left out, strong evidence would have been
     new; ``unusual`` in how many evidence that hints at a hijack, strong or not, and ``acting`` in how many an
-    effect (None: not known). ``approaching`` are the scores of nominal runs, left out, by new ways to system
-    calls: those above 0, the highest MOST_SCORES, descending (None: not known). Such ways are among the
-    evidence, of kind APPROACH, and the run's own score is the sum of their weights.
+    effect (None: not known). ``approaching`` are the scores of nominal runs by new ways to system calls, each
+    compared with all others and this run: those above 0, the highest MOST_SCORES, descending (None: not
+    known). Such ways are among the evidence, of kind APPROACH, and the run's own score is the sum of their
+    weights.
     """
 
     runs: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
@@ -97,6 +98,15 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
         return msgspec.structs.replace(self, evidence=evidence, acting=None)
 
+    def within(self, end: int) -> Signs:
+        """With what is seen within the first ``end`` steps alone, effects included."""
+
+        def seen(shown: tuple[Shown, ...]) -> tuple[Shown, ...]:
+            return tuple(each for each in shown if each.step is not None and each.step < end)
+
+        effects = None if self.effects is None else seen(self.effects)
+        return msgspec.structs.replace(self, evidence=seen(self.evidence), effects=effects)
+
     def alarm(self, rate: float) -> Shown | None:
         """The evidence that makes a run anomalous: the first strong one, else the first that hints at a
         hijack, else the first new way to a system call. None where there is none, or where nominal runs show
@@ -117,7 +127,9 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         new = [each for each in self.evidence if each.kind == APPROACH]
         score = sum(each.weight for each in new)
         stranger = sum(other >= score - _ROUNDING for other in self.approaching)
-        return new[0] if new and hints_count(self.runs, stranger, rate) else None
+        if not new or stranger == MOST_SCORES or not hints_count(self.runs, stranger, rate):
+            return None
+        return new[0]
 
     def alarming_effect(self, rate: float) -> Shown | None:
         """The first effect, where effects make a run anomalous: where hardly any nominal run, left out, has

@@ -31,15 +31,15 @@ def by_evidence(
     if signs is None:
         return verdict, None
     rate = alarm_rate(rate)
+    if verdict.refused is not None:
+        if source is None or source.intact is None:
+            return verdict, None
+        signs = signs.within(source.intact)
     alarm, because = signs.alarm(rate), _EVIDENCE
     if alarm is None and not verdict.anomalous:
         alarm, because = signs.alarming_effect(rate), _EFFECT
     if alarm is None:
         return verdict, None
-    if verdict.refused is not None:
-        intact = None if source is None else source.intact
-        if intact is None or alarm.step is None or alarm.step >= intact:
-            return verdict, None
     return msgspec.structs.replace(
         verdict,
         anomalous=True,
