@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pickles
-from documents import Document
+from bench_document import Document
 from ghostscript_text import heading, page_of_postscript
 from judging import End, end_of, signs
 from pickle_assembler import Code, call, finished, named, value

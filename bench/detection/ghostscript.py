@@ -16,7 +16,7 @@ import ghostscript_demo
 import ghostscript_postscript
 import ghostscript_tricks
 import ghostscript_warnings
-from documents import Document
+from bench_document import Document
 
 SECONDS = 60
 # what Ghostscript and the programs that it starts read whatever the document is

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-from documents import Document
+from bench_document import Document
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 WARM_UP = DEMO / "warm-up.ps"

@@ -6,7 +6,7 @@ import random
 import struct
 from collections.abc import Callable
 
-from documents import Document
+from bench_document import Document
 from ghostscript_text import heading, page_of_postscript, sentence, title
 
 # documents of each kind

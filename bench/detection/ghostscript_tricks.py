@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import ghostscript_postscript
 import ghostscript_warnings
-from documents import Document
+from bench_document import Document
 from ghostscript_demo import part
 from ghostscript_text import heading, page_of_postscript
 

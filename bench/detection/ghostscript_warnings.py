@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Callable
 
-from documents import Document
+from bench_document import Document
 from ghostscript_pdf import Pdf, encrypted
 from ghostscript_text import page_of_pdf, sentence, title
 

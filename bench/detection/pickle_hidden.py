@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 
-from documents import Document
+from bench_document import Document
 from pickle_assembler import (
     Code,
     built,

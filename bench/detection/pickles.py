@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from documents import Document
+from bench_document import Document
 from pickle_hidden import HOSTS, documents, pattern
 
 HERE = Path(__file__).parent

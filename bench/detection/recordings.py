@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents import Document
+from bench_document import Document
 from subjects import Subject
 
 from barnum.digests import Digest

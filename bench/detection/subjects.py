@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hijacks
-from documents import Document
+from bench_document import Document
 from hijack_forms import FORMS
 
 # documents of each small program: enough to learn five and to hold as many out as bound a false alarm
@@ -86,7 +86,7 @@ def _hijacks(folder: Path) -> Iterator[Subject]:
                 chooses=form.name in _CHOOSING_FORMS,
                 command=(str(program.file), "{}"),
                 documents=documents,
-                sources=("documents.py", "hijack*.py", f"hijacks/{form.name}.*", "hijacks/*.h"),
+                sources=("bench_document.py", "hijack*.py", f"hijacks/{form.name}.*", "hijacks/*.h"),
                 hijack=None if target is None else program.at(target) - program.linked,
                 attacked=frozenset(form.attacked),
                 timeout=60,
@@ -112,7 +112,7 @@ def _ghostscript() -> Subject:
         chooses=True,
         command=tuple(ghostscript.command()),
         documents=documents,
-        sources=("documents.py", "ghostscript*.py", "../../demo/documents/**/*"),
+        sources=("bench_document.py", "ghostscript*.py", "../../demo/documents/**/*"),
         group=group,
     )
 
@@ -135,7 +135,7 @@ def _pickles() -> Subject:
         chooses=False,
         command=tuple(pickles.command(python)),
         documents=documents,
-        sources=("documents.py", "*pickle*.py"),
+        sources=("bench_document.py", "*pickle*.py"),
         group=group,
         cpu=pickles.CPU,
     )

@@ -10,27 +10,11 @@ from pathlib import Path
 import pytest
 from test_effects import can_strace
 
-BENCH = Path(__file__).resolve().parents[2] / "bench" / "detection"
-
-
-def reached():
-    """The modules of the benchmark; one is called like the demo's package, which other tests import."""
-    before = sys.modules.pop("documents", None)
-    sys.path.insert(0, str(BENCH))
-    try:
-        import evasion
-        import ghostscript
-        import ghostscript_tricks
-        from documents import Document
-    finally:
-        sys.path.remove(str(BENCH))
-        del sys.modules["documents"]
-        if before is not None:
-            sys.modules["documents"] = before
-    return evasion, ghostscript, ghostscript_tricks, Document
-
-
-evasion, ghostscript, tricks, Document = reached()
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench" / "detection"))
+import evasion
+import ghostscript
+import ghostscript_tricks as tricks
+from bench_document import Document
 
 needs_ghostscript = pytest.mark.skipif(
     shutil.which("gs") is None or not can_strace(),

@@ -79,7 +79,8 @@ def test_verdicts_say_what_each_document_did(made, tmp_path):
     assert f"at {made}/reader+0x" in told["unreached.txt"][0]
     assert len(told["unreached.txt"]) == 1
     assert any('execve("/bin/true", ["true"]) = 0' in line for line in told["start.txt"])
-    [drop] = told["drop.txt"][1:]
+    # a file is opened in a way that no nominal run opens one, too
+    [drop] = [line for line in told["drop.txt"][1:] if line.startswith("effect")]
     assert drop.startswith("effect at step ")
     assert 'openat("dropped"' in drop and "O_WRONLY|O_CREAT" in drop
     first, *evidence = told["wild.txt"]
