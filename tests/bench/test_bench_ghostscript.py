@@ -16,6 +16,7 @@ import ghostscript
 import ghostscript_tricks as tricks
 from bench_document import Document
 
+BENCH = Path(evasion.__file__).parent
 needs_ghostscript = pytest.mark.skipif(
     shutil.which("gs") is None or not can_strace(),
     reason="Ghostscript is not installed, or may not be traced",
