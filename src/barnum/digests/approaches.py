@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from barnum.paths import Blocks, Chunk, Gap, Kind
+from barnum.paths import Blocks, Chunk, Gap, KernelEntries
 from barnum.sequences.tokens import WHOLE
 
 U8 = NDArray[np.uint8]
@@ -52,8 +52,7 @@ class ApproachFinder:
     """Finds them while the path of a run goes by."""
 
     def __init__(self) -> None:
-        self._kinds: U8 | None = None
-        self._ends_far = np.zeros(0, np.bool_)
+        self._entering = KernelEntries()
         # the last blocks before the chunk, within its stream and behind the last loss
         self._tail = np.zeros(0, np.uint32)
         self._stream = -1
@@ -68,14 +67,7 @@ class ApproachFinder:
         count = len(chunk.block)
         if not count:
             return
-        if kinds is not self._kinds:
-            self._kinds = kinds
-            self._ends_far = (kinds == Kind.FAR) | (kinds == Kind.INDIRECT_FAR)
-        # no other steps end far than those that turn
-        if chunk.turns is None:
-            far = np.flatnonzero(self._ends_far[chunk.block])
-        else:
-            far = chunk.turns[self._ends_far[chunk.block[chunk.turns]]].astype(np.int64)
+        far = self._entering.steps(chunk, kinds)
         starts = self._starts(chunk)
         tail = len(self._tail)
         block = np.concatenate([self._tail, chunk.block])

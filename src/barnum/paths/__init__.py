@@ -1,7 +1,7 @@
 """Paths of basic blocks: decode, read, write and filter them."""
 
 from barnum.paths.blocks import Blocks, Chunk, GapDetails, Path
-from barnum.paths.effects import EffectPlaces, effect_steps
+from barnum.paths.effects import EffectPlaces, KernelEntries, effect_steps
 from barnum.paths.filters import (
     RESTARTS,
     Learn,
@@ -24,6 +24,7 @@ __all__ = [
     "EffectPlaces",
     "Gap",
     "GapDetails",
+    "KernelEntries",
     "Kind",
     "Learn",
     "OpenPath",

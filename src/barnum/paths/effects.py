@@ -18,6 +18,25 @@ _LOSSES = (Gap.OVERFLOW, Gap.LOST, Gap.UNMAPPED)
 _UNKNOWN = -1
 
 
+class KernelEntries:
+    """Finds the steps whose blocks enter the kernel."""
+
+    def __init__(self) -> None:
+        self._kinds: U8 | None = None
+        self._ends_far = np.zeros(0, np.bool_)
+
+    def steps(self, chunk: Chunk, kinds: U8) -> I64:
+        """i64[m]: indices of such steps in a stretch of the path, whose blocks have the ``kinds`` u8[k]."""
+        if kinds is not self._kinds:
+            self._kinds = kinds
+            self._ends_far = (kinds == Kind.FAR) | (kinds == Kind.INDIRECT_FAR)
+        # no other steps end far than those that turn
+        if chunk.turns is None:
+            return np.flatnonzero(self._ends_far[chunk.block])
+        found: I64 = chunk.turns[self._ends_far[chunk.block[chunk.turns]]].astype(np.int64)
+        return found
+
+
 class EffectPlaces:
     """Finds the steps of effects in a path that is read in stretches: :meth:`add` each in turn, then
     :meth:`steps`.
@@ -41,8 +60,7 @@ class EffectPlaces:
             self._wanted[stream] = np.array(entries, np.uint64), np.array(numbers, np.int64)
         self._entries: dict[int, int] = {}
         self._lost: set[int] = set()
-        self._kinds: U8 | None = None
-        self._ends_far = np.zeros(0, np.bool_)
+        self._entering = KernelEntries()
         self._read = 0
 
     def add(self, chunk: Chunk, kinds: U8) -> None:
@@ -94,14 +112,7 @@ class EffectPlaces:
         if len(losses):
             self._lost.add(stream)
             chunk = chunk.part(0, int(losses[0]))
-        if kinds is not self._kinds:
-            self._kinds = kinds
-            self._ends_far = (kinds == Kind.FAR) | (kinds == Kind.INDIRECT_FAR)
-        # no other steps end far than those that turn
-        if chunk.turns is None:
-            far = np.flatnonzero(self._ends_far[chunk.block])
-        else:
-            far = chunk.turns[self._ends_far[chunk.block[chunk.turns]]].astype(np.int64)
+        far = self._entering.steps(chunk, kinds)
         self._entries[stream] = before + len(far)
         low, high = np.searchsorted(entries, np.array([before, before + len(far)], np.uint64))
         if high > low:
